@@ -1,0 +1,203 @@
+"""Packets to the broker that it refuses, whole or in part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wire import ID, MAX, one_buffer, pack
+
+H = [0, 123456789012345, 3, 2]
+BODY = pack({"a": 1})
+SUBMIT = [16, 1, ID, "add", BODY]
+ACCEPTED_ONLY = pack([16, 1, ID, "add", BODY, {15: 1}])
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def submit(**other: Any) -> list[Any]:
+    elements = {"request": 1, "id": ID, "type": "add", "body": BODY, **other}
+    return [16, *elements.values()]
+
+
+def raw_submit(
+    type_hex: str = "a3616464", body_hex: str = "c401c0", attributes_hex: str = ""
+) -> bytes:
+    count = "96" if attributes_hex else "95"
+    return bytes.fromhex(count + "1001c410" + ID.hex() + type_hex + body_hex + attributes_hex)
+
+
+# name, frame 0 (bytes, or records), body frames, the record to blame
+MALFORMED: list[tuple[str, Any, list[bytes], int | None]] = [
+    ("empty frame 0", b"", [], None),
+    ("empty frame 0 before a body", b"", [b"x"], None),
+    ("not an array: integer", b"\x01", [], 0),
+    ("not an array: map", pack({1: 2}), [], 0),
+    ("not an array: nil behind a good record", pack(H) + b"\xc0", [], 1),
+    ("not an array: text behind a good record", pack([3, 1]) + pack("x"), [], 1),
+    ("never used byte", b"\xc1", [], 0),
+    ("never used byte inside a record", b"\x92\x03\xc1", [], 0),
+    ("empty array", [[]], [], 0),
+    ("kind is text", [["submit", 1]], [], 0),
+    ("kind is nil", [[None, 1]], [], 0),
+    ("kind is a float", [[3.0, 1]], [], 0),
+    ("kind is true", [[True, 1]], [], 0),
+    ("kind is negative", [[-1, 1]], [], 0),
+    ("kind over 2^53 - 1", [[2**53, 1]], [], 0),
+    ("array32 lies", bytes.fromhex("ddffffffff03"), [], 0),
+    ("array16 lies", bytes.fromhex("dcffff0301"), [], 0),
+    ("map32 lies", raw_submit(attributes_hex="dfffffffff0f01"), [], 0),
+    ("map16 lies", raw_submit(attributes_hex="deffff0f01"), [], 0),
+    ("str32 lies", raw_submit(type_hex="dbffffffff616464"), [], 0),
+    ("bin32 lies", raw_submit(body_hex="c6ffffffffc0"), [], 0),
+    ("nested 9 deep", [H, [200, nested(8)]], [], 1),
+    ("nested 9 deep in an attribute", [[16, 1, ID, "add", BODY, {1000: nested(7)}]], [], 0),
+    ("nested 10,000 deep", b"\x91" * 10_000, [], 0),
+    ("ext in a record", bytes.fromhex("9203d40100"), [], 0),
+    ("timestamp in a record", bytes.fromhex("9203d6ff00000000"), [], 0),
+    ("ext in a kind that may be ignored", bytes.fromhex("92ccc8d40100"), [], 0),
+    ("ext in an attribute", raw_submit(attributes_hex="81cd03e8d40100"), [], 0),
+    # header
+    ("header too short", [[0, 1, 2]], [], 0),
+    ("header of text", [[0, "1", 2, 3]], [], 0),
+    ("header of floats", [[0, 1.0, 2.0, 3.0]], [], 0),
+    ("header negative", [[0, 1, -1, 0]], [], 0),
+    ("header session over 2^53 - 1", [[0, MAX + 1, 1, 0]], [], 0),
+    ("header seq over 2^53 - 1", [[0, 1, MAX + 1, 0]], [], 0),
+    ("header ack at 2^64 - 1", [[0, 1, 1, 2**64 - 1]], [], 0),
+    ("header behind another record", [[3, 1], H], [], 1),
+    ("header twice", [H, H], [], 1),
+    # hello
+    ("hello without fields", [[1, 1]], [], 0),
+    ("hello with a list for fields", [[1, 1, []]], [], 0),
+    ("hello with a text for its version", [[1, "1", {}]], [], 0),
+    # elements
+    ("ping without a token", [H, [3]], [], 1),
+    ("ping with a text", [H, [3, "x"]], [], 1),
+    ("ping token over 2^53 - 1", [H, [3, MAX + 1]], [], 1),
+    ("pong without a token", [[4]], [], 0),
+    ("error too short", [[5, 0, "invalid"]], [], 0),
+    ("error with a number for its code", [[5, 0, 7, "x"]], [], 0),
+    ("error with a list for its details", [[5, 0, "invalid", "x", []]], [], 0),
+    ("bye with a number", [[6, 1]], [], 0),
+    ("submit too short", [H, [16, 1, ID, "add"]], [], 1),
+    ("submit of its kind only", [[16]], [], 0),
+    ("submit request is text", [submit(request="1")], [], 0),
+    ("submit request is negative", [submit(request=-1)], [], 0),
+    ("submit request over 2^53 - 1", [submit(request=MAX + 1)], [], 0),
+    ("submit request is nil", [submit(request=None)], [], 0),
+    ("submit id of 15 bytes", [submit(id=ID[:15])], [], 0),
+    ("submit id of 17 bytes", [submit(id=ID + b"x")], [], 0),
+    ("submit id of no bytes", [submit(id=b"")], [], 0),
+    ("submit id is text", [submit(id="0123456789abcdef")], [], 0),
+    ("submit id is nil", [submit(id=None)], [], 0),
+    ("submit type is bytes", [submit(type=b"add")], [], 0),
+    ("submit type is a number", [submit(type=1)], [], 0),
+    ("submit type is not UTF-8", raw_submit(type_hex="a3c32841"), [], 0),
+    ("submit type is a lone surrogate", raw_submit(type_hex="a3eda080"), [], 0),
+    ("submit type is an overlong slash", raw_submit(type_hex="a2c0af"), [], 0),
+    ("submit type is cut UTF-8", raw_submit(type_hex="a2e282"), [], 0),
+    ("submit attributes are a list", [[*SUBMIT, []]], [], 0),
+    ("submit attributes are nil", [[*SUBMIT, None]], [], 0),
+    ("submit attribute key is text", raw_submit(attributes_hex="81a57265706c7901"), [], 0),
+    ("submit attribute key is negative", raw_submit(attributes_hex="81fe01"), [], 0),
+    ("submit attribute key is nil", raw_submit(attributes_hex="81c001"), [], 0),
+    ("submit attribute key over 2^53 - 1", raw_submit(attributes_hex="81cf002000000000000001"), [], 0),
+    ("submit attribute twice", raw_submit(attributes_hex="820f000f01"), [], 0),
+    ("submit attribute twice, in two widths", raw_submit(attributes_hex="820f00cd000f01"), [], 0),
+    ("submit unknown even attribute twice", raw_submit(attributes_hex="82cd03e800cd03e801"), [], 0),
+    ("cancel too short", [[17, 1]], [], 0),
+    ("cancel id of 4 bytes", [[17, 1, b"1234"]], [], 0),
+    ("query without what", [[18, 1]], [], 0),
+    ("query what is a number", [[18, 1, 2]], [], 0),
+    ("publish without a body", [[20, 1, "prices"]], [], 0),
+    ("publish topic is a number", [[20, 1, 2, BODY]], [], 0),
+    ("subscribe without a topic", [[21, 1]], [], 0),
+    ("unsubscribe topic is nil", [[22, 1, None]], [], 0),
+    ("push without a body", [[24, 1, ID, "clean"]], [], 0),
+    ("push id of 3 bytes", [[24, 1, b"abc", "clean", BODY]], [], 0),
+    ("result without a state", [[32, 1]], [], 0),
+    ("result state is text", [[32, 1, "succeeded", BODY]], [], 0),
+    ("result handle over 2^53 - 1", [[32, MAX + 1, 1, BODY]], [], 0),
+    ("result handle at 2^64 - 1", [[32, 2**64 - 1, 1, BODY]], [], 0),
+    ("result handle is negative", [[32, -5, 1, BODY]], [], 0),
+    ("result handle is a float", [[32, 5.0, 1, BODY]], [], 0),
+    ("returned without handles", [[33, 1]], [], 0),
+    ("returned handles are a number", [[33, 1, 2]], [], 0),
+    ("returned handles are texts", [[33, 1, ["2"]]], [], 0),
+    ("returned handle is negative", [[33, 1, [1, -2]]], [], 0),
+    ("returned handle over 2^53 - 1", [[33, 1, [MAX + 1]]], [], 0),
+    ("slots is text", [[40, "8"]], [], 0),
+    ("slots without a number", [[40]], [], 0),
+    # bodies
+    ("body is text", [submit(body="x")], [], 0),
+    ("body is true", [submit(body=True)], [], 0),
+    ("body is a map", [submit(body={"a": 1})], [], 0),
+    ("body is a list", [submit(body=[1])], [], 0),
+    ("body is a float", [submit(body=1.0)], [b"x"], 0),
+    ("body is negative", [submit(body=-1)], [b"x"], 0),
+    ("body index 0", [submit(body=0)], [b"x"], 0),
+    ("body index beyond the frames", [submit(body=2)], [b"x"], 0),
+    ("body index without frames", [H, submit(body=1)], [], 1),
+    ("body index at 2^32", [submit(body=2**32)], [b"x"], 0),
+    ("body frame named twice", [H, submit(body=1), submit(body=1)], [b"x"], 2),
+    ("body frame unnamed", [submit()], [b"x"], None),
+    ("body frame unnamed behind a named one", [submit(body=1)], [b"x", b"y"], None),
+    ("body frame named by a kind that may be ignored only", [[200, 1]], [b"x"], None),
+    ("empty body frame", [submit(body=1)], [b""], None),
+    ("empty body frame behind a good one", [submit(body=1), submit(body=2)], [b"x", b""], None),
+    # nothing of a packet is applied
+    ("good records before a bad one", [H, submit(), submit(request=2), [16, 3, ID]], [], 3),
+    ("good records behind a bad one", [H, [16, 3, ID], submit()], [], 1),
+    ("unsupported before malformed", [H, [77], [16, 3, ID]], [], 2),
+]  # fmt: skip
+
+REFUSED_ALONE: list[tuple[str, str, list[list[Any]], int]] = [
+    ("unknown kind 77", "unsupported", [[77, 1]], 0),
+    ("unknown kind 127", "unsupported", [H, [127]], 1),
+    ("unknown kind 77 between good ones", "unsupported", [H, SUBMIT, [77, 1], [3, 1]], 2),
+    *[(f"reserved kind {k}", "unsupported", [H, [k, 1, 2]], 1)
+      for k in (8, 19, 23, 25, 26, 27, 28, 34, 35, 36, 37, 38, 41, 42, 43, 44, 45, 67)],
+    ("unknown odd attribute 999", "unsupported", [H, [*SUBMIT, {999: 1}]], 1),
+    ("unknown odd attribute behind an even one", "unsupported", [H, [*SUBMIT, {1000: 1, 999: 1}]], 1),
+    ("unknown odd attribute of a result", "unsupported", [H, [32, 1, 1, BODY, {999: 1}]], 1),
+    *[(f"reserved odd attribute {k}", "unsupported", [H, [*SUBMIT, {k: 1}]], 1)
+      for k in (1, 3, 5, 7, 9, 11, 13, 19, 21, 23, 25, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 51, 61, 63)],
+    ("65 attributes", "too_large", [H, [*SUBMIT, {2000 + 2 * i: i for i in range(65)}]], 1),
+    ("type of 256 bytes", "too_large", [H, submit(type="n" * 256)], 1),
+    ("type of 128 letters in 256 bytes", "too_large", [H, submit(type="\u00e4" * 128)], 1),
+    ("topic of 256 bytes", "too_large", [H, [20, 1, "n" * 256, BODY]], 1),
+    ("subscribe to a topic of 256 bytes", "too_large", [H, [21, 1, "n" * 256]], 1),
+    ("stage of 256 bytes", "too_large", [H, [24, 1, ID, "n" * 256, BODY]], 1),
+]  # fmt: skip
+
+
+def entries() -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = []
+    for cut in range(1, len(ACCEPTED_ONLY)):
+        out.append({
+            "name": f"submit cut to {cut} bytes",
+            "bytes": one_buffer([ACCEPTED_ONLY[:cut]]),
+            "error": "malformed",
+            "record": 0,
+        })  # fmt: skip
+    for name, first, frames, record in MALFORMED:
+        packed = first if isinstance(first, bytes) else b"".join(pack(r) for r in first)
+        out.append({
+            "name": name,
+            "bytes": one_buffer([packed, *frames]),
+            "error": "malformed",
+            "record": record,
+        })  # fmt: skip
+    for name, code, records, index in REFUSED_ALONE:
+        out.append({
+            "name": name,
+            "bytes": one_buffer([b"".join(pack(r) for r in records)]),
+            "error": code,
+            "record": index,
+        })  # fmt: skip
+    return out

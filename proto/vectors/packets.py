@@ -1,0 +1,222 @@
+"""Packets that every reader accepts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wire import ID, ID2, KINDS, MAX, one_buffer, pack, record_json, to_json
+
+BODY = pack({"a": 1, "b": 2})
+BIG = bytes(range(256)) * 2  # stands for a large body: a frame of its own
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ERROR = {
+    "type": "ValueError",
+    "message": "no \u00fcber",
+    "language": "python",
+    "stack": "Traceback (most recent call last):\n  ...",
+}
+FULL_HELLO = {
+    "role": "worker",
+    "instance": ID2,
+    "language": "python",
+    "acks": True,
+    "session": MAX,
+    "ack": 17,
+    "name": "python-4711",
+    "pool": "gpu",
+    "pid": 4711,
+    "pid_ns": 4026531836,
+    "boot_id": "1f6c9a9e-6f0f-4e0e-9b5e-3f1d6a7d3c11",
+    "sdk": "tuskd-python 1.0.0",
+    "types": ["add", "resize.image"],
+    "handlers": ["clean"],
+    "slots": 8,
+    "claims": [[ID, 2, "add", False], [ID2, 1, "clean", True]],
+    "capabilities": ["lookahead"],
+    "require": [],
+}
+FULL_WELCOME = {
+    "session": 123456789012345,
+    "epoch": 987654321,
+    "resumed": False,
+    "ack": 0,
+    "limits": {
+        "frame": 1048576,
+        "body": 67108864,
+        "records": 1024,
+        "frames": 256,
+        "session_bytes": 268435456,
+        "push_window": 1024,
+    },
+    "endpoints": {
+        "router": "tcp://127.0.0.1:7420",
+        "events_in": "tcp://127.0.0.1:7422",
+        "events_out": "tcp://127.0.0.1:7423",
+        "pipeline_in": "tcp://127.0.0.1:7424",
+        "pipeline_out": "tcp://127.0.0.1:7425",
+    },
+    "timeout": 5000,
+    "compression": "lz4",
+    "compression_threshold": 4096,
+    "session_ttl": 60000,
+    "adopt_grace": 10000,
+    "kinds": sorted(KINDS.values()),
+    "attributes": [2, 4, 6, 8, 10, 15, 17, 27, 29, 53, 55, 57, 59],
+    "claims": [[ID, 7], [ID2, None]],
+    "server": "tuskd 1.0.0",
+}
+UP, DOWN, BOTH = "to_broker", "from_broker", "both"
+H = [0, 123456789012345, 3, 2]
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+CASES: list[tuple[str, str, list[list[Any]], list[bytes]]] = [
+    ("lone header", BOTH, [[0, 123456789012345, 0, 64]], []),
+    ("header at its bounds", BOTH, [[0, MAX, MAX, MAX]], []),
+    ("header with more elements", BOTH, [[0, 1, 2, 3, "new", {"x": 1}]], []),
+    ("hello minimal client", UP, [[1, 1, {"role": "client", "instance": ID, "language": "go"}]], []),
+    ("hello minimal worker", UP,
+     [[1, 1, {"role": "worker", "instance": ID, "language": "cpp", "types": ["add"], "slots": 1}]], []),
+    ("hello full", UP, [[1, 1, FULL_HELLO]], []),
+    ("hello of both roles", UP, [[1, 1, {"role": "both", "instance": ID, "language": "x", "acks": True}]], []),
+    ("hello with unknown fields", UP,
+     [[1, 1, {"role": "client", "instance": ID, "language": "go", "colour": ["blue", {"deep": 1}]}]], []),
+    ("welcome minimal", DOWN,
+     [[2, 1, {"session": 1, "epoch": 1, "resumed": False, "ack": 0}]], []),
+    ("welcome full", DOWN, [[2, 1, FULL_WELCOME]], []),
+    ("welcome resumed", DOWN, [[2, 1, {**FULL_WELCOME, "resumed": True, "ack": MAX, "claims": []}]], []),
+    ("ping", BOTH, [H, [3, 1]], []),
+    ("ping with a negative token", BOTH, [[3, -MAX]], []),
+    ("pong", BOTH, [H, [4, MAX]], []),
+    ("error minimal", BOTH, [[5, 0, "stale_session", "no hello on this connection"]], []),
+    ("error with details", DOWN,
+     [H, [5, 12, "too_large", "the body has 70000000 bytes, the limit is 67108864",
+          {"limit": "body", "value": 67108864}]], []),
+    ("error malformed names the record", DOWN, [[5, 0, "malformed", "record 3", {"record": 3}]], []),
+    ("bye", BOTH, [H, [6]], []),
+    ("bye with a reason", BOTH, [H, [6, "done"]], []),
+    ("goaway", DOWN, [H, [7, "restart"]], []),
+    ("goaway with endpoints", DOWN, [H, [7, "moved", ["tcp://10.0.0.2:7420", "ipc:///run/tusk"]]], []),
+    # clients
+    ("submit minimal, a REQ peer's single record", UP, [[16, 1, ID, "add", BODY]], []),
+    ("submit with header", UP, [H, [16, 1, ID, "add", BODY]], []),
+    ("submit with an empty map of attributes", UP, [[16, 1, ID, "add", BODY, {}]], []),
+    ("submit with every attribute", UP,
+     [H, [16, MAX, ID2, "add", BODY,
+          {15: 2, 17: True, 27: 0, 29: 0, 53: True, 55: 30000, 8: TRACE, 10: "user=7"}]], []),
+    ("submit accepted only", UP, [H, [16, 2, ID, "add", BODY, {15: 1}]], []),
+    ("submit with a body in a frame", UP, [H, [16, 2, ID, "resize.image", 1]], [BIG]),
+    ("submit without a body", UP, [H, [16, 2, ID, "tick", None]], []),
+    ("submit with an empty bin", UP, [H, [16, 2, ID, "raw", b"", {27: 2}]], []),
+    ("submit with a codec and compression", UP, [H, [16, 2, ID, "j", b"{}", {27: 1, 29: 1}]], []),
+    ("submit with unknown even attributes", UP,
+     [H, [16, 2, ID, "add", BODY, {1000: "kept", 1002: [1, {"x": b"\x00"}], 12: ID}]], []),
+    ("submit with 64 attributes", UP, [H, [16, 2, ID, "add", BODY, {2000 + 2 * i: i for i in range(64)}]], []),
+    ("submit with a name of 255 bytes", UP, [H, [16, 2, ID, "n" * 255, BODY]], []),
+    ("submit with a name that is not ASCII", UP, [H, [16, 2, ID, "\u00e4dd\u2192\U0001f418", BODY]], []),
+    ("submit with more elements", UP, [H, [16, 2, ID, "add", BODY, {}, "more", [1, 2], {"x": 1}]], []),
+    ("cancel", UP, [H, [17, 5, ID]], []),
+    ("cancel with attributes", UP, [H, [17, 5, ID, {8: TRACE}]], []),
+    ("query", UP, [H, [18, 6, "status"]], []),
+    ("query with arguments", UP, [H, [18, 6, "task", {"id": ID}]], []),
+    ("publish", UP, [H, [20, 7, "prices", BODY]], []),
+    ("publish, only errors wanted", UP, [H, [20, 0, "prices", BODY, {8: TRACE, 10: "k=v"}]], []),
+    ("publish with a body in a frame", UP, [H, [20, 0, "prices", 1]], [BIG]),
+    ("subscribe", UP, [H, [21, 8, "prices"]], []),
+    ("subscribe with attributes", UP, [H, [21, 8, "prices", {1000: 1}]], []),
+    ("unsubscribe", UP, [H, [22, 9, "prices"]], []),
+    ("push", UP, [H, [24, 10, ID, "clean", BODY]], []),
+    ("push with attributes", UP, [H, [24, 10, ID, "clean", BODY, {17: True, 53: True, 8: TRACE}]], []),
+    ("push on the edge, without an id", UP, [[24, 0, None, "clean", BODY]], []),
+    # workers
+    ("result succeeded", UP, [H, [32, 1, 1, BODY]], []),
+    ("result succeeded, no body", UP, [H, [32, 1, 1]], []),
+    ("result succeeded, nil body", UP, [H, [32, 1, 1, None]], []),
+    ("result succeeded with a body in a frame", UP, [H, [32, 1, 1, 1, {29: 1}]], [BIG]),
+    ("result failed", UP, [H, [32, MAX, 2, None, {2: ERROR}]], []),
+    ("result failed, never again", UP, [H, [32, 2, 2, None, {2: ERROR, 57: True}]], []),
+    ("result failed, a pool's process died", UP,
+     [H, [32, 2, 2, None, {59: True, 2: {"type": "Crashed", "message": "signal 11", "language": "python"}}]], []),
+    ("result cancelled", UP, [H, [32, 3, 4]], []),
+    ("returned", UP, [H, [33, 4, [1, 2, MAX]]], []),
+    ("returned, nothing", UP, [H, [33, 4, []]], []),
+    ("returned unasked", UP, [H, [33, 0, [9]]], []),
+    ("slots", UP, [H, [40, 16]], []),
+    # to clients
+    ("result to a client", DOWN, [H, [32, 1, 1, BODY]], []),
+    ("result dead to a client", DOWN,
+     [H, [32, 1, 5, None, {2: ERROR, 4: 3, 6: "python-4711"}]], []),
+    ("result expired to a client", DOWN, [H, [32, 1, 3]], []),
+    ("accepted", DOWN, [H, [48, MAX]], []),
+    ("answer, a map", DOWN, [H, [49, 5, {"state": "cancelling"}]], []),
+    ("answer, a list", DOWN, [H, [49, 6, [{"name": "add", "waiting": 0}, {"name": "mul", "waiting": 2}]]], []),
+    ("answer, nil", DOWN, [H, [49, 6, None]], []),
+    ("answer, a float and bytes", DOWN, [H, [49, 6, {"load": 0.25, "id": ID}]], []),
+    ("event", DOWN, [H, [50, 1, "prices", BODY]], []),
+    ("event with attributes and a frame", DOWN, [H, [50, MAX, "prices", 1, {8: TRACE, 29: 1}]], [BIG]),
+    # to workers
+    ("task", DOWN, [H, [64, 1, ID, "add", 1, BODY]], []),
+    ("task with attributes", DOWN, [H, [64, MAX, ID, "add", 3, BODY, {8: TRACE, 10: "k=v", 27: 0, 1000: "kept"}]], []),
+    ("task with a body in a frame", DOWN, [H, [64, 2, ID, "add", 1, 1, {29: 1}]], [BIG]),
+    ("task without a body", DOWN, [H, [64, 2, ID, "tick", 1, None]], []),
+    ("item", DOWN, [H, [65, 3, ID, "clean", 1, BODY]], []),
+    ("item with attributes", DOWN, [H, [65, 3, ID, "clean", 2, None, {8: TRACE}]], []),
+    ("cancel of a run", DOWN, [H, [17, 3, ID]], []),
+    ("recall", DOWN, [H, [66, 1, [1, 2, 3]]], []),
+    ("recall of nothing", DOWN, [H, [66, 2, []]], []),
+    ("drain", DOWN, [H, [68, "reload"]], []),
+    # growth
+    ("kinds that may be ignored", BOTH, [H, [128, {"rss": 1}], [200], [65535, "x", [1, {"y": None}]], [3, 1]], []),
+    ("nested 8 deep", BOTH, [H, [200, nested(7)]], []),
+    ("more elements behind every record", DOWN,
+     [[*H, 1], [48, 1, "more"], [49, 2, {}, 3], [66, 1, [], None], [68, "r", 2.5], [17, 1, ID, {}, 1], [6, "r", 1]], []),
+    # many records
+    ("many results", UP, [H, *[[32, n, 1, pack(n)] for n in range(1, 101)]], []),
+    ("many tasks", DOWN, [H, *[[64, n, ID, "add", 1, pack([n, n])] for n in (1, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32)]], []),
+    ("many submits, bodies in frames, bins and nil", UP,
+     [H, [16, 1, ID, "a", 2], [16, 2, ID2, "a", 1], [16, 3, ID, "b", BODY], [16, 4, ID, "c", None], [24, 5, ID, "d", 3]],
+     [BIG, BIG[::-1], b"\xc0"]),
+    ("a peer of the minimal profile: no header", UP, [[32, 1, 1, BODY], [4, 1], [33, 1, []]], []),
+]  # fmt: skip
+
+# Bytes that readers accept and nobody writes.
+LONG_FORMS: list[tuple[str, str, str, list[list[Any]]]] = [
+    ("kind as uint16", UP, "93" "cd0003" "01" "c0", [[3, 1, None]]),
+    ("record as array16", BOTH, "dc0002" "03" "05", [[3, 5]]),
+    ("record as array32", BOTH, "dd00000002" "03" "05", [[3, 5]]),
+    ("handle as uint64", UP, "93" "20" "cf0000000000000001" "01", [[32, 1, 1]]),
+    ("handle as int64", UP, "93" "20" "d30000000000000001" "01", [[32, 1, 1]]),
+    ("handle as int8", UP, "93" "20" "d001" "01", [[32, 1, 1]]),
+    ("body as bin32", UP, "94" "20" "01" "01" "c600000001" "c0", [[32, 1, 1, b"\xc0"]]),
+    ("id as bin16, name as str32", UP, "95" "10" "01" "c50010" + ID.hex() + "db00000003616464" "c401c0",
+     [[16, 1, ID, "add", b"\xc0"]]),
+    ("attributes as map32 with long keys", UP, "95" "20" "01" "02" "c0" "df00000001" "d20000003b" "c3",
+     [[32, 1, 2, None, {59: True}]]),
+]  # fmt: skip
+
+
+def entries() -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = []
+    for name, direction, records, frames in CASES:
+        first = b"".join(pack(r) for r in records)
+        out.append({
+            "name": name,
+            "direction": direction,
+            "bytes": one_buffer([first, *frames]),
+            "json": {"records": [record_json(r) for r in records], "frames": to_json(frames)},
+        })  # fmt: skip
+    for name, direction, hexed, records in LONG_FORMS:
+        out.append({
+            "name": name,
+            "direction": direction,
+            "canonical": False,
+            "bytes": one_buffer([bytes.fromhex(hexed)]),
+            "json": {"records": [record_json(r) for r in records], "frames": []},
+        })  # fmt: skip
+    return out
