@@ -1,0 +1,348 @@
+#include "proto/decoder.h"
+
+namespace tusk::proto {
+namespace {
+
+using Type = Token::Type;
+
+// Walks the elements of one record. Each take_* returns false, and leaves `why`, if the element is
+// missing or of another type.
+class Elements {
+ public:
+  explicit Elements(const Token* array)
+      : at_(array + 1), left_(array->size), end_(array + array->next) {}
+
+  bool more() const { return left_ > 0; }
+  const char* why() const { return why_; }
+
+  bool take_number(uint64_t& out, const char* why) {
+    Value v = next();
+    if (!v.is(Type::kUnsigned) || v.token()->number > kMaxInteger) return fail(why);
+    out = v.token()->number;
+    return true;
+  }
+
+  bool take_text(std::string_view& out, const char* why) {
+    Value v = next();
+    if (!v.is(Type::kText)) return fail(why);
+    out = *v.text();
+    if (!is_utf8(out)) return fail("text that is not UTF-8");
+    return true;
+  }
+
+  bool take_id(const char*& out) {
+    Value v = next();
+    if (!v.is(Type::kBinary) || v.token()->size != 16) return fail("id is not 16 bytes");
+    out = v.token()->data;
+    return true;
+  }
+
+  Value next() {
+    if (left_ == 0) return Value();
+    --left_;
+    const Token* here = at_;
+    at_ += at_->next;
+    return Value(here);
+  }
+
+  bool fail(const char* why) {
+    why_ = why;
+    return false;
+  }
+
+ private:
+  const Token* at_;
+  size_t left_;
+  [[maybe_unused]] const Token* end_;
+  const char* why_ = nullptr;
+};
+
+void refuse(Record& record, std::string_view code, const char* text, std::string_view field,
+            uint64_t number) {
+  if (!record.fault.empty()) return;  // the first fault counts
+  record.fault = code;
+  record.fault_text = text;
+  record.fault_field = field;
+  record.fault_number = number;
+}
+
+void check_name(Record& record, std::string_view name) {
+  if (name.size() > kMaxName) {
+    refuse(record, code::kTooLarge, "a name is longer than 255 bytes", "name", kMaxName);
+  } else if (name.empty()) {
+    refuse(record, code::kInvalid, "a name is empty", "name", 0);
+  }
+}
+
+bool as_flag(Record& record, Value value, const char* name) {
+  if (auto flag = value.boolean()) return *flag;
+  refuse(record, code::kInvalid, "an attribute is not true or false", name, 0);
+  return false;
+}
+
+uint64_t as_number(Record& record, Value value, uint64_t most, const char* name) {
+  auto number = value.number();
+  if (number && *number <= most) return *number;
+  refuse(record, code::kInvalid, "an attribute is out of its range", name, most);
+  return 0;
+}
+
+// One attribute that this version carries out; an unknown odd one is refused, an even one passes.
+void read_attribute(Record& record, uint64_t key, Value value) {
+  Attributes& a = record.attributes;
+  switch (static_cast<Attribute>(key)) {
+    case Attribute::kReply:
+      a.reply = static_cast<Reply>(as_number(record, value, 2, "reply"));
+      break;
+    case Attribute::kResent:
+      a.resent = as_flag(record, value, "resent");
+      break;
+    case Attribute::kRerunOk:
+      a.rerun_ok = as_flag(record, value, "rerun_ok");
+      break;
+    case Attribute::kNoRetry:
+      a.no_retry = as_flag(record, value, "no_retry");
+      break;
+    case Attribute::kCrashed:
+      a.crashed = as_flag(record, value, "crashed");
+      break;
+    case Attribute::kCodec:
+      a.codec = static_cast<uint32_t>(as_number(record, value, 2, "codec"));
+      break;
+    case Attribute::kCompression:
+      a.compression = static_cast<Compression>(as_number(record, value, 1, "compression"));
+      break;
+    case Attribute::kWait:
+      a.wait = as_number(record, value, kMaxInteger, "wait");
+      break;
+    default:
+      if (key % 2 == 1) {
+        refuse(record, code::kUnsupported, "an attribute that this broker does not carry out",
+               "attribute", key);
+      }
+  }
+}
+
+// Structure is checked first (a fault of structure refuses the packet), then each key.
+const char* read_attributes(Value map, Record& record) {
+  if (!map || map.is_nil()) return nullptr;
+  if (!map.is_map()) return "attributes are not a map";
+  record.attributes.all = map;
+  uint64_t small_keys = 0;  // keys below 64 that were seen
+  const Token* first = map.token() + 1;
+  const Token* end = map.token() + map.token()->next;
+  size_t count = 0;
+  for (const Token* key = first; key != end;) {
+    const Token* value = key + key->next;
+    if (key->type != Type::kUnsigned || key->number > kMaxInteger) {
+      return "an attribute's key is not a small integer";
+    }
+    if (key->number < 64) {
+      if (small_keys >> key->number & 1) return "an attribute's key is there twice";
+      small_keys |= uint64_t{1} << key->number;
+    } else {
+      for (const Token* other = first; other != key; other += other->next, other += other->next) {
+        if (other->number == key->number) return "an attribute's key is there twice";
+      }
+    }
+    if (++count > kMaxAttributes) {
+      refuse(record, code::kTooLarge, "more than 64 attributes", "attributes", kMaxAttributes);
+      return nullptr;
+    }
+    read_attribute(record, key->number, Value(value));
+    key = value + value->next;
+  }
+  return nullptr;
+}
+
+const char* read_optional_reason(Elements& e, Record& r) {
+  if (!e.more()) return nullptr;
+  return e.take_text(r.name, "the reason is not text") ? nullptr : e.why();
+}
+
+}  // namespace
+
+const char* Decoder::read_body(Value value, BodyRef& body) {
+  if (!value) return "the body is missing";
+  if (value.is_nil()) return nullptr;
+  if (auto bytes = value.binary()) {
+    body.where = BodyRef::Where::kInline;
+    body.inline_bytes = *bytes;
+    return nullptr;
+  }
+  auto index = value.number();
+  if (!index) return "the body is neither bytes nor the number of a frame";
+  if (*index == 0 || *index > body_frames_) return "the body names a frame that is not there";
+  if (named_[*index - 1]) return "a body frame is named twice";
+  named_[*index - 1] = true;
+  body.where = BodyRef::Where::kFrame;
+  body.frame = static_cast<uint32_t>(*index);
+  return nullptr;
+}
+
+// Reads one record from its tokens. Returns why the packet is to be refused, or nothing.
+const char* Decoder::read(const Token* token, Record& r) {
+  if (token->type != Type::kArray || token->size == 0) return "a record is not an array";
+  Elements e(token);
+  uint64_t kind;
+  if (!e.take_number(kind, "a record's kind is not a positive integer")) return e.why();
+  r.kind = static_cast<Kind>(kind);
+
+  // The elements that most kinds share, in the order in which they stand.
+  auto ref = [&] { return e.take_number(r.ref, "a number is missing or out of range"); };
+  auto name = [&] {
+    if (!e.take_text(r.name, "a name is missing or not text")) return false;
+    check_name(r, r.name);
+    return true;
+  };
+  auto attempt = [&] {
+    uint64_t n;
+    if (!e.take_number(n, "the attempt is not a number")) return false;
+    r.attempt = static_cast<uint32_t>(n);
+    return true;
+  };
+  auto body = [&] {
+    const char* why = read_body(e.next(), r.body);
+    return why ? e.fail(why) : true;
+  };
+  auto attributes = [&] {
+    const char* why = read_attributes(e.next(), r);
+    return why ? e.fail(why) : true;
+  };
+  auto value = [&](Type type, const char* why) {
+    r.value = e.next();
+    return r.value.is(type) ? true : e.fail(why);
+  };
+
+  bool ok = true;
+  switch (r.kind) {
+    case Kind::kHeader:
+      ok = ref() && e.take_number(r.seq, "seq is not a number") &&
+           e.take_number(r.ack, "ack is not a number");
+      break;
+    case Kind::kHello:
+    case Kind::kWelcome:
+      ok = ref() && value(Type::kMap, "the fields are not a map");
+      break;
+    case Kind::kPing:
+    case Kind::kPong:
+    case Kind::kSlots:
+      ok = ref();
+      break;
+    case Kind::kError:
+      ok = ref() && e.take_text(r.name, "the code is not text") &&
+           e.take_text(r.message, "the message is not text");
+      r.value = e.next();
+      break;
+    case Kind::kBye:
+    case Kind::kDrain:
+      return read_optional_reason(e, r);
+    case Kind::kGoaway:
+      if (const char* why = read_optional_reason(e, r)) return why;
+      r.value = e.next();
+      break;
+    case Kind::kSubmit:
+    case Kind::kPush:
+      ok = ref();
+      if (!ok) break;
+      // On the pipeline edge a push may leave its id to the broker.
+      if (Value id = e.next(); r.kind == Kind::kPush && id.is_nil()) {
+        r.id_bytes = nullptr;
+      } else if (id.is(Type::kBinary) && id.token()->size == 16) {
+        r.id_bytes = id.token()->data;
+      } else {
+        return "id is not 16 bytes";
+      }
+      ok = name() && body() && attributes();
+      break;
+    case Kind::kCancel:
+      ok = ref() && e.take_id(r.id_bytes) && attributes();
+      break;
+    case Kind::kQuery:
+      ok = ref() && name();
+      r.value = e.next();
+      break;
+    case Kind::kPublish:
+    case Kind::kEvent:
+      ok = ref() && name() && body() && attributes();
+      break;
+    case Kind::kSubscribe:
+      ok = ref() && name() && attributes();
+      break;
+    case Kind::kUnsubscribe:
+      ok = ref() && name();
+      break;
+    case Kind::kResult: {
+      uint64_t state;
+      ok = ref() && e.take_number(state, "the state is not a number");
+      if (!ok) break;
+      if (state < 1 || state > 5) {
+        refuse(r, code::kInvalid, "a state that is none", "state", state);
+        state = 2;
+      }
+      r.state = static_cast<State>(state);
+      if (e.more()) ok = body();
+      if (ok && e.more()) ok = attributes();
+      break;
+    }
+    case Kind::kReturned:
+    case Kind::kRecall:
+      ok = ref() && value(Type::kArray, "the handles are not a list");
+      break;
+    case Kind::kAccepted:
+      ok = ref();
+      break;
+    case Kind::kAnswer:
+      ok = ref();
+      r.value = e.next();
+      if (ok && !r.value) return "the answer is missing";
+      break;
+    case Kind::kTask:
+    case Kind::kItem:
+      ok = ref() && e.take_id(r.id_bytes) && name() && attempt() && body() && attributes();
+      break;
+    default:
+      r.unknown_kind = kind;
+      r.kind = kind < 128 ? Kind::kUnknown : Kind::kIgnorable;
+      // Most requests have their number here; the answer should name it.
+      if (Value v = e.next(); v.number() && *v.number() <= kMaxInteger) r.ref = *v.number();
+      if (r.kind == Kind::kUnknown) {
+        refuse(r, code::kUnsupported, "a kind of record that this broker does not carry out",
+               "kind", kind);
+      }
+  }
+  return ok ? nullptr : e.why();
+}
+
+Decoded Decoder::decode(std::string_view frame, size_t body_frames) {
+  scanner_.clear();
+  starts_.clear();
+  records_.clear();
+  body_frames_ = body_frames;
+  named_.assign(body_frames, false);
+  auto malformed = [&](const char* why) {
+    size_t record = records_.empty() ? starts_.size() : records_.size() - 1;
+    return Decoded{{}, {why, record}};
+  };
+
+  if (frame.empty()) return Decoded{{}, {"the packet is empty", 0}};
+  for (size_t offset = 0; offset < frame.size();) {
+    auto start = static_cast<uint32_t>(scanner_.tokens().size());
+    if (const char* why = scanner_.scan(frame, offset)) return malformed(why);
+    starts_.push_back(start);
+  }
+  bool all_known = true;
+  for (uint32_t start : starts_) {
+    Record& record = records_.emplace_back();
+    if (const char* why = read(scanner_.tokens().data() + start, record)) return malformed(why);
+    all_known &= record.kind != Kind::kUnknown && record.kind != Kind::kIgnorable;
+  }
+  if (all_known) {
+    for (bool named : named_) {
+      if (!named) return malformed("a body frame that no record names");
+    }
+  }
+  return Decoded{records_, {}};
+}
+
+}  // namespace tusk::proto

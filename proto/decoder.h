@@ -1,0 +1,103 @@
+// Reads packets: bytes in, records out, nothing copied and nothing allocated in the steady state.
+//
+//   Decoder decoder;
+//   auto packet = decoder.decode(frames[0], frames.size() - 1);
+//   if (!packet.ok()) answer(packet.malformed);          // refused whole
+//   for (const Record& r : packet.records) ...           // views into frames[0]
+//
+// A Decoder belongs to one thread. What it returns lives until its next decode() and as long as the
+// frame does.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "proto/scanner.h"
+#include "proto/task_id.h"
+#include "proto/value.h"
+#include "proto/wire.h"
+
+namespace tusk::proto {
+
+// Where a record's body is.
+struct BodyRef {
+  enum class Where : uint8_t { kNone, kInline, kFrame };
+  Where where = Where::kNone;
+  uint32_t frame = 0;             // kFrame: 1 is the first body frame
+  std::string_view inline_bytes;  // kInline
+};
+
+// The attributes that this version carries out, and all of them as they came.
+struct Attributes {
+  Reply reply = Reply::kResult;
+  bool resent = false;
+  bool rerun_ok = false;
+  bool no_retry = false;
+  bool crashed = false;
+  uint32_t codec = 0;
+  Compression compression = Compression::kNone;
+  uint64_t wait = 0;  // ms; 0: not given
+  Value all;          // the map itself, or nothing
+};
+
+struct Record {
+  Kind kind = Kind::kUnknown;
+  uint64_t unknown_kind = 0;  // kUnknown and kIgnorable
+  // Well-formed, but to be refused alone: an error code and the words for it, else empty.
+  std::string_view fault;
+  const char* fault_text = nullptr;
+  std::string_view fault_field;  // name of the limit or field, if it has one
+  uint64_t fault_number = 0;     // the kind, attribute or limit that it is about
+
+  uint64_t ref = 0;          // request, handle, recall, session, token, version, slots or sequence
+  uint64_t seq = 0;          // header
+  uint64_t ack = 0;          // header
+  uint32_t attempt = 0;      // task, item
+  State state{};             // result
+  std::string_view name;     // type, topic, stage, handler, query, error code or reason
+  std::string_view message;  // error
+  const char* id_bytes = nullptr;  // 16 bytes, or nothing
+  BodyRef body;
+  Attributes attributes;
+  Value value;  // hello's fields, arguments, answer, details, endpoints, or the list of handles
+
+  bool has_id() const { return id_bytes != nullptr; }
+  TaskId id() const { return TaskId::from_bytes(id_bytes); }
+};
+
+struct Malformed {
+  const char* why = nullptr;  // a few words, a literal
+  size_t record = 0;          // which record, from 0
+};
+
+struct Decoded {
+  std::span<const Record> records;
+  Malformed malformed;
+  bool ok() const { return malformed.why == nullptr; }
+};
+
+class Decoder {
+ public:
+  explicit Decoder(Limits limits = {}) : limits_(limits) {}
+
+  void set_limits(const Limits& limits) { limits_ = limits; }
+
+  // `records`: frame 0 of the packet. `body_frames`: how many frames follow it. Frames over a limit
+  // are the caller's to refuse before.
+  Decoded decode(std::string_view records, size_t body_frames);
+
+ private:
+  const char* read(const Token* token, Record& record);
+  const char* read_body(Value value, BodyRef& body);
+
+  Limits limits_;
+  Scanner scanner_;
+  std::vector<uint32_t> starts_;  // where each record's tokens begin
+  std::vector<Record> records_;
+  std::vector<bool> named_;  // which body frames a record named
+  size_t body_frames_ = 0;
+};
+
+}  // namespace tusk::proto

@@ -1,0 +1,123 @@
+#include "proto/scanner.h"
+
+#include <array>
+#include <msgpack.hpp>
+
+#include "proto/wire.h"
+
+namespace tusk::proto {
+
+// What msgpack-cxx calls for each element. A container's token is written when it starts, and its
+// `next` when it ends.
+struct Scanner::Visitor : msgpack::null_visitor {
+  std::vector<Token>& tokens;
+  std::array<uint32_t, kMaxDepth> open{};
+  size_t depth = 0;
+  const char* fault = nullptr;
+
+  explicit Visitor(std::vector<Token>& t) : tokens(t) {}
+
+  Token& add(Token::Type type) {
+    Token& token = tokens.emplace_back();
+    token.type = type;
+    token.size = 0;
+    token.next = 1;
+    token.number = 0;
+    return token;
+  }
+  bool add_slice(Token::Type type, const char* data, uint32_t size) {
+    Token& token = add(type);
+    token.data = data;
+    token.size = size;
+    return true;
+  }
+  bool start(Token::Type type, uint32_t size) {
+    if (depth == kMaxDepth) {
+      fault = "nested too deep";
+      return false;
+    }
+    open[depth++] = static_cast<uint32_t>(tokens.size());
+    add(type).size = size;
+    return true;
+  }
+  bool end() {
+    uint32_t at = open[--depth];
+    tokens[at].next = static_cast<uint32_t>(tokens.size() - at);
+    return true;
+  }
+
+  void init() {}  // the parser's reset; depth and fault are reset by scan()
+
+  bool visit_nil() { return add(Token::Type::kNil), true; }
+  bool visit_boolean(bool v) { return add(v ? Token::Type::kTrue : Token::Type::kFalse), true; }
+  bool visit_positive_integer(uint64_t v) { return add(Token::Type::kUnsigned).number = v, true; }
+  bool visit_negative_integer(int64_t v) {
+    add(Token::Type::kNegative).number = static_cast<uint64_t>(v);
+    return true;
+  }
+  bool visit_float32(float v) { return add(Token::Type::kFloat32).real = v, true; }
+  bool visit_float64(double v) { return add(Token::Type::kFloat64).real = v, true; }
+  bool visit_str(const char* v, uint32_t size) { return add_slice(Token::Type::kText, v, size); }
+  bool visit_bin(const char* v, uint32_t size) { return add_slice(Token::Type::kBinary, v, size); }
+  bool visit_ext(const char* v, uint32_t size) {
+    return add_slice(Token::Type::kExtension, v, size);
+  }
+  bool start_array(uint32_t size) { return start(Token::Type::kArray, size); }
+  bool start_map(uint32_t size) { return start(Token::Type::kMap, size); }
+  bool end_array() { return end(); }
+  bool end_map() { return end(); }
+};
+
+// Kept from packet to packet: msgpack-cxx's own msgpack::parse makes one, with its stack, per call.
+struct Scanner::Parser {
+  explicit Parser(std::vector<Token>& tokens) : visitor(tokens), helper(visitor) {}
+  Visitor visitor;
+  msgpack::detail::parse_helper<Visitor> helper;
+};
+
+Scanner::Scanner() : parser_(new Parser(tokens_)) {}
+Scanner::~Scanner() { delete parser_; }
+
+const char* Scanner::scan(std::string_view frame, size_t& offset) {
+  parser_->visitor.depth = 0;
+  parser_->visitor.fault = nullptr;
+  parser_->helper.init();
+  switch (parser_->helper.execute(frame.data(), frame.size(), offset)) {
+    case msgpack::PARSE_SUCCESS:
+    case msgpack::PARSE_EXTRA_BYTES:
+      return nullptr;
+    case msgpack::PARSE_CONTINUE:
+      return "cut off";
+    case msgpack::PARSE_STOP_VISITOR:
+      return parser_->visitor.fault ? parser_->visitor.fault : "not msgpack";
+    default:
+      return "not msgpack";
+  }
+}
+
+bool is_utf8(std::string_view text) {
+  const auto* p = reinterpret_cast<const unsigned char*>(text.data());
+  const auto* end = p + text.size();
+  while (p != end) {
+    if (*p < 0x80) {
+      ++p;
+      continue;
+    }
+    int more = (*p >= 0xC2 && *p <= 0xDF)   ? 1
+               : (*p & 0xF0) == 0xE0        ? 2
+               : (*p >= 0xF0 && *p <= 0xF4) ? 3
+                                            : 0;
+    if (more == 0 || end - p <= more) return false;
+    for (int i = 1; i <= more; ++i) {
+      if ((p[i] & 0xC0) != 0x80) return false;
+    }
+    if (p[0] == 0xE0 && p[1] < 0xA0) return false;  // overlong
+    if (p[0] == 0xED && p[1] > 0x9F) return false;  // surrogates
+    if (p[0] == 0xF0 && p[1] < 0x90) return false;  // overlong
+    if (p[0] == 0xF4 && p[1] > 0x8F) return false;  // beyond U+10FFFF
+    p += more + 1;
+  }
+  return true;
+}
+
+}  // namespace tusk::proto

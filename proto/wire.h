@@ -1,0 +1,123 @@
+// The numbers of TUSK/1: kinds, attributes, states, error codes, limits. SPEC.md says what they
+// mean.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace tusk::proto {
+
+inline constexpr int kVersion = 1;
+
+// Integers outside bodies are at most this: a JavaScript number holds them exactly.
+inline constexpr uint64_t kMaxInteger = (uint64_t{1} << 53) - 1;
+
+enum class Kind : uint16_t {
+  kHeader = 0,
+  kHello = 1,
+  kWelcome = 2,
+  kPing = 3,
+  kPong = 4,
+  kError = 5,
+  kBye = 6,
+  kGoaway = 7,
+  kSubmit = 16,
+  kCancel = 17,
+  kQuery = 18,
+  kPublish = 20,
+  kSubscribe = 21,
+  kUnsubscribe = 22,
+  kPush = 24,
+  kResult = 32,
+  kReturned = 33,
+  kSlots = 40,
+  kAccepted = 48,
+  kAnswer = 49,
+  kEvent = 50,
+  kTask = 64,
+  kItem = 65,
+  kRecall = 66,
+  kDrain = 68,
+  // Kinds below 128 that this version does not know, reserved ones included, and those of 128 and
+  // more, which may be ignored. The number is in Record::unknown_kind.
+  kUnknown = 0xFFFE,
+  kIgnorable = 0xFFFF,
+};
+
+// "submit", "task", ...; "" for kUnknown and kIgnorable.
+std::string_view kind_name(Kind kind);
+
+// Keys of attributes. Odd: a promise, refused when unknown. Even: a hint, kept and forwarded.
+enum class Attribute : uint32_t {
+  kError = 2,
+  kAttempt = 4,
+  kWorker = 6,
+  kTrace = 8,
+  kBaggage = 10,
+  kReply = 15,
+  kResent = 17,
+  kCodec = 27,
+  kCompression = 29,
+  kRerunOk = 53,
+  kWait = 55,
+  kNoRetry = 57,
+  kCrashed = 59,
+};
+
+enum class State : uint8_t {
+  kSucceeded = 1,
+  kFailed = 2,
+  kExpired = 3,
+  kCancelled = 4,
+  kDead = 5,
+};
+
+std::string_view state_name(State state);
+
+enum class Reply : uint8_t { kResult = 0, kAccepted = 1, kBoth = 2 };
+
+enum class Compression : uint8_t { kNone = 0, kLz4 = 1 };
+
+// Codes of error records. They never change; the message beside them is for people.
+namespace code {
+inline constexpr std::string_view kMalformed = "malformed";
+inline constexpr std::string_view kUnsupported = "unsupported";
+inline constexpr std::string_view kInvalid = "invalid";
+inline constexpr std::string_view kVersion = "version";
+inline constexpr std::string_view kStaleSession = "stale_session";
+inline constexpr std::string_view kDuplicateHello = "duplicate_hello";
+inline constexpr std::string_view kRefused = "refused";
+inline constexpr std::string_view kGap = "gap";
+inline constexpr std::string_view kTooLarge = "too_large";
+inline constexpr std::string_view kBusy = "busy";
+inline constexpr std::string_view kFull = "full";
+inline constexpr std::string_view kUnserved = "unserved";
+inline constexpr std::string_view kUnknownTopic = "unknown_topic";
+inline constexpr std::string_view kUnknownStage = "unknown_stage";
+inline constexpr std::string_view kUnknownTask = "unknown_task";
+inline constexpr std::string_view kUnknownHandle = "unknown_handle";
+inline constexpr std::string_view kIdConflict = "id_conflict";
+inline constexpr std::string_view kAlreadyEnded = "already_ended";
+inline constexpr std::string_view kUnknownOutcome = "unknown_outcome";
+inline constexpr std::string_view kTimeout = "timeout";
+inline constexpr std::string_view kShuttingDown = "shutting_down";
+}  // namespace code
+
+// What WELCOME states and both sides keep (SPEC.md, "Limits"). Sizes in bytes.
+struct Limits {
+  size_t frame = 1 << 20;
+  size_t body = 64 << 20;
+  size_t records = 1024;
+  size_t frames = 256;
+  size_t session_bytes = 256 << 20;
+  size_t push_window = 1024;
+};
+
+inline constexpr size_t kMaxName = 255;
+inline constexpr size_t kMaxAttributes = 64;
+inline constexpr size_t kMaxDepth = 8;
+// A body from this size on travels as a frame of its own.
+inline constexpr size_t kFrameBody = 8 << 10;
+
+}  // namespace tusk::proto

@@ -1,0 +1,218 @@
+// Writes packets: records go into one growing buffer, large bodies become frames of their own.
+//
+//   Writer out;
+//   out.submit(1, id, "add", body, {});
+//   send(out.records(), out.frames());
+//   out.clear();                            // keeps its memory
+//
+// A Writer belongs to one thread. It checks nothing: the caller keeps the limits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <msgpack/pack.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/bytes.h"
+#include "proto/decoder.h"
+#include "proto/task_id.h"
+#include "proto/wire.h"
+
+namespace tusk::proto {
+
+// Bytes that grow at the end and keep their memory when cleared.
+class Buffer {
+ public:
+  void write(const char* data, size_t size) {
+    if (size > capacity_ - size_) grow(size);
+    std::memcpy(memory_.get() + size_, data, size);
+    size_ += size;
+  }
+  void clear() { size_ = 0; }
+  // Gives memory back if it grew beyond `keep` bytes.
+  void shrink(size_t keep) {
+    if (capacity_ > keep) {
+      memory_.reset();
+      capacity_ = size_ = 0;
+    }
+  }
+  size_t size() const { return size_; }
+  char* data() { return memory_.get(); }
+  std::string_view view() const { return {memory_.get(), size_}; }
+
+ private:
+  void grow(size_t more) {
+    size_t wanted = std::max<size_t>(std::max(capacity_ * 2, size_ + more), 256);
+    std::unique_ptr<char[]> bigger(new char[wanted]);
+    if (size_) std::memcpy(bigger.get(), memory_.get(), size_);
+    memory_ = std::move(bigger);
+    capacity_ = wanted;
+  }
+
+  std::unique_ptr<char[]> memory_;
+  size_t size_ = 0;
+  size_t capacity_ = 0;
+};
+
+using Packer = msgpack::packer<Buffer>;
+
+// Writes `value` as it was read (integers in their shortest form).
+void write_value(Packer& packer, Value value);
+
+// A map of attributes under construction: pack_* in any order, then its bytes and count.
+class AttributeWriter {
+ public:
+  AttributeWriter() = default;
+  AttributeWriter(const AttributeWriter&) = delete;
+  AttributeWriter& operator=(const AttributeWriter&) = delete;
+
+  void flag(Attribute key) { this->key(key).pack_true(); }
+  void number(Attribute key, uint64_t value) { this->key(key).pack_uint64(value); }
+  void text(Attribute key, std::string_view value) {
+    Packer& p = this->key(key);
+    p.pack_str(static_cast<uint32_t>(value.size()));
+    p.pack_str_body(value.data(), static_cast<uint32_t>(value.size()));
+  }
+  // The map {type, message, language} and, unless empty, stack.
+  void error(std::string_view type, std::string_view message, std::string_view language,
+             std::string_view stack = {});
+  void raw(std::string_view entries, size_t count) {
+    buffer_.write(entries.data(), entries.size());
+    count_ += count;
+  }
+  // What the broker passes on: codec, compression and every even attribute of `map`.
+  void forward(Value map);
+  // The next pack_* of the returned packer writes the value.
+  Packer& key(Attribute key) {
+    ++count_;
+    return packer_.pack_uint64(static_cast<uint64_t>(key));
+  }
+
+  size_t count() const { return count_; }
+  std::string_view entries() const { return buffer_.view(); }
+  void clear() {
+    buffer_.clear();
+    count_ = 0;
+  }
+
+ private:
+  Buffer buffer_;
+  Packer packer_{buffer_};
+  size_t count_ = 0;
+};
+
+// Attributes as they go out: entries already written, and how many.
+struct AttributeEntries {
+  std::string_view entries;
+  size_t count = 0;
+  AttributeEntries() = default;
+  AttributeEntries(std::string_view e, size_t n) : entries(e), count(n) {}
+  AttributeEntries(const AttributeWriter& w) : entries(w.entries()), count(w.count()) {}  // NOLINT
+};
+
+// A body as it goes out: none, bytes to be written inline, or bytes to travel as a frame.
+struct BodyOut {
+  bool present = false;
+  std::string_view inline_bytes;
+  Bytes frame;
+
+  static BodyOut none() { return {}; }
+  static BodyOut copied(std::string_view bytes) { return {true, bytes, {}}; }
+  // Large ones become a frame, small ones are copied.
+  static BodyOut shared(const Bytes& bytes) {
+    if (!bytes) return {};
+    if (bytes.size() < kFrameBody) return {true, bytes.view(), {}};
+    return {true, {}, bytes};
+  }
+};
+
+class Writer {
+ public:
+  Writer() = default;
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  // A header has a fixed size, so that it can be filled in when the packet is closed.
+  static constexpr size_t kHeaderSize = 29;
+  static void fill_header(char* at, uint64_t session, uint64_t seq, uint64_t ack);
+  void reserve_header();
+
+  void ping(uint64_t token) { start(Kind::kPing, 2).pack_uint64(token); }
+  void pong(uint64_t token) { start(Kind::kPong, 2).pack_uint64(token); }
+  void error(uint64_t ref, std::string_view code, std::string_view message);
+  // With details of one key.
+  void error(uint64_t ref, std::string_view code, std::string_view message, std::string_view key,
+             uint64_t value);
+  void error(uint64_t ref, std::string_view code, std::string_view message, std::string_view key,
+             std::string_view value);
+  void bye(std::string_view reason) { text_record(Kind::kBye, reason); }
+  void goaway(std::string_view reason) { text_record(Kind::kGoaway, reason); }
+  void drain(std::string_view reason) { text_record(Kind::kDrain, reason); }
+
+  void submit(uint64_t request, const TaskId& id, std::string_view type, const BodyOut& body,
+              AttributeEntries attributes);
+  void push(uint64_t request, const TaskId& id, std::string_view stage, const BodyOut& body,
+            AttributeEntries attributes);
+  void cancel(uint64_t ref, const TaskId& id);
+  void publish(uint64_t request, std::string_view topic, const BodyOut& body,
+               AttributeEntries attributes);
+  void subscribe(uint64_t request, std::string_view topic);
+  void unsubscribe(uint64_t request, std::string_view topic);
+
+  void result(uint64_t ref, State state, const BodyOut& body, AttributeEntries attributes);
+  void returned(uint64_t recall, const uint64_t* handles, size_t count);
+  void recall(uint64_t recall, const uint64_t* handles, size_t count);
+  void slots(uint64_t slots) { start(Kind::kSlots, 2).pack_uint64(slots); }
+  void accepted(uint64_t request) { start(Kind::kAccepted, 2).pack_uint64(request); }
+  void event(uint64_t sequence, std::string_view topic, const BodyOut& body,
+             AttributeEntries attributes);
+  void task(Kind task_or_item, uint64_t handle, const TaskId& id, std::string_view name,
+            uint32_t attempt, const BodyOut& body, AttributeEntries attributes);
+
+  // For records that end in a value of the caller's own making (hello, welcome, query, answer):
+  // writes [kind, and the caller packs the other `elements - 1`.
+  Packer& start(Kind kind, uint32_t elements) {
+    ++count_;
+    packer_.pack_array(elements);
+    return packer_.pack_uint64(static_cast<uint64_t>(kind));
+  }
+  void text(std::string_view text) {
+    packer_.pack_str(static_cast<uint32_t>(text.size()));
+    packer_.pack_str_body(text.data(), static_cast<uint32_t>(text.size()));
+  }
+  Packer& packer() { return packer_; }
+
+  size_t count() const { return count_; }
+  Buffer& records() { return buffer_; }
+  const Buffer& records() const { return buffer_; }
+  std::vector<Bytes>& frames() { return frames_; }
+  // Bytes of the frames.
+  size_t frame_bytes() const { return frame_bytes_; }
+  bool empty() const { return count_ == 0; }
+  void clear();
+
+ private:
+  void id(const TaskId& id);
+  void body(const BodyOut& body);
+  void attributes(AttributeEntries attributes);
+  void text_record(Kind kind, std::string_view reason) {
+    start(kind, 2);
+    text(reason);
+  }
+
+  Buffer buffer_;
+  Packer packer_{buffer_};
+  std::vector<Bytes> frames_;
+  size_t frame_bytes_ = 0;
+  size_t count_ = 0;
+};
+
+// The one-buffer form: for each frame its length (32 bits, big-endian) and its bytes.
+void append_frame(std::string& out, std::string_view frame);
+// Splits it again; false if it is cut off.
+bool split_frames(std::string_view buffer, std::vector<std::string_view>& frames);
+
+}  // namespace tusk::proto
