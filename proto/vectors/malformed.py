@@ -147,7 +147,6 @@ MALFORMED: list[tuple[str, Any, list[bytes], int | None]] = [
     ("body frame named twice", [H, submit(body=1), submit(body=1)], [b"x"], 2),
     ("body frame unnamed", [submit()], [b"x"], None),
     ("body frame unnamed behind a named one", [submit(body=1)], [b"x", b"y"], None),
-    ("body frame named by a kind that may be ignored only", [[200, 1]], [b"x"], None),
     ("empty body frame", [submit(body=1)], [b""], None),
     ("empty body frame behind a good one", [submit(body=1), submit(body=2)], [b"x", b""], None),
     # nothing of a packet is applied

@@ -173,6 +173,7 @@ CASES: list[tuple[str, str, list[list[Any]], list[bytes]]] = [
     ("drain", DOWN, [H, [68, "reload"]], []),
     # growth
     ("kinds that may be ignored", BOTH, [H, [128, {"rss": 1}], [200], [65535, "x", [1, {"y": None}]], [3, 1]], []),
+    ("a body frame beside a kind that may be ignored", BOTH, [[200, 1]], [b"x"]),
     ("nested 8 deep", BOTH, [H, [200, nested(7)]], []),
     ("more elements behind every record", DOWN,
      [[*H, 1], [48, 1, "more"], [49, 2, {}, 3], [66, 1, [], None], [68, "r", 2.5], [17, 1, ID, {}, 1], [6, "r", 1]], []),
