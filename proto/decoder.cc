@@ -22,6 +22,16 @@ class Elements {
     return true;
   }
 
+  // Any integer up to 2^53 - 1 in magnitude, as two's complement.
+  bool take_integer(uint64_t& out, const char* why) {
+    Value v = next();
+    if (!v.is(Type::kUnsigned) && !v.is(Type::kNegative)) return fail(why);
+    const uint64_t number = v.token()->number;
+    if ((v.is(Type::kNegative) ? 0 - number : number) > kMaxInteger) return fail(why);
+    out = number;
+    return true;
+  }
+
   bool take_text(std::string_view& out, const char* why) {
     Value v = next();
     if (!v.is(Type::kText)) return fail(why);
@@ -125,7 +135,7 @@ void read_attribute(Record& record, uint64_t key, Value value) {
 
 // Structure is checked first (a fault of structure refuses the packet), then each key.
 const char* read_attributes(Value map, Record& record) {
-  if (!map || map.is_nil()) return nullptr;
+  if (!map) return nullptr;
   if (!map.is_map()) return "attributes are not a map";
   record.attributes.all = map;
   uint64_t small_keys = 0;  // keys below 64 that were seen
@@ -217,6 +227,7 @@ const char* Decoder::read(const Token* token, Record& r) {
   bool ok = true;
   switch (r.kind) {
     case Kind::kHeader:
+      if (records_.size() != 1) return "a header that is not the first record";
       ok = ref() && e.take_number(r.seq, "seq is not a number") &&
            e.take_number(r.ack, "ack is not a number");
       break;
@@ -226,6 +237,8 @@ const char* Decoder::read(const Token* token, Record& r) {
       break;
     case Kind::kPing:
     case Kind::kPong:
+      ok = e.take_integer(r.ref, "the token is not an integer");
+      break;
     case Kind::kSlots:
       ok = ref();
       break;
@@ -233,6 +246,7 @@ const char* Decoder::read(const Token* token, Record& r) {
       ok = ref() && e.take_text(r.name, "the code is not text") &&
            e.take_text(r.message, "the message is not text");
       r.value = e.next();
+      if (ok && r.value && !r.value.is_map()) return "the details are not a map";
       break;
     case Kind::kBye:
     case Kind::kDrain:
@@ -288,6 +302,11 @@ const char* Decoder::read(const Token* token, Record& r) {
     case Kind::kReturned:
     case Kind::kRecall:
       ok = ref() && value(Type::kArray, "the handles are not a list");
+      for (Value handle : r.value.items()) {
+        if (handle.number().value_or(kMaxInteger + 1) > kMaxInteger) {
+          return ok ? "a handle is not a positive integer" : e.why();
+        }
+      }
       break;
     case Kind::kAccepted:
       ok = ref();

@@ -51,7 +51,8 @@ struct Record {
   std::string_view fault_field;  // name of the limit or field, if it has one
   uint64_t fault_number = 0;     // the kind, attribute or limit that it is about
 
-  uint64_t ref = 0;          // request, handle, recall, session, token, version, slots or sequence
+  uint64_t ref = 0;          // request, handle, recall, session, version, slots or sequence; or the
+                             // token of a ping, which may be negative: two's complement
   uint64_t seq = 0;          // header
   uint64_t ack = 0;          // header
   uint32_t attempt = 0;      // task, item

@@ -51,8 +51,7 @@ std::optional<size_t> lz4_bound(std::string_view frame) {
     if (word == 0) break;  // end mark
     const size_t size = word & 0x7FFFFFFF;
     if (size > block_max) return std::nullopt;
-    const bool stored = word & 0x80000000;
-    bound += stored ? size : block_max;
+    bound += block_max;  // a stored block counts like any other: every reader bounds alike
     at += size + (block_checksum ? 4 : 0);
     if (at > frame.size()) return std::nullopt;
   }

@@ -51,16 +51,18 @@ struct Scanner::Visitor : msgpack::null_visitor {
   bool visit_nil() { return add(Token::Type::kNil), true; }
   bool visit_boolean(bool v) { return add(v ? Token::Type::kTrue : Token::Type::kFalse), true; }
   bool visit_positive_integer(uint64_t v) { return add(Token::Type::kUnsigned).number = v, true; }
+  // Also called for what is written in a signed form and is not negative.
   bool visit_negative_integer(int64_t v) {
-    add(Token::Type::kNegative).number = static_cast<uint64_t>(v);
+    add(v < 0 ? Token::Type::kNegative : Token::Type::kUnsigned).number = static_cast<uint64_t>(v);
     return true;
   }
   bool visit_float32(float v) { return add(Token::Type::kFloat32).real = v, true; }
   bool visit_float64(double v) { return add(Token::Type::kFloat64).real = v, true; }
   bool visit_str(const char* v, uint32_t size) { return add_slice(Token::Type::kText, v, size); }
   bool visit_bin(const char* v, uint32_t size) { return add_slice(Token::Type::kBinary, v, size); }
-  bool visit_ext(const char* v, uint32_t size) {
-    return add_slice(Token::Type::kExtension, v, size);
+  bool visit_ext(const char*, uint32_t) {
+    fault = "an extension type";
+    return false;
   }
   bool start_array(uint32_t size) { return start(Token::Type::kArray, size); }
   bool start_map(uint32_t size) { return start(Token::Type::kMap, size); }

@@ -140,8 +140,9 @@ class Writer {
   static void fill_header(char* at, uint64_t session, uint64_t seq, uint64_t ack);
   void reserve_header();
 
-  void ping(uint64_t token) { start(Kind::kPing, 2).pack_uint64(token); }
-  void pong(uint64_t token) { start(Kind::kPong, 2).pack_uint64(token); }
+  // A token may be negative: two's complement, as Record::ref has it.
+  void ping(uint64_t token) { start(Kind::kPing, 2).pack_int64(static_cast<int64_t>(token)); }
+  void pong(uint64_t token) { start(Kind::kPong, 2).pack_int64(static_cast<int64_t>(token)); }
   void error(uint64_t ref, std::string_view code, std::string_view message);
   // With details of one key.
   void error(uint64_t ref, std::string_view code, std::string_view message, std::string_view key,
