@@ -1,0 +1,62 @@
+// libFuzzer: any bytes as a packet in the one-buffer form, and as an LZ4 frame.
+//
+//   cmake --preset fuzz && cmake --build --preset fuzz --target tusk_proto_fuzz
+//   build/fuzz/proto/tusk_proto_fuzz -max_total_time=60 corpus/
+#include <cstdint>
+#include <cstdlib>
+#include <vector>
+
+#include "proto/decoder.h"
+#include "proto/json.h"
+#include "proto/lz4.h"
+#include "proto/writer.h"
+
+using namespace tusk::proto;
+
+namespace {
+
+void require(bool held) {
+  if (!held) std::abort();
+}
+
+void decode_and_write_again(std::string_view buffer) {
+  std::vector<std::string_view> frames;
+  if (!split_frames(buffer, frames) || frames.empty()) return;
+  static Decoder decoder;
+  Decoded packet = decoder.decode(frames[0], frames.size() - 1);
+  if (!packet.ok()) return;
+  auto json = packet_to_json(frames[0], std::span(frames).subspan(1));
+  require(json.has_value());
+  require((*json)["records"].size() == packet.records.size());
+  size_t records = packet.records.size();
+
+  // A key that JSON cannot hold twice, or that is no text, does not come back as it was: what is
+  // written must still decode, with the same records.
+  PacketBytes again;
+  try {
+    again = packet_from_json(*json);
+  } catch (const std::exception&) {
+    return;
+  }
+  Decoded second = decoder.decode(again.records, again.frames.size());
+  require(second.ok());
+  require(second.records.size() == records);
+}
+
+void decompress(std::string_view frame) {
+  constexpr size_t kLimit = 1 << 20;
+  auto content = lz4_decompress(frame, kLimit);
+  if (!content) return;
+  require(content->size() <= kLimit);
+  require(content->size() <= *lz4_bound(frame));
+  require(lz4_decompress(lz4_compress(*content), content->size()) == *content);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  std::string_view input(reinterpret_cast<const char*>(data), size);
+  decode_and_write_again(input);
+  decompress(input);
+  return 0;
+}
