@@ -36,7 +36,6 @@ class Elements {
     Value v = next();
     if (!v.is(Type::kText)) return fail(why);
     out = *v.text();
-    if (!is_utf8(out)) return fail("text that is not UTF-8");
     return true;
   }
 

@@ -150,6 +150,15 @@ TEST(Decoder, ValuesAreFoundByKey) {
   EXPECT_FALSE(map.get("missing").get("deeper").number());
 }
 
+TEST(Decoder, TextThatIsNotUtf8IsRefusedWhereverItStands) {
+  Decoder decoder;
+  for (std::string_view packet : {"\x93\x01\x01\x81\xA1\xFF\x01",        // a key of hello
+                                  "\x93\x01\x01\x81\xA1x\x91\xA1\xC3",  // deep in a value
+                                  "\x92\x06\xA1\xFF"}) {
+    EXPECT_FALSE(decoder.decode(packet, 0).ok());
+  }
+}
+
 TEST(IsUtf8, RefusesWhatRfc3629Refuses) {
   EXPECT_TRUE(is_utf8(""));
   EXPECT_TRUE(is_utf8("a\xC3\xA4\xE2\x82\xAC\xF0\x9F\x90\x98"));

@@ -58,7 +58,13 @@ struct Scanner::Visitor : msgpack::null_visitor {
   }
   bool visit_float32(float v) { return add(Token::Type::kFloat32).real = v, true; }
   bool visit_float64(double v) { return add(Token::Type::kFloat64).real = v, true; }
-  bool visit_str(const char* v, uint32_t size) { return add_slice(Token::Type::kText, v, size); }
+  bool visit_str(const char* v, uint32_t size) {
+    if (!is_utf8({v, size})) {
+      fault = "text that is not UTF-8";
+      return false;
+    }
+    return add_slice(Token::Type::kText, v, size);
+  }
   bool visit_bin(const char* v, uint32_t size) { return add_slice(Token::Type::kBinary, v, size); }
   bool visit_ext(const char*, uint32_t) {
     fault = "an extension type";
