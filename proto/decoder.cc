@@ -332,12 +332,26 @@ const char* Decoder::read(const Token* token, Record& r) {
   return ok ? nullptr : e.why();
 }
 
-Decoded Decoder::decode(std::string_view frame, size_t body_frames) {
+void Decoder::start(size_t body_frames) {
   scanner_.clear();
   starts_.clear();
   records_.clear();
   body_frames_ = body_frames;
   named_.assign(body_frames, false);
+}
+
+Decoded Decoder::decode_first(std::string_view frame) {
+  constexpr size_t kLongest = 64;
+  start(0);
+  size_t offset = 0;
+  if (const char* why = scanner_.scan(frame.substr(0, kLongest), offset)) return {{}, {why, 0}};
+  Record& record = records_.emplace_back();
+  if (const char* why = read(scanner_.tokens().data(), record)) return {{}, {why, 0}};
+  return {records_, {}};
+}
+
+Decoded Decoder::decode(std::string_view frame, size_t body_frames) {
+  start(body_frames);
   auto malformed = [&](const char* why) {
     size_t record = records_.empty() ? starts_.size() : records_.size() - 1;
     return Decoded{{}, {why, record}};

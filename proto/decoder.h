@@ -89,7 +89,11 @@ class Decoder {
   // are the caller's to refuse before.
   Decoded decode(std::string_view records, size_t body_frames);
 
+  // Only the first record, and only if it is short: whether a packet that is refused has a header.
+  Decoded decode_first(std::string_view records);
+
  private:
+  void start(size_t body_frames);
   const char* read(const Token* token, Record& record);
   const char* read_body(Value value, BodyRef& body);
 

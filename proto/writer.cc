@@ -139,6 +139,18 @@ void Writer::error(uint64_t ref, std::string_view code, std::string_view message
   text(value);
 }
 
+void Writer::error_limit(uint64_t ref, std::string_view code, std::string_view message,
+                         std::string_view limit, uint64_t value) {
+  start(Kind::kError, 5).pack_uint64(ref);
+  text(code);
+  text(message);
+  packer_.pack_map(2);
+  text("limit");
+  text(limit);
+  text("value");
+  packer_.pack_uint64(value);
+}
+
 void Writer::id(const TaskId& id) {
   packer_.pack_bin(16);
   packer_.pack_bin_body(reinterpret_cast<const char*>(id.bytes.data()), 16);

@@ -149,6 +149,9 @@ class Writer {
              uint64_t value);
   void error(uint64_t ref, std::string_view code, std::string_view message, std::string_view key,
              std::string_view value);
+  // An error about a limit: details {limit, value}.
+  void error_limit(uint64_t ref, std::string_view code, std::string_view message,
+                   std::string_view limit, uint64_t value);
   void bye(std::string_view reason) { text_record(Kind::kBye, reason); }
   void goaway(std::string_view reason) { text_record(Kind::kGoaway, reason); }
   void drain(std::string_view reason) { text_record(Kind::kDrain, reason); }
@@ -172,6 +175,12 @@ class Writer {
              AttributeEntries attributes);
   void task(Kind task_or_item, uint64_t handle, const TaskId& id, std::string_view name,
             uint32_t attempt, const BodyOut& body, AttributeEntries attributes);
+
+  // The records of another packet, which must have no frames.
+  void append(const Writer& other) {
+    buffer_.write(other.buffer_.view().data(), other.buffer_.size());
+    count_ += other.count_;
+  }
 
   // For records that end in a value of the caller's own making (hello, welcome, query, answer):
   // writes [kind, and the caller packs the other `elements - 1`.

@@ -1,0 +1,304 @@
+// The broker as a pure state machine: events in, actions out. It has no clock, no thread, no socket
+// and no file, so it runs in the daemon and in the simulator alike.
+//
+//   Broker broker({.config = config, .epoch = random, .seed = random}, now);
+//   broker.handle(PacketReceived{connection, records, bodies, {}}, now, actions);
+//   broker.flush(now, actions);            // after a batch of events: packets for the peers
+//   carry_out(actions);
+//   sleep_until(broker.next_wake());
+//
+// One thread. Promises are those of SPEC.md; each limit comes from the config.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "config/orchestration.h"
+#include "daemon/core/counters.h"
+#include "daemon/core/event.h"
+#include "daemon/core/id_index.h"
+#include "daemon/core/pool.h"
+#include "daemon/core/scheduler.h"
+#include "daemon/core/session.h"
+#include "daemon/core/task.h"
+#include "daemon/core/timers.h"
+#include "proto/decoder.h"
+#include "proto/writer.h"
+
+namespace tusk::core {
+
+// What the broker must be told about its surroundings.
+struct Surroundings {
+  std::shared_ptr<const config::Orchestration> config;
+  uint64_t epoch = 1;  // random per start, 1 to 2^53 - 1
+  uint64_t seed = 1;   // for session numbers and back-off jitter
+  std::string server = "tuskd";
+  std::string boot_id;  // of this machine and this process: whose processes can be watched
+  uint64_t pid_namespace = 0;
+  // The endpoints as they were bound, for WELCOME; empty ones are closed.
+  std::string router, events_in, events_out, pipeline_in, pipeline_out;
+};
+
+class Broker {
+ public:
+  Broker(Surroundings surroundings, Time now);
+  ~Broker();
+
+  // Appends what is to be done. Packets to peers gather until flush().
+  void handle(const Event& event, Time now, Actions& actions);
+
+  // Closes the packets under construction and hands them out.
+  void flush(Time now, Actions& actions);
+
+  // When a Tick is due, if nothing else happens.
+  std::optional<Time> next_wake() const { return timers_.next(); }
+
+  // Whether items from the PULL edge can be taken; if not, leave them in the socket.
+  bool takes_edge_items() const { return edge_parked_ == 0 && !stopping_; }
+
+  const Counters& counters() const { return counters_; }
+  const config::Orchestration& config() const { return *config_; }
+
+ private:
+  // A request of a REQ peer that has no reply yet.
+  struct Request {
+    ConnectionId connection = kNoConnection;
+    uint64_t generation = 0;  // of the connection
+    uint64_t serial = 0;      // of this request
+    std::string envelope;
+    uint64_t request = 0;
+    TimerId timer = kNoTimer;
+  };
+  struct Connection {
+    bool open = false;
+    uint32_t session = kNone;
+    uint64_t generation = 0;  // grows each time that the number is used again
+    Time last_error{};
+  };
+  struct Topic {
+    std::string name;
+    uint64_t sequence = 0;
+    std::vector<uint32_t> subscribers;  // sessions
+    proto::Writer edge;                 // events for XPUB, gathered
+    uint64_t published = 0, missed = 0;
+  };
+  // The answers to a hello's claims: a handle for each id, 0 for those to be dropped.
+  using Claims = std::vector<std::pair<proto::TaskId, uint64_t>>;
+  // Who is to be answered: a session, or a REQ peer's one request.
+  struct Caller {
+    uint32_t session = kNone;
+    uint32_t request = kNone;  // index in requests_
+    ConnectionId connection = kNoConnection;
+    bool edge = false;  // nobody
+  };
+
+  // --- packets (broker.cc)
+  void on(const PacketReceived& packet);
+  void on(const Disconnected& event);
+  void on(const ProcessEnded& event);
+  void on(const EdgeEvents& event);
+  void on(const EdgeItems& event);
+  void on(const Reload& event);
+  void on(const Shutdown& event);
+  void on(const Tick&) {}
+  void on_session_packet(Session& session, std::span<const proto::Record> records);
+  void on_request_packet(const PacketReceived& packet);
+  void on_record(const Caller& caller, const proto::Record& record);
+  void fire(Timer timer);
+  Connection& connection(ConnectionId id);
+
+  // --- answers (broker.cc)
+  proto::Writer& writer(Session& session, size_t more);
+  void touch(Session& session);
+  void error(const Caller& caller, uint64_t ref, std::string_view code, std::string_view message);
+  void error(const Caller& caller, uint64_t ref, std::string_view code, std::string_view message,
+             std::string_view key, uint64_t value);
+  void error(const Caller& caller, uint64_t ref, std::string_view code, std::string_view message,
+             std::string_view key, std::string_view value);
+  void too_large(const Caller& caller, uint64_t ref, std::string_view message,
+                 std::string_view limit, size_t value);
+  void full(const Caller& caller, uint64_t ref, std::string_view code, std::string_view message,
+            std::string_view limit, size_t value);
+  // write(out) writes the one record of about `more` bytes that the caller gets.
+  template <typename Write>
+  void answer(const Caller& caller, size_t more, Write write) {
+    if (caller.session != kNone) {
+      write(writer(sessions_[caller.session], more));
+    } else if (caller.request != kNone) {
+      proto::Writer reply;
+      write(reply);
+      send_reply(caller.request, reply);
+    }
+  }
+  void answer_connection(ConnectionId connection, std::string_view code, std::string_view message);
+  void send_reply(uint32_t request, proto::Writer& reply);
+  void accept(const Caller& caller, uint64_t request);
+  Caller caller_of(const Asker& asker) const;
+  bool present(const Asker& asker) const;
+  void drop_request(uint32_t request);
+  void log(config::LogLevel level, LogTopic topic, const std::function<std::string()>& text);
+
+  // --- sessions (broker_session.cc)
+  void hello(ConnectionId connection, const proto::Record& record);
+  void welcome(Session& session, bool resumed, const Claims& claims);
+  void resume(Session& session, ConnectionId connection, proto::Value fields);
+  void open_session(ConnectionId connection, const Instance& instance, proto::Value fields);
+  const char* read_hello(proto::Value fields, Session& session, uint32_t& slots) const;
+  std::vector<uint32_t> serves(const Session& session) const;
+  std::string forbidden(const Session& session) const;
+  void attach(Session& session, ConnectionId connection);
+  void detach(Session& session);
+  void end_session(uint32_t index, bool died);
+  void worker_gone(Session& session, bool died);
+  void update_worker(Session& session);
+  void acknowledged(Session& session, uint64_t seq);
+  void owe_ack(Session& session);
+  Claims adopt_claims(Session& session, proto::Value claims);
+  uint64_t adopt_claim(Session& session, const proto::TaskId& id, uint32_t attempt,
+                       std::string_view name, bool is_item);
+
+  // --- tasks (broker_task.cc)
+  void submit(const Caller& caller, const proto::Record& record);
+  void join_task(const Caller& caller, const proto::Record& record, uint32_t ref);
+  void cancel(const Caller& caller, const proto::Record& record);
+  void result(Session& session, const proto::Record& record);
+  void returned(Session& session, const proto::Record& record);
+  void run_failed(uint32_t task, const proto::Record& record, const std::string& worker, bool fits);
+  void retry(uint32_t task, uint32_t runs);
+  void end(uint32_t task, proto::State state, const proto::BodyOut& body,
+           proto::AttributeEntries attributes);
+  void tell(uint32_t task, const Asker& asker, const proto::BodyOut& body,
+            proto::AttributeEntries attributes);
+  void let_go(uint32_t task);
+  void keep(uint32_t task);
+  void remember(const EndedTask& ended);
+  void free_task(uint32_t task);
+  void start_wait(const Caller& caller, uint64_t wait);
+  void give_back(uint32_t task, std::string_view code, std::string_view message);
+  void forget(uint32_t task);
+  void place(uint32_t task);
+  void start_run(uint32_t task, uint32_t worker);
+  void dispatch(uint32_t task, uint32_t worker);
+  void release(uint32_t task);
+  void fill_worker(uint32_t worker);
+  void serve_type(uint32_t type);
+  void crash(uint32_t task, const std::string& how);
+  void cancel_grace_over(uint32_t task);
+  uint32_t type_for_submit(const Caller& caller, const proto::Record& record);
+  uint32_t make_task(const proto::Record& record, const proto::TaskId& id, uint32_t type);
+  bool check_body(const Caller& caller, const proto::Record& record);
+  bool check_room(const Caller& caller, uint64_t ref, const Type& type);
+  std::string_view body_view(const proto::Record& record) const;
+  proto::Bytes body_of(const proto::Record& record) const;
+  proto::BodyOut body_out(const proto::Record& record) const;
+  uint64_t digest(uint32_t type, std::string_view body) const;
+  uint32_t find_task(const proto::TaskId& id) const;
+  uint64_t handle_of(uint32_t task) const;
+  uint32_t running_task(uint32_t worker, uint64_t handle) const;
+  void unserved_over(uint32_t type);
+  Asker asker_for(const Caller& caller, uint64_t request);
+  void wait_for_worker(uint32_t type);
+  void purge_types();
+  bool may_wait(const Type& type) const;
+
+  // --- pipelines (broker_pipeline.cc)
+  void push(const Caller& caller, const proto::Record& record);
+  void item_done(uint32_t task, const proto::Record& record);
+  void item_ended(uint32_t task, proto::State state);
+  void item_gone(uint32_t task, proto::State state);
+  void unpark(uint32_t task);
+  void admit(uint32_t stage);
+  void room_at(uint32_t stage);
+  void leave_pipeline(uint32_t task, const proto::Record& record);
+
+  // --- topics (broker_topic.cc)
+  void publish(const Caller& caller, const proto::Record& record);
+  void subscribe(Session& session, const proto::Record& record);
+  void unsubscribe(Session& session, const proto::Record& record);
+  void send_topic(Topic& topic);
+  uint32_t find_topic(std::string_view name) const;
+  std::string nearest_topic(std::string_view name) const;
+
+  // --- configuration (broker_config.cc)
+  std::vector<std::string> reload_obstacles(const config::Orchestration& fresh) const;
+  void apply(const config::Orchestration& fresh);
+  void apply_types(const config::Orchestration& fresh);
+  void apply_stages(const config::Orchestration& fresh);
+  void apply_topics(const config::Orchestration& fresh);
+  void resize_ended_window(size_t window);
+  proto::Limits limits() const;
+
+  // --- queries (broker_query.cc)
+  void query(const Caller& caller, const proto::Record& record);
+  void write_status(proto::Packer& p);
+  void write_workers(proto::Packer& p);
+  void write_types(proto::Packer& p);
+  void write_stages(proto::Packer& p);
+  void write_topics(proto::Packer& p);
+  void write_task(proto::Packer& p, const proto::TaskId& id);
+
+  // --- stopping (broker.cc)
+  void stop_now();
+  void check_stopped();
+
+  // In the index, a reference with this bit is a place in the window of ended tasks.
+  static constexpr uint32_t kEndedBit = uint32_t{1} << 31;
+  static bool is_ended(uint32_t ref) { return ref & kEndedBit; }
+  const EndedTask& ended_at(uint32_t ref) const { return ended_[ref & ~kEndedBit]; }
+
+  Surroundings around_;
+  std::shared_ptr<const config::Orchestration> config_;
+  Time now_;
+  Time started_;
+  Actions* actions_ = nullptr;  // during handle() and flush()
+  std::mt19937_64 random_;
+
+  proto::Decoder decoder_;
+  std::span<const proto::Bytes> bodies_;  // of the packet in hand
+  proto::AttributeWriter scratch_;
+
+  Pool<Task> tasks_;
+  Pool<WorkerState> workers_;
+  Scheduler scheduler_{tasks_, workers_};
+  Pool<Session> sessions_;
+  std::unordered_map<uint64_t, uint32_t> session_by_number_;
+  std::map<Instance, uint32_t> session_by_instance_;
+  std::vector<Connection> connections_;
+  Pool<Request> requests_;
+  uint64_t request_serial_ = 0;
+  std::vector<uint32_t> dirty_;  // sessions with records to send
+  std::vector<uint32_t> owing_;  // sessions that owe an acknowledgement
+  TimerId ack_timer_ = kNoTimer;
+
+  IdIndex index_;                 // id -> task, or kEndedBit | place in ended_
+  std::vector<EndedTask> ended_;  // a ring
+  size_t ended_next_ = 0;
+  uint64_t newest_let_go_ = 0;  // unix ms of the newest id that the window has let go
+  List<Task> kept_;             // endings that nobody acknowledges, oldest first
+  size_t kept_bytes_ = 0;
+  TimerId kept_timer_ = kNoTimer;
+  uint64_t order_ = 0;
+  size_t held_bytes_ = 0;  // of bodies and results
+  uint32_t edge_parked_ = 0;
+
+  std::vector<std::unique_ptr<Topic>> topics_;
+  std::vector<uint32_t> dirty_topics_;
+  proto::Writer items_out_;
+
+  Timers timers_;
+  Counters counters_;
+  LogLimiter log_limiter_;
+  bool stopping_ = false;
+  TimerId shutdown_timer_ = kNoTimer;
+};
+
+}  // namespace tusk::core

@@ -1,0 +1,147 @@
+// The configuration: applied at the start and, all or nothing, by a reload.
+#include <algorithm>
+#include <set>
+
+#include "daemon/core/broker.h"
+
+namespace tusk::core {
+
+proto::Limits Broker::limits() const {
+  const config::Limits& from = config_->tuskd.limits;
+  return {.frame = from.max_frame,
+          .body = from.max_body,
+          .records = from.max_records,
+          .frames = from.max_frames,
+          .session_bytes = from.max_session_bytes,
+          .push_window = from.push_window};
+}
+
+void Broker::on(const Reload& event) {
+  ReloadOutcome outcome;
+  outcome.refused = reload_obstacles(*event.config);
+  if (outcome.refused.empty()) {
+    config_ = event.config;
+    apply(*config_);
+    ++counters_.reloads;
+  } else {
+    ++counters_.reloads_refused;
+  }
+  actions_->reload = std::move(outcome);
+}
+
+// What a new configuration would take away although it still holds something.
+std::vector<std::string> Broker::reload_obstacles(const config::Orchestration& fresh) const {
+  std::vector<std::string> out;
+  std::set<std::string_view> stages, topics;
+  for (const config::Stage& stage : fresh.stages) stages.insert(stage.name);
+  for (const config::Topic& topic : fresh.topics) topics.insert(topic.name);
+  for (uint32_t t = 0; t < scheduler_.types(); ++t) {
+    if (!scheduler_.exists(t)) continue;
+    const Type& type = scheduler_.type(t);
+    const bool stays = type.is_stage ? stages.count(type.name) > 0
+                                     : !type.configured || fresh.types.count(type.name) > 0;
+    if (stays || type.held() == 0) continue;
+    out.push_back((type.is_stage ? "stage \"" : "type \"") + type.name + "\" cannot go: it holds " +
+                  std::to_string(type.held()) + (type.is_stage ? " items" : " tasks"));
+  }
+  for (const auto& topic : topics_) {
+    if (topics.count(topic->name) > 0 || topic->subscribers.empty()) continue;
+    out.push_back("topic \"" + topic->name + "\" cannot go: it has " +
+                  std::to_string(topic->subscribers.size()) + " subscribers");
+  }
+  return out;
+}
+
+// Makes types, stages and topics those of `fresh`. Nothing that it removes holds anything.
+void Broker::apply(const config::Orchestration& fresh) {
+  // Workers leave, and come back to what they may serve then; what they run goes on.
+  for (uint32_t w = 0; w < workers_.size(); ++w) {
+    if (workers_[w].session != kNone) scheduler_.leave(w, now_);
+  }
+  apply_types(fresh);
+  apply_stages(fresh);
+  apply_topics(fresh);
+  resize_ended_window(fresh.tuskd.limits.ended_window);
+  for (uint32_t w = 0; w < workers_.size(); ++w) {
+    if (workers_[w].session == kNone) continue;
+    scheduler_.join(w, serves(sessions_[workers_[w].session]));
+  }
+  for (uint32_t t = 0; t < scheduler_.types(); ++t) {
+    if (!scheduler_.exists(t)) continue;
+    serve_type(t);
+    if (scheduler_.type(t).is_stage) admit(t);
+    if (scheduler_.type(t).queued() > 0 && !scheduler_.is_served(t)) wait_for_worker(t);
+  }
+}
+
+void Broker::apply_types(const config::Orchestration& fresh) {
+  for (const auto& [name, settings] : fresh.types) {
+    if (scheduler_.find_type(name) == kNone) scheduler_.add_type(name, false);
+  }
+  for (uint32_t t = 0; t < scheduler_.types(); ++t) {
+    if (!scheduler_.exists(t) || scheduler_.type(t).is_stage) continue;
+    Type& type = scheduler_.type(t);
+    type.configured = fresh.types.count(type.name) > 0;
+    type.settings = fresh.type(type.name);
+  }
+}
+
+void Broker::apply_stages(const config::Orchestration& fresh) {
+  std::vector<uint32_t> order;
+  for (const config::Stage& stage : fresh.stages) {
+    uint32_t t = scheduler_.find_stage(stage.name);
+    if (t == kNone) t = scheduler_.add_type(stage.name, true);
+    Type& type = scheduler_.type(t);
+    type.configured = true;
+    type.handler = stage.function;
+    type.settings = fresh.type(stage.name);
+    type.capacity = fresh.tuskd.limits.stage_capacity;
+    type.stage = static_cast<uint32_t>(order.size());
+    type.reserved = order.empty() ? 0 : scheduler_.type(order.back()).running;
+    order.push_back(t);
+  }
+  for (uint32_t t : scheduler_.stages()) {
+    if (std::find(order.begin(), order.end(), t) != order.end()) continue;
+    timers_.cancel(scheduler_.type(t).unserved_timer);
+    scheduler_.remove_type(t);
+  }
+  scheduler_.stages() = std::move(order);
+}
+
+void Broker::apply_topics(const config::Orchestration& fresh) {
+  std::vector<std::unique_ptr<Topic>> topics;
+  for (const config::Topic& wanted : fresh.topics) {
+    const uint32_t old = find_topic(wanted.name);
+    if (old == kNone) {
+      topics.push_back(std::make_unique<Topic>());
+      topics.back()->name = wanted.name;
+    } else {
+      topics.push_back(std::move(topics_[old]));
+      topics_[old] = std::make_unique<Topic>();  // so that names can still be looked up
+    }
+  }
+  topics_ = std::move(topics);
+  dirty_topics_.clear();
+  for (uint32_t s = 0; s < sessions_.size(); ++s) sessions_[s].topics.clear();
+  for (uint32_t i = 0; i < topics_.size(); ++i) {
+    for (uint32_t s : topics_[i]->subscribers) sessions_[s].topics.push_back(i);
+    if (!topics_[i]->edge.empty()) dirty_topics_.push_back(i);
+  }
+}
+
+// The window of ended ids gets a new size; the oldest ids go if there are too many.
+void Broker::resize_ended_window(size_t window) {
+  if (ended_.size() <= window && ended_next_ == 0) return;  // it may still grow as it is
+  std::vector<EndedTask> old(ended_.size());
+  for (size_t i = 0; i < ended_.size(); ++i) old[i] = ended_[(ended_next_ + i) % ended_.size()];
+  for (const EndedTask& ended : ended_) index_.erase(ended.id.hash(), find_task(ended.id));
+  const size_t dropped = old.size() > window ? old.size() - window : 0;
+  for (size_t i = 0; i < dropped; ++i) {
+    newest_let_go_ = std::max(newest_let_go_, old[i].id.unix_ms());
+  }
+  ended_.clear();
+  ended_next_ = 0;
+  for (size_t i = dropped; i < old.size(); ++i) remember(old[i]);
+}
+
+}  // namespace tusk::core

@@ -1,0 +1,483 @@
+// Sessions: hello and welcome, connections that come and go, the deaths of workers, claims.
+#include <algorithm>
+#include <cassert>
+
+#include "daemon/core/broker.h"
+
+namespace tusk::core {
+
+using proto::Kind;
+using proto::Record;
+using proto::TaskId;
+using proto::Value;
+using proto::Writer;
+namespace code = proto::code;
+
+namespace {
+
+constexpr size_t kMaxAnnounced = 10'000;  // names in one hello
+
+std::string text_or(Value value, std::string_view otherwise) {
+  auto text = value.text();
+  return std::string(text && proto::is_utf8(*text) ? text->substr(0, proto::kMaxName) : otherwise);
+}
+
+// A list of names, each of 1 to 255 bytes; false if it is something else.
+bool read_names(Value list, std::vector<std::string>& names) {
+  if (!list) return true;
+  if (!list.is_array() || list.size() > kMaxAnnounced) return false;
+  for (Value item : list.items()) {
+    auto name = item.text();
+    if (!name || name->empty() || name->size() > proto::kMaxName || !proto::is_utf8(*name)) {
+      return false;
+    }
+    names.emplace_back(*name);
+  }
+  return true;
+}
+
+}  // namespace
+
+// --- hello ---------------------------------------------------------------------------------------
+
+// Fills the session from hello's fields; returns what is wrong with them, or nothing.
+const char* Broker::read_hello(Value fields, Session& session, uint32_t& slots) const {
+  auto role = fields.get("role").text();
+  if (!role || (*role != "client" && *role != "worker" && *role != "both")) {
+    return "hello's role must be client, worker or both";
+  }
+  auto language = fields.get("language").text();
+  if (!language || language->empty() || language->size() > proto::kMaxName) {
+    return "hello's language must be a text of 1 to 255 bytes";
+  }
+  session.language = config::canonical_language(*language);
+  session.acks = fields.get("acks").boolean().value_or(false);
+  session.pid = static_cast<uint32_t>(fields.get("pid").number().value_or(0));
+  session.name = text_or(fields.get("name"), session.language + "-" + std::to_string(session.pid));
+  session.pool = text_or(fields.get("pool"), session.language);
+  session.sdk = text_or(fields.get("sdk"), "");
+  slots = 0;
+  if (*role == "client") return nullptr;
+  Value wanted = fields.get("slots");
+  slots = static_cast<uint32_t>(std::min<uint64_t>(wanted.number().value_or(1), 1 << 20));
+  if ((wanted && !wanted.number()) || slots == 0) return "hello's slots must be 1 or more";
+  if (!read_names(fields.get("types"), session.announced_types)) {
+    return "hello's types must be a list of names of 1 to 255 bytes";
+  }
+  if (!read_names(fields.get("handlers"), session.announced_handlers)) {
+    return "hello's handlers must be a list of names of 1 to 255 bytes";
+  }
+  if (Value claims = fields.get("claims"); claims && !claims.is_array()) {
+    return "hello's claims must be a list";
+  }
+  return nullptr;
+}
+
+void Broker::hello(ConnectionId from, const Record& record) {
+  const Value fields = record.value;
+  if (record.ref < 1 || record.ref > proto::kVersion) {
+    return answer_connection(
+        from, code::kVersion,
+        "this broker speaks version 1 of TUSK, not " + std::to_string(record.ref));
+  }
+  auto instance_bytes = fields.get("instance").binary();
+  if (!instance_bytes || instance_bytes->size() != 16) {
+    return answer_connection(from, code::kInvalid, "hello's instance must be 16 bytes");
+  }
+  if (fields.get("require").size() > 0) {
+    return answer_connection(from, code::kUnsupported,
+                             "hello requires something that this broker does not know");
+  }
+  Instance instance;
+  std::copy(instance_bytes->begin(), instance_bytes->end(), instance.begin());
+
+  if (uint32_t there = connections_[from].session; there != kNone) {
+    Session& session = sessions_[there];
+    if (session.instance != instance) {
+      ++counters_.records_refused;
+      return answer_connection(from, code::kDuplicateHello,
+                               "this connection already has a session");
+    }
+    // The same hello twice: a peer's queue may hold one from before its connection stood.
+    actions_->sends.push_back({from, {}, session.welcome, {}});
+    return;
+  }
+  if (auto it = session_by_instance_.find(instance); it != session_by_instance_.end()) {
+    Session& session = sessions_[it->second];
+    if (fields.get("session").number() == session.number && session.acks) {
+      return resume(session, from, fields);
+    }
+    end_session(it->second, false);  // it lost its memory, or never learned of this session
+  }
+  open_session(from, instance, fields);
+}
+
+void Broker::open_session(ConnectionId from, const Instance& instance, Value fields) {
+  if (sessions_.live() >= config_->tuskd.limits.max_sessions) {
+    ++counters_.errors_full;
+    log(config::LogLevel::warning, LogTopic::kLimit, [&] {
+      return "a peer was refused: [tuskd] max_sessions is " +
+             std::to_string(config_->tuskd.limits.max_sessions);
+    });
+    return answer_connection(from, code::kFull, "the broker has max_sessions peers already");
+  }
+  const uint32_t index = sessions_.add();
+  Session& session = sessions_[index];
+  auto refuse = [&](std::string_view why_code, const std::string& why) {
+    ++counters_.records_refused;
+    log(config::LogLevel::warning, LogTopic::kRefused,
+        [&] { return "refused the hello of " + session.name + ": " + why; });
+    answer_connection(from, why_code, why);
+    sessions_.remove(index);
+  };
+  uint32_t slots;
+  if (const char* why = read_hello(fields, session, slots)) return refuse(code::kInvalid, why);
+  if (slots > 0) {
+    if (std::string why = forbidden(session); !why.empty()) return refuse(code::kRefused, why);
+  }
+
+  session.index = index;
+  session.instance = instance;
+  do {
+    session.number = random_() & proto::kMaxInteger;
+  } while (session.number == 0 || session_by_number_.count(session.number));
+  session.limits = limits();
+  session.out.open(session.number, session.acks, session.limits);
+  session_by_number_[session.number] = index;
+  session_by_instance_[instance] = index;
+  ++counters_.sessions_opened;
+
+  if (fields.get("pid_ns").number() == around_.pid_namespace && session.pid != 0 &&
+      !around_.boot_id.empty() && fields.get("boot_id").text() == around_.boot_id) {
+    session.watched = true;
+    actions_->watches.push_back({session.number, session.pid});
+  }
+  Claims claims;
+  if (slots > 0) {
+    session.worker = workers_.add();
+    WorkerState& worker = workers_[session.worker];
+    worker.session = index;
+    worker.slots = slots;
+    scheduler_.join(session.worker, serves(session));
+    claims = adopt_claims(session, fields.get("claims"));
+  }
+  connections_[from].session = index;
+  session.connection = from;
+  welcome(session, false, claims);
+  update_worker(session);
+}
+
+void Broker::resume(Session& session, ConnectionId from, Value fields) {
+  if (session.connection != kNoConnection) {  // its old connection's end has not come yet
+    connections_[session.connection].session = kNone;
+  }
+  timers_.cancel(session.grace_timer);
+  timers_.cancel(session.ttl_timer);
+  connections_[from].session = session.index;
+  session.connection = from;
+  ++counters_.sessions_resumed;
+  acknowledged(session, fields.get("ack").number().value_or(0));
+  Claims claims;
+  if (session.worker != kNone) claims = adopt_claims(session, fields.get("claims"));
+  welcome(session, true, claims);
+  session.out.resend();
+  touch(session);
+  update_worker(session);
+}
+
+// Why the config does not let this worker in, or "".
+std::string Broker::forbidden(const Session& session) const {
+  if (!config::language_allowed(*config_, session.language)) {
+    std::string allowed = config_->master_language;
+    for (const std::string& language : *config_->worker_languages) allowed += ", " + language;
+    return "[orchestration] allows workers in " + allowed + "; this one is in " + session.language;
+  }
+  for (const std::string& name : session.announced_types) {
+    const config::TaskType& settings = config_->type(name);
+    if (settings.pool && *settings.pool != session.pool) {
+      return "the config binds type \"" + name + "\" to pool \"" + *settings.pool +
+             "\"; this worker is of pool \"" + session.pool + "\"";
+    }
+  }
+  return "";
+}
+
+// The types and stages whose tasks may go to this worker. Types that nobody named before are made.
+std::vector<uint32_t> Broker::serves(const Session& session) const {
+  auto& scheduler = const_cast<Scheduler&>(scheduler_);
+  std::vector<uint32_t> out;
+  for (const std::string& name : session.announced_types) {
+    uint32_t t = scheduler.find_type(name);
+    if (t == kNone) {
+      if (scheduler.type_count() >= config_->tuskd.limits.max_types) continue;
+      t = scheduler.add_type(name, false);
+      scheduler.type(t).settings = config_->type(name);
+    }
+    const auto& pool = scheduler.type(t).settings.pool;
+    if (!pool || *pool == session.pool) out.push_back(t);
+  }
+  for (uint32_t t : scheduler.stages()) {
+    const Type& stage = scheduler.type(t);
+    const config::Stage& settings = config_->stages[stage.stage];
+    const bool announced =
+        std::find(session.announced_handlers.begin(), session.announced_handlers.end(),
+                  stage.handler) != session.announced_handlers.end();
+    if (announced && (settings.language.empty() || settings.language == session.language)) {
+      out.push_back(t);
+    }
+  }
+  return out;
+}
+
+void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
+  const config::Orchestration& c = *config_;
+  Writer out;
+  proto::Packer& p = out.start(Kind::kWelcome, 3);
+  p.pack_int(proto::kVersion);
+  auto number = [&](std::string_view key, uint64_t value) {
+    out.text(key);
+    p.pack_uint64(value);
+  };
+  const std::pair<std::string_view, std::string_view> endpoints[] = {
+      {"router", around_.router},
+      {"events_in", around_.events_in},
+      {"events_out", around_.events_out},
+      {"pipeline_in", around_.pipeline_in},
+      {"pipeline_out", around_.pipeline_out}};
+
+  p.pack_map(15);
+  number("session", session.number);
+  number("epoch", around_.epoch);
+  out.text("resumed");
+  resumed ? p.pack_true() : p.pack_false();
+  number("ack", session.received);
+  out.text("limits");
+  const proto::Limits& limit = session.limits;
+  p.pack_map(6);
+  number("frame", limit.frame);
+  number("body", limit.body);
+  number("records", limit.records);
+  number("frames", limit.frames);
+  number("session_bytes", limit.session_bytes);
+  number("push_window", limit.push_window);
+  out.text("endpoints");
+  p.pack_map(static_cast<uint32_t>(std::count_if(std::begin(endpoints), std::end(endpoints),
+                                                 [](auto& e) { return !e.second.empty(); })));
+  for (auto& [name, endpoint] : endpoints) {
+    if (endpoint.empty()) continue;
+    out.text(name);
+    out.text(endpoint);
+  }
+  number("timeout", static_cast<uint64_t>(c.default_timeout.count()));
+  out.text("compression");
+  out.text(c.compression == config::Compression::lz4 ? "lz4" : "none");
+  number("compression_threshold", c.tuskd.limits.compression_threshold);
+  number("session_ttl", static_cast<uint64_t>(milliseconds(c.tuskd.times.session_ttl)));
+  number("adopt_grace", static_cast<uint64_t>(milliseconds(c.tuskd.times.adopt_grace)));
+  static constexpr Kind kKinds[] = {
+      Kind::kHeader, Kind::kHello,    Kind::kWelcome,   Kind::kPing,        Kind::kPong,
+      Kind::kError,  Kind::kBye,      Kind::kGoaway,    Kind::kSubmit,      Kind::kCancel,
+      Kind::kQuery,  Kind::kPublish,  Kind::kSubscribe, Kind::kUnsubscribe, Kind::kPush,
+      Kind::kResult, Kind::kReturned, Kind::kSlots,     Kind::kAccepted,    Kind::kAnswer,
+      Kind::kEvent,  Kind::kTask,     Kind::kItem,      Kind::kRecall,      Kind::kDrain};
+  out.text("kinds");
+  p.pack_array(std::size(kKinds));
+  for (Kind kind : kKinds) p.pack_uint16(static_cast<uint16_t>(kind));
+  static constexpr uint8_t kAttributes[] = {2, 4, 6, 8, 10, 15, 17, 27, 29, 53, 55, 57, 59};
+  out.text("attributes");
+  p.pack_array(std::size(kAttributes));
+  for (uint8_t key : kAttributes) p.pack_uint8(key);
+  out.text("claims");
+  p.pack_array(static_cast<uint32_t>(claims.size()));
+  for (const auto& [id, handle] : claims) {
+    p.pack_array(2);
+    p.pack_bin(16);
+    p.pack_bin_body(reinterpret_cast<const char*>(id.bytes.data()), 16);
+    handle == 0 ? p.pack_nil() : p.pack_uint64(handle);
+  }
+  out.text("server");
+  out.text(around_.server);
+
+  session.welcome = proto::Bytes::copy(out.records().view());
+  ++counters_.packets_sent;
+  actions_->sends.push_back({session.connection, {}, session.welcome, {}});
+}
+
+// --- claims --------------------------------------------------------------------------------------
+
+Broker::Claims Broker::adopt_claims(Session& session, Value list) {
+  Claims answers;
+  if (!list.is_array()) return answers;
+  for (Value claim : list.items()) {
+    if (!claim.is_array() || claim.size() < 4) continue;
+    Value parts[4];
+    size_t n = 0;
+    for (Value part : claim.items()) {
+      if (n < 4) parts[n++] = part;
+    }
+    auto id = parts[0].binary();
+    auto attempt = parts[1].number();
+    auto name = parts[2].text();
+    auto is_item = parts[3].boolean();
+    if (!id || id->size() != 16 || !attempt || !name || !is_item) continue;
+    const TaskId task = TaskId::from_bytes(id->data());
+    const uint64_t handle =
+        adopt_claim(session, task, static_cast<uint32_t>(*attempt), *name, *is_item);
+    ++(handle ? counters_.claims_adopted : counters_.claims_dropped);
+    answers.emplace_back(task, handle);
+  }
+  return answers;
+}
+
+// The handle under which the worker may go on with a run, or 0: drop it.
+uint64_t Broker::adopt_claim(Session& session, const TaskId& id, uint32_t attempt,
+                             std::string_view name, bool is_item) {
+  const WorkerState& worker = workers_[session.worker];
+  uint32_t t = find_task(id);
+  if (t != kNone && !is_ended(t)) {
+    Task& task = tasks_[t];
+    Type& type = scheduler_.type(task.type);
+    switch (task.state) {
+      case TaskState::kRunning:
+      case TaskState::kGhost:
+        return task.worker == session.worker ? handle_of(t) : 0;
+      case TaskState::kWaiting:
+        scheduler_.unqueue(t);
+        break;
+      case TaskState::kHeld:
+      case TaskState::kBackoff:
+        timers_.cancel(task.timer);
+        --type.elsewhere;
+        break;
+      default:
+        return 0;
+    }
+  } else if (t != kNone) {
+    return 0;  // it ended
+  } else {
+    // Not known: the broker restarted. The client's resend will join this run.
+    uint32_t type = kNone;
+    for (uint32_t served : worker.serves) {
+      const Type& candidate = scheduler_.type(served);
+      if (candidate.is_stage == is_item && candidate.handler == name) type = served;
+    }
+    if (type == kNone || tasks_.live() >= config_->tuskd.limits.max_tasks) return 0;
+    t = tasks_.add();
+    Task& task = tasks_[t];
+    task.id = id;
+    task.type = type;
+    task.order = ++order_;
+    task.orphan = true;
+    task.since = now_;
+    index_.insert(id.hash(), t);
+  }
+  Task& task = tasks_[t];
+  task.attempt = std::max(task.attempt, attempt);
+  start_run(t, session.worker);
+  return handle_of(t);
+}
+
+// --- connections and deaths ----------------------------------------------------------------------
+
+// Acknowledged endings are let go.
+void Broker::acknowledged(Session& session, uint64_t seq) {
+  session.out.acknowledge(seq);
+  while (!session.endings.empty() && tasks_[session.endings.head].packet <= seq) {
+    const uint32_t t = session.endings.head;
+    session.endings.remove(tasks_, t);
+    let_go(t);
+  }
+  if (session.over_bound) touch(session);  // flush() looks at its bound again
+}
+
+void Broker::update_worker(Session& session) {
+  if (session.worker == kNone) return;
+  WorkerState& worker = workers_[session.worker];
+  worker.available = session.connection != kNoConnection && !session.over_bound;
+  scheduler_.changed(session.worker);
+  fill_worker(session.worker);
+}
+
+void Broker::detach(Session& session) {
+  connections_[session.connection].session = kNone;
+  session.connection = kNoConnection;
+  if (!session.acks || session.process_gone) {
+    return end_session(session.index, session.process_gone);
+  }
+  update_worker(session);
+  const config::Times& times = config_->tuskd.times;
+  if (session.worker != kNone) {
+    session.grace_timer =
+        timers_.add(now_ + times.reconnect_grace, {Timer::Kind::kReconnectGrace, session.index});
+  }
+  session.ttl_timer =
+      timers_.add(now_ + times.session_ttl, {Timer::Kind::kSessionTtl, session.index});
+}
+
+// What ran on the worker runs elsewhere. `died`: its process ended, so what ran may be to blame.
+void Broker::worker_gone(Session& session, bool died) {
+  if (session.worker == kNone) return;
+  WorkerState& worker = workers_[session.worker];
+  const uint32_t suspect = worker.suspect;
+  std::vector<uint32_t> runs;
+  while (!worker.running.empty()) {
+    runs.push_back(worker.running.head);
+    release(runs.back());
+  }
+  if (died && !runs.empty()) {
+    ++worker.counters.crashed;
+    log(config::LogLevel::warning, LogTopic::kWorkerDied, [&] {
+      return "worker " + session.name + " died with " + std::to_string(runs.size()) +
+             " running tasks; they run elsewhere";
+    });
+  }
+  for (uint32_t t : runs) {
+    Task& task = tasks_[t];
+    if (task.state == TaskState::kGhost) {
+      free_task(t);
+    } else if (died && (suspect == kNone || t == suspect)) {
+      crash(t, "its worker, " + session.name + ", died");
+    } else if (task.cancel_requested) {
+      end(t, proto::State::kCancelled, {}, {});
+    } else if (task.orphan) {
+      forget(t);  // nobody submitted it; the client's resend starts it anew
+    } else {
+      ++counters_.requeued;
+      ++scheduler_.type(task.type).counters.requeued;
+      place(t);
+    }
+  }
+}
+
+void Broker::end_session(uint32_t index, bool died) {
+  Session& session = sessions_[index];
+  assert(session.number != 0);
+  ++counters_.sessions_ended;
+  if (session.worker != kNone) {
+    workers_[session.worker].available = false;
+    scheduler_.changed(session.worker);
+    worker_gone(session, died);
+    const std::vector<uint32_t> served = workers_[session.worker].serves;
+    scheduler_.leave(session.worker, now_);
+    workers_.remove(session.worker);
+    for (uint32_t type : served) {
+      if (scheduler_.type(type).queued() > 0 && !scheduler_.is_served(type)) wait_for_worker(type);
+    }
+  }
+  while (!session.endings.empty()) {
+    const uint32_t t = session.endings.head;
+    session.endings.remove(tasks_, t);
+    keep(t);
+  }
+  for (uint32_t topic : session.topics) std::erase(topics_[topic]->subscribers, index);
+  timers_.cancel(session.grace_timer);
+  timers_.cancel(session.ttl_timer);
+  timers_.cancel(session.process_timer);
+  if (session.watched) actions_->unwatches.push_back({session.number});
+  if (session.connection != kNoConnection) connections_[session.connection].session = kNone;
+  session_by_number_.erase(session.number);
+  session_by_instance_.erase(session.instance);
+  sessions_.remove(index);
+}
+
+}  // namespace tusk::core

@@ -1,0 +1,175 @@
+// Which task runs where. Holds the queues of every type and the workers with free slots, and keeps
+// promise 1: no task waits beside a free slot that may run it.
+//
+// Workers that announced the same names form a group. A group has a heap of those of its workers
+// that have a free slot, by last dispatch (round robin) and, if one of its types asks for it, by
+// load (least connections). So a dispatch costs O(log workers of the group) for each group that
+// serves the type.
+//
+// The scheduler moves nothing itself: the broker asks what is next and tells what it did.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/orchestration.h"
+#include "daemon/core/pool.h"
+#include "daemon/core/task.h"
+#include "daemon/core/time.h"
+
+namespace tusk::core {
+
+// A task type, or a stage of the pipeline.
+struct Type {
+  std::string name;
+  std::string handler;  // the name that workers announce: a type's own, a stage's function
+  bool is_stage = false;
+  bool configured = false;  // named in the config
+  config::TaskType settings;
+  uint32_t stage = kNone;  // its place in the pipeline
+  size_t capacity = 0;     // stage: items waiting, running and reserved at most
+  size_t reserved = 0;     // stage: room promised to items that run in the stage before
+
+  List<Task> waiting;
+  List<Task> suspects;  // waiting too, each for a worker without a suspect
+  List<Task> parked;    // stage: pushes that are not accepted yet
+  uint32_t running = 0;
+  uint32_t elsewhere = 0;        // tasks in back-off or held
+  std::vector<uint32_t> groups;  // that serve it
+  bool ever_served = false;
+  Time last_served{};  // when its last worker left
+  Time waits_since{};  // since when tasks wait for a worker that is not there
+  TimerId unserved_timer = kNoTimer;
+
+  struct Counters {
+    uint64_t accepted = 0, succeeded = 0, failed = 0, cancelled = 0, dead = 0, retried = 0,
+             requeued = 0, crashed = 0, dropped = 0;
+  } counters;
+
+  size_t held() const {
+    return waiting.count + suspects.count + parked.count + running + elsewhere;
+  }
+  size_t queued() const { return waiting.count + suspects.count; }
+  bool has_room() const { return queued() + running + elsewhere + reserved < capacity; }
+};
+
+// The worker side of a session.
+struct WorkerState {
+  uint32_t session = kNone;  // index of its session
+  uint32_t slots = 1;
+  uint32_t group = kNone;
+  uint64_t last_dispatch = 0;  // a stamp that grows
+  uint32_t suspect = kNone;    // the suspect task that it runs
+  bool available = false;      // connected, not draining, not over its bound
+  List<Task> running;          // ghosts among them
+  std::array<uint32_t, 2> heap_place{kNone, kNone};
+  std::vector<uint32_t> serves;  // types
+  struct Counters {
+    uint64_t dispatched = 0, succeeded = 0, failed = 0, crashed = 0;
+  } counters;
+
+  uint32_t free_slots() const {
+    return available && slots > running.count ? slots - running.count : 0;
+  }
+};
+
+class Scheduler {
+ public:
+  Scheduler(Pool<Task>& tasks, Pool<WorkerState>& workers) : tasks_(tasks), workers_(workers) {}
+
+  Type& type(uint32_t index) { return *types_[index]; }
+  const Type& type(uint32_t index) const { return *types_[index]; }
+  uint32_t types() const { return static_cast<uint32_t>(types_.size()); }
+  bool exists(uint32_t type) const { return types_[type] != nullptr; }
+  // kNone if there is none of that name.
+  uint32_t find_type(std::string_view name) const { return find(names_[0], name); }
+  uint32_t find_stage(std::string_view name) const { return find(names_[1], name); }
+  uint32_t add_type(std::string_view name, bool is_stage);
+  // The type must hold nothing.
+  void remove_type(uint32_t type);
+  size_t type_count() const { return names_[0].size(); }
+
+  // --- queues
+  // Puts a task at its place in the queue of its type (by its order: new ones at the end).
+  void enqueue(uint32_t task);
+  // Takes it out again.
+  void unqueue(uint32_t task);
+
+  // --- workers
+  // `serves`: the types whose tasks may go to this worker.
+  void join(uint32_t worker, std::vector<uint32_t> serves);
+  void leave(uint32_t worker, Time now);
+  // Its slots, availability or load changed.
+  void changed(uint32_t worker);
+  // It got a task.
+  void dispatched(uint32_t worker);
+
+  // --- matching
+  // A worker for the next task of this type, or kNone.
+  uint32_t worker_for(uint32_t type, bool suspect) const;
+  // The next task for this worker's free slot, or kNone. Stages without room behind them are
+  // passed over.
+  uint32_t task_for(uint32_t worker) const;
+  // The head of the queue of a type that could be dispatched now, suspects first, or kNone.
+  uint32_t head(uint32_t type, bool suspect) const;
+  bool room_behind(const Type& type) const;
+  bool is_served(uint32_t type) const { return !types_[type]->groups.empty(); }
+
+  std::vector<uint32_t>& stages() { return stages_; }
+  const std::vector<uint32_t>& stages() const { return stages_; }
+
+  // The known name nearest to `name`: of types that are configured or served, or of stages; "" if
+  // none is near.
+  std::string nearest(std::string_view name, bool stage) const;
+  // Names of all types that somebody serves, for messages; at most `most`.
+  std::string served_names(size_t most) const;
+
+ private:
+  enum Order { kRoundRobin = 0, kLeastConnections = 1 };
+
+  // Workers with a free slot, the best one first.
+  using Heap = std::vector<uint32_t>;
+
+  struct Group {
+    std::vector<uint32_t> types;  // sorted
+    std::vector<uint32_t> members;
+    std::vector<uint32_t> ready;  // those of its types that have queued tasks
+    Heap heaps[2];
+    bool uses[2] = {true, false};
+  };
+  using Names = std::map<std::string, uint32_t, std::less<>>;
+
+  static uint32_t find(const Names& names, std::string_view name) {
+    auto it = names.find(name);
+    return it == names.end() ? kNone : it->second;
+  }
+  bool before(Order order, uint32_t a, uint32_t b) const;
+  void heap_place(Group& group, Order order, size_t at, uint32_t worker);
+  void heap_rise(Group& group, Order order, size_t at);
+  void heap_sink(Group& group, Order order, size_t at);
+  void heap_update(Group& group, Order order, uint32_t worker);
+  void heap_remove(Group& group, Order order, uint32_t worker);
+  void set_ready(uint32_t type);
+  void refresh_orders(Group& group);
+
+  Pool<Task>& tasks_;
+  Pool<WorkerState>& workers_;
+  std::vector<std::unique_ptr<Type>> types_;
+  std::vector<uint32_t> free_types_;
+  Names names_[2];  // of types, of stages
+  std::vector<uint32_t> stages_;
+  std::vector<std::unique_ptr<Group>> groups_;
+  uint64_t stamp_ = 0;
+};
+
+// How many single-letter changes turn one into the other (Levenshtein), for messages. Bounded by
+// the product of the lengths, each cut to 64.
+size_t edit_distance(std::string_view a, std::string_view b);
+
+}  // namespace tusk::core
