@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "config/json_object.h"
+
 namespace tusk::config {
 
 std::size_t Map::position(std::string_view name) const {
@@ -81,14 +83,9 @@ nlohmann::ordered_json json(const Value& value) {
       return list;
     }
     case Value::Kind::map: {
-      // Past ordered_json's own look-up, which scans: the names of a Map are known to differ.
-      nlohmann::ordered_json map = nlohmann::ordered_json::object();
-      auto& entries = map.get_ref<nlohmann::ordered_json::object_t&>();
-      const Map& from = value.map();
-      entries.reserve(from.size());
-      for (std::size_t i = 0; i < from.size(); ++i) {
-        static_cast<std::vector<nlohmann::ordered_json::object_t::value_type>&>(entries)
-            .emplace_back(from.key(i).name, json(from.value(i)));
+      auto map = nlohmann::ordered_json::object();
+      for (std::size_t i = 0; i < value.map().size(); ++i) {
+        append(map, value.map().key(i).name, json(value.map().value(i)));
       }
       return map;
     }

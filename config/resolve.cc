@@ -1,0 +1,344 @@
+#include "config/resolve.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+namespace tusk::config {
+namespace {
+
+constexpr std::string_view kTasks = "_tasks";
+
+std::string in_quotes(std::string_view text) { return "\"" + std::string(text) + "\""; }
+
+std::string joined(const std::vector<std::string>& texts) {
+  std::string out;
+  for (const std::string& text : texts) out += (out.empty() ? "" : ", ") + text;
+  return out.empty() ? "none" : out;
+}
+
+template <class T>
+std::vector<std::string_view> names_of(const Named<T>& named) {
+  std::vector<std::string_view> names;
+  for (const auto& entry : named) names.push_back(entry.first);
+  return names;
+}
+
+}  // namespace
+
+bool language_allowed(const Orchestration& orchestration, std::string_view language) {
+  if (!orchestration.worker_languages) return true;
+  std::string_view known = canonical_language(language);
+  const std::vector<std::string>& listed = *orchestration.worker_languages;
+  return known == orchestration.master_language ||
+         std::find(listed.begin(), listed.end(), known) != listed.end();
+}
+
+Resolver::Resolver(const Value& root, const Source& source, std::string folder,
+                   Orchestration& config)
+    : root_(root), source_(source), folder_(std::move(folder)), config_(config) {}
+
+void Resolver::resolve() {
+  general();
+  daemon();
+  workers();
+  types();
+  topics();
+  stages();
+}
+
+// --- looking into the file -----------------------------------------------------------------------
+
+const Value* Resolver::at(std::initializer_list<std::string_view> path) const {
+  const Value* value = &root_;
+  for (std::string_view name : path) {
+    if (!value->is(Value::Kind::map)) return nullptr;
+    value = value->map().find(name);
+    if (value == nullptr) return nullptr;
+  }
+  return value;
+}
+
+// Of the value at the path, or of as much of it as there is.
+Place Resolver::place(std::initializer_list<std::string_view> path) const {
+  const Value* value = &root_;
+  Place last = source_.error("").place;
+  for (std::string_view name : path) {
+    if (!value->is(Value::Kind::map)) break;
+    value = value->map().find(name);
+    if (value == nullptr) break;
+    last = value->place;
+  }
+  return last;
+}
+
+Place Resolver::name_place(std::string_view section, std::string_view name) const {
+  const Value* value = at({section});
+  if (value == nullptr || !value->is(Value::Kind::map)) return place({section});
+  const Map::Key* key = value->map().find_key(name);
+  return key == nullptr ? value->place : key->place;
+}
+
+std::string Resolver::beside_file(const std::string& path) const {
+  return (std::filesystem::path(folder_) / path).lexically_normal().string();
+}
+
+void Resolver::error(const Place& place, std::string message) {
+  errors.push_back(source_.error(place, std::move(message)));
+}
+
+// --- the daemon and its workers ------------------------------------------------------------------
+
+void Resolver::general() {
+  const Sections& sections = config_.sections;
+  const RequestReply& calls = sections.ipc_patterns.request_reply;
+  config_.default_timeout = std::chrono::milliseconds(calls.timeout_ms);
+  config_.retry_attempts = static_cast<std::size_t>(calls.retry_attempts);
+  config_.load_balancing = sections.orchestration.load_balancing;
+  config_.master_language = sections.orchestration.master_language;
+  config_.worker_languages = sections.orchestration.worker_languages;
+  config_.serialization = sections.ipc_config.serialization;
+  config_.compression = sections.ipc_config.compression;
+}
+
+void Resolver::daemon() {
+  Tuskd& tuskd = config_.tuskd;
+  if (tuskd.state) tuskd.state = beside_file(*tuskd.state);
+  if (tuskd.log != "stderr") tuskd.log = beside_file(tuskd.log);
+  if (config_.sections.ipc_config.protocol == Protocol::none) {
+    tuskd.events_in = tuskd.events_out = tuskd.pipeline_in = tuskd.pipeline_out = std::nullopt;
+  }
+  orders();
+  endpoints();
+}
+
+void Resolver::orders() {
+  const Limits& limits = config_.tuskd.limits;
+  const Times& times = config_.tuskd.times;
+  auto at_least_body = [&](std::string_view name, Bytes size) {
+    if (size.count >= limits.max_body.count) return;
+    error(place({"tuskd", name}), "[tuskd] " + std::string(name) + " is " + to_text(size) +
+                                      "; expected at least max_body, which is " +
+                                      to_text(limits.max_body));
+  };
+  at_least_body("max_memory", limits.max_memory);
+  at_least_body("max_session_bytes", limits.max_session_bytes);
+  if (times.max_backoff < times.retry_backoff) {
+    error(place({"tuskd", "max_backoff"}), "[tuskd] max_backoff is " + to_text(times.max_backoff) +
+                                               "; expected at least retry_backoff, which is " +
+                                               to_text(times.retry_backoff));
+  }
+}
+
+void Resolver::endpoints() {
+  const Tuskd& t = config_.tuskd;
+  const std::vector<std::pair<std::string_view, std::optional<std::string>>> all = {
+      {"endpoint", t.endpoint},
+      {"ipc", t.ipc},
+      {"events_in", t.events_in},
+      {"events_out", t.events_out},
+      {"pipeline_in", t.pipeline_in},
+      {"pipeline_out", t.pipeline_out},
+      {"http", t.http}};
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    for (std::size_t j = 0; j < i && all[i].second; ++j) {
+      if (all[i].second != all[j].second) continue;
+      // The later of the two in the file, if it stands there: else the other is at its default.
+      std::string_view shown = at({"tuskd", all[i].first}) != nullptr ? all[i].first : all[j].first;
+      error(place({"tuskd", shown}), "[tuskd] " + std::string(all[i].first) + " and " +
+                                         std::string(all[j].first) + " are both " + *all[i].second);
+      break;
+    }
+  }
+}
+
+void Resolver::workers() {
+  for (auto& [name, worker] : config_.workers.entries) {
+    if (worker.pool.empty()) worker.pool = worker.language;
+    worker.directory = beside_file(worker.directory.empty() ? "." : worker.directory);
+    if (worker.language.empty() || language_allowed(config_, worker.language)) continue;
+    error(place({"workers", name, "language"}),
+          "[workers] " + name + ".language: " + worker.language + " is neither master_language (" +
+              config_.master_language + ") nor in worker_languages (" +
+              joined(*config_.worker_languages) + ")");
+  }
+}
+
+// --- task types ----------------------------------------------------------------------------------
+
+void Resolver::types() {
+  TaskType& other = config_.other_type;
+  other.attempts = 1 + config_.retry_attempts;
+  other.max_waiting = config_.tuskd.limits.max_waiting;
+  other.load_balancing = config_.load_balancing;
+  std::map<std::string, Place, std::less<>> bound;  // type -> where its pool is named
+  pools(bound);
+  for (const auto& [name, message] : config_.sections.message_types) {
+    if (message.routing != "fanout") config_.types.try_emplace(name, other);
+    auto type = config_.types.find(name);
+    if (type == config_.types.end()) continue;
+    type->second.message = name;
+    type->second.priority = message.priority.value_or(Priority{});
+  }
+  type_sections(bound);
+  if (config_.types.size() > config_.tuskd.limits.max_types) {
+    error(place({"tuskd", "max_types"}),
+          "the file names " + std::to_string(config_.types.size()) +
+              " task types, more than max_types of [tuskd], which is " +
+              std::to_string(config_.tuskd.limits.max_types));
+  }
+}
+
+void Resolver::pools(std::map<std::string, Place, std::less<>>& bound) {
+  for (const auto& [name, listed] : config_.sections.task_distribution) {
+    std::string_view prefix = name;
+    if (!prefix.ends_with(kTasks) || prefix.size() == kTasks.size()) {
+      error(name_place("task_distribution", name),
+            "[task_distribution] expects names such as python_tasks, found " + in_quotes(name));
+      continue;
+    }
+    prefix.remove_suffix(kTasks.size());
+    std::string pool(canonical_language(prefix));
+    if (listed.empty()) continue;
+    const List& items = at({"task_distribution", name})->list();
+    for (std::size_t i = 0; i < listed.size(); ++i) {
+      TaskType& type = config_.types.try_emplace(listed[i], config_.other_type).first->second;
+      if (type.pool && *type.pool != pool) {
+        error(items[i].place, "the type " + in_quotes(listed[i]) + " is bound to pool " +
+                                  *type.pool + " in line " + std::to_string(bound[listed[i]].line) +
+                                  " already; a type has one pool");
+      } else {
+        type.pool = pool;
+        bound.try_emplace(listed[i], items[i].place);
+      }
+    }
+  }
+}
+
+void Resolver::type_sections(const std::map<std::string, Place, std::less<>>& bound) {
+  std::map<std::string_view, const MessageType*> messages;
+  for (const auto& [name, message] : config_.sections.message_types) messages[name] = &message;
+  for (const auto& [name, set] : config_.type_sections) {
+    TaskType& type = config_.types.try_emplace(name, config_.other_type).first->second;
+    if (set.pool && type.pool && *set.pool != *type.pool) {
+      error(place({"types", name, "pool"}),
+            "the type " + in_quotes(name) + " is bound to pool " + *type.pool + " in line " +
+                std::to_string(bound.find(name)->second.line) + " already; a type has one pool");
+    }
+    if (set.pool) type.pool = set.pool;
+    if (set.message) {
+      type.message = set.message;
+      auto message = messages.find(*set.message);
+      if (message != messages.end()) {
+        type.priority = message->second->priority.value_or(Priority{});
+      }
+    }
+    type.timeout = set.timeout;
+    type.attempts = set.attempts.value_or(type.attempts);
+    type.priority = set.priority.value_or(type.priority);
+    type.durable = set.durable.value_or(false);
+    type.max_waiting = set.max_waiting.value_or(type.max_waiting);
+    type.unserved = set.unserved.value_or(Unserved::error);
+    type.load_balancing = set.load_balancing.value_or(type.load_balancing);
+  }
+}
+
+// --- topics and stages ---------------------------------------------------------------------------
+
+void Resolver::topics() {
+  std::set<std::string_view> known;
+  std::set<std::string_view> messages;
+  for (const auto& entry : config_.sections.message_types) messages.insert(entry.first);
+  auto add = [&](const std::string& name, const Text& message) {
+    if (!known.insert(name).second) return;
+    bool own = !message && messages.contains(name);
+    config_.topics.push_back({name, own ? Text(name) : message});
+  };
+  for (const auto& [name, topic] : config_.topic_sections) add(name, topic.message);
+  for (const std::string& name : config_.sections.ipc_patterns.publish_subscribe.topics) {
+    add(name, std::nullopt);
+  }
+  for (const auto& [name, message] : config_.sections.message_types) {
+    if (message.routing == "fanout") add(name, std::nullopt);
+  }
+  if (config_.topics.size() > config_.tuskd.limits.max_topics) {
+    error(place({"tuskd", "max_topics"}),
+          "the file names " + std::to_string(config_.topics.size()) +
+              " topics, more than max_topics of [tuskd], which is " +
+              std::to_string(config_.tuskd.limits.max_topics));
+  }
+}
+
+void Resolver::stages() {
+  if (has("data_pipeline")) {
+    for (const auto& [name, stage] : config_.sections.data_pipeline) {
+      const Value* settings = at({"data_pipeline", name});
+      config_.stages.push_back({name, stage.language.value_or(""), stage.function.value_or(name),
+                                settings == nullptr ? Value() : *settings});
+    }
+    return;
+  }
+  std::set<std::string_view> known;
+  const Texts& named = config_.sections.ipc_patterns.pipeline.stages;
+  for (std::size_t i = 0; i < named.size(); ++i) {
+    if (!known.insert(named[i]).second) {
+      error(at({"ipc_patterns", "pipeline", "stages"})->list()[i].place,
+            "the stage " + in_quotes(named[i]) + " stands here twice");
+      continue;
+    }
+    config_.stages.push_back({named[i], "", named[i], Value()});
+  }
+}
+
+// --- warnings ------------------------------------------------------------------------------------
+
+void Resolver::warn(const std::vector<Reader::Idle>& idle) {
+  if (!idle.empty()) {
+    std::string message = "accepted, but without effect in this version:";
+    for (const Reader::Idle& section : idle) {
+      message.append("\n  [").append(section.section).append("] ").append(joined(section.keys));
+    }
+    warnings.push_back(source_.error(std::move(message)));
+  }
+  message_references("types");
+  message_references("topics");
+  dependency_references();
+}
+
+// `message` names an entry of [message_types], if there is that section.
+void Resolver::message_references(std::string_view section) {
+  const Value* entries = at({section});
+  if (!has("message_types") || !entries->is(Value::Kind::map)) return;
+  std::vector<std::string_view> names = names_of(config_.sections.message_types);
+  std::set<std::string_view> known(names.begin(), names.end());
+  const Map& map = entries->map();
+  for (std::size_t i = 0; i < map.size(); ++i) {
+    const Value* message =
+        map.value(i).is(Value::Kind::map) ? map.value(i).map().find("message") : nullptr;
+    if (message == nullptr || !message->is(Value::Kind::text)) continue;
+    if (known.contains(message->text())) continue;
+    warnings.push_back(source_.error(
+        message->place, "[" + std::string(section) + "] " + map.key(i).name + ".message: " +
+                            in_quotes(message->text()) + " is no entry of [message_types]" +
+                            did_you_mean(message->text(), names)));
+  }
+}
+
+// `dependencies` names services, if there is a section of them; other names are free text.
+void Resolver::dependency_references() {
+  if (!has("microservices")) return;
+  std::vector<std::string_view> names = names_of(config_.sections.microservices);
+  std::set<std::string_view> known(names.begin(), names.end());
+  for (const auto& [name, service] : config_.sections.service_config) {
+    for (std::size_t i = 0; i < service.dependencies.size(); ++i) {
+      const std::string& needed = service.dependencies[i];
+      if (known.contains(needed)) continue;
+      const List& items = at({"service_config", name, "dependencies"})->list();
+      warnings.push_back(source_.error(
+          items[i].place, "[service_config] " + name + ".dependencies: " + in_quotes(needed) +
+                              " is no entry of [microservices]" + did_you_mean(needed, names)));
+    }
+  }
+}
+
+}  // namespace tusk::config

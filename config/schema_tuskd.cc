@@ -1,0 +1,313 @@
+// What tuskd itself, its workers, its task types and its topics are told.
+#include "config/codec.h"
+#include "config/refine.h"
+
+namespace tusk::config {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+namespace {
+
+constexpr Duration kNone{0};
+constexpr Duration kDay = hours(24);
+
+}  // namespace
+
+template <>
+const std::vector<Word<LogLevel>>& words<LogLevel>() {
+  static const std::vector<Word<LogLevel>> words{{"trace", LogLevel::trace},
+                                                 {"debug", LogLevel::debug},
+                                                 {"info", LogLevel::info},
+                                                 {"warning", LogLevel::warning},
+                                                 {"error", LogLevel::error}};
+  return words;
+}
+
+template <>
+const std::vector<Word<Unserved>>& words<Unserved>() {
+  static const std::vector<Word<Unserved>> words{{"error", Unserved::error},
+                                                 {"wait", Unserved::wait}};
+  return words;
+}
+
+namespace {
+
+std::vector<Key> sockets() {
+  return {
+      key<&Tuskd::endpoint>("endpoint",
+                            "The ROUTER that clients, workers and REQ peers connect to.")
+          .as(kEndpoint, refine_endpoint)
+          .restart_only()
+          .effective(),
+      key<&Tuskd::ipc>("ipc", "One more address of the same ROUTER, for peers on this machine.")
+          .as(kIpc, refine_ipc)
+          .restart_only()
+          .effective(),
+      key<&Tuskd::events_in>("events_in",
+                             "Plain edge: programs publish events here (XSUB). Null: off.")
+          .as(kEndpoint, refine_endpoint)
+          .restart_only()
+          .effective(),
+      key<&Tuskd::events_out>("events_out",
+                              "Plain edge: programs subscribe to events here (XPUB). Null: off.")
+          .as(kEndpoint, refine_endpoint)
+          .restart_only()
+          .effective(),
+      key<&Tuskd::pipeline_in>(
+          "pipeline_in",
+          "Plain edge: programs push items into the pipeline here (PULL). Null: off.")
+          .as(kEndpoint, refine_endpoint)
+          .restart_only()
+          .effective(),
+      key<&Tuskd::pipeline_out>(
+          "pipeline_out", "Plain edge: what leaves the pipeline goes out here (PUSH). Null: off.")
+          .as(kEndpoint, refine_endpoint)
+          .restart_only()
+          .effective(),
+      key<&Tuskd::http>("http", "Where HTTP will be served. Null: off.")
+          .as(kTcp, refine_tcp)
+          .restart_only(),
+      key<&Tuskd::advertise>(
+          "advertise", "The address that peers are told instead of `endpoint` (containers, NAT).")
+          .as(kEndpoint, refine_endpoint)
+          .restart_only()
+          .effective(),
+      key<&Tuskd::state>("state",
+                         "The folder for what survives a restart, relative to this file. Null: the "
+                         "daemon's own choice.")
+          .as(kPath, refine_path)
+          .restart_only()
+          .effective(),
+      key<&Tuskd::log_level>("log_level", "The least important messages that are logged.")
+          .effective(),
+      key<&Tuskd::log>("log", "`stderr`, or a file to append to, relative to this file.")
+          .as(kPath, refine_path)
+          .restart_only()
+          .effective(),
+      key<&Tuskd::times, &Times::spin>(
+          "spin", "How long the data plane polls after its last event before it sleeps.")
+          .between(kNone, milliseconds(100))
+          .effective(),
+      key<&Tuskd::times, &Times::lookahead>(
+          "lookahead", "How long a task sent ahead of a free slot may expect to wait there.")
+          .between(kNone, seconds(1)),
+  };
+}
+
+std::vector<Key> limits() {
+  return {
+      key<&Tuskd::limits, &Limits::max_body>(
+          "max_body", "The largest body. A larger one is refused with `too_large`.")
+          .between(1_KB, 1_GB)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_frame>(
+          "max_frame", "The largest frame of records in a packet. A larger packet is refused.")
+          .between(64_KB, 1_GB)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_records>(
+          "max_records", "Records in one packet. A packet with more is refused.")
+          .between(1, 1'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_frames>(
+          "max_frames", "Frames in one packet. A packet with more is refused.")
+          .between(2, 65'536)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_sessions>(
+          "max_sessions", "Clients and workers at a time. One more is refused with `full`.")
+          .between(1, 1'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_types>(
+          "max_types", "Task types that are known. One more is refused with `full`.")
+          .between(1, 1'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_topics>(
+          "max_topics", "Topics that are known. One more is refused with `full`.")
+          .between(1, 1'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_waiting>(
+          "max_waiting",
+          "Waiting tasks of a type that sets none of its own. One more is refused with `full`.")
+          .between(1, 1'000'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_tasks>(
+          "max_tasks", "Tasks of all types, waiting and running. One more is refused with `full`.")
+          .between(1, 1'000'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_memory>(
+          "max_memory", "Bodies held in memory. A task beyond it is refused with `full`.")
+          .between(1_MB, Bytes{std::size_t{16} << 40})
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_session_bytes>(
+          "max_session_bytes",
+          "Bytes on their way to one peer that it has not acknowledged. A peer beyond it is cut "
+          "off "
+          "and its tasks run elsewhere.")
+          .between(1_MB, Bytes{std::size_t{1} << 40})
+          .effective(),
+      key<&Tuskd::limits, &Limits::ended_window>(
+          "ended_window",
+          "Ids of ended tasks that are remembered. An older id sent again is answered "
+          "`unknown_outcome`.")
+          .between(1, 100'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::push_window>(
+          "push_window", "Unanswered pushes of one pusher. One more is refused with `busy`.")
+          .between(1, 1'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::stage_capacity>(
+          "stage_capacity",
+          "Items that wait in one stage of the pipeline. Pushes wait behind them.")
+          .between(1, 100'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::compression_threshold>(
+          "compression_threshold", "Bodies from this size on are compressed.")
+          .between(Bytes{64}, 1_GB)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_crashes>(
+          "max_crashes", "Workers that a task may take down with it before it is `dead`.")
+          .between(1, 1000)
+          .effective(),
+  };
+}
+
+std::vector<Key> times() {
+  return {
+      key<&Tuskd::times, &Times::session_ttl>(
+          "session_ttl", "How long the endings of a client that went away are kept for it.")
+          .between(seconds(1), 7 * kDay)
+          .effective(),
+      key<&Tuskd::times, &Times::reconnect_grace>(
+          "reconnect_grace", "How long a worker whose connection was cut keeps its tasks.")
+          .between(kNone, hours(1))
+          .effective(),
+      key<&Tuskd::times, &Times::adopt_grace>(
+          "adopt_grace",
+          "How long a task that a worker still holds from before a restart of the "
+          "broker waits for its client.")
+          .between(kNone, hours(1))
+          .effective(),
+      key<&Tuskd::times, &Times::unserved_grace>(
+          "unserved_grace", "How long a task of a type that nobody serves waits for a worker.")
+          .between(kNone, hours(1))
+          .effective(),
+      key<&Tuskd::times, &Times::cancel_grace>(
+          "cancel_grace", "How long a cancelled run may take to stop before its task ends.")
+          .between(kNone, hours(1))
+          .effective(),
+      key<&Tuskd::times, &Times::shutdown_grace>(
+          "shutdown_grace", "How long a stopping daemon waits for runs and workers to end.")
+          .between(kNone, hours(1))
+          .effective(),
+      key<&Tuskd::times, &Times::heartbeat>(
+          "heartbeat", "How often a silent connection is asked whether it still lives (ZMTP).")
+          .between(milliseconds(100), minutes(10))
+          .effective(),
+      key<&Tuskd::times, &Times::retry_backoff>(
+          "retry_backoff", "The pause before a failed task's second run; it doubles with each run.")
+          .between(kNone, hours(1))
+          .effective(),
+      key<&Tuskd::times, &Times::max_backoff>("max_backoff", "The longest of these pauses.")
+          .between(kNone, kDay)
+          .effective(),
+  };
+}
+
+}  // namespace
+
+template <>
+const Table& table<Tuskd>() {
+  static const Table rows = [] {
+    Table all{sockets()};
+    for (Key& key : limits()) all.keys.push_back(key);
+    for (Key& key : times()) all.keys.push_back(key);
+    return all;
+  }();
+  return rows;
+}
+
+template <>
+const Table& table<Worker>() {
+  static const Table rows{{
+      key<&Worker::language>("language", "Which kit the program uses; `rust` means `cpp`.")
+          .as(kWorkerLanguage, refine_worker_language)
+          .needed()
+          .effective(),
+      key<&Worker::command>("command",
+                            "The program and its arguments; a text is cut into words as a shell "
+                            "does, without a shell.")
+          .words()
+          .needed()
+          .effective(),
+      key<&Worker::directory>(
+          "directory", "Where it runs, relative to this file. By default this file's folder.")
+          .as(kPath, refine_path)
+          .effective(),
+      key<&Worker::environment>("environment",
+                                "Environment variables on top of those that tuskd has.")
+          .effective(),
+      key<&Worker::instances>("instances", "How many processes of it run.")
+          .between(0, 1000)
+          .effective(),
+      key<&Worker::slots>(
+          "slots",
+          "Tasks at a time in one process, told to it by its environment. Null: it decides.")
+          .between(1, 100'000)
+          .effective(),
+      key<&Worker::pool>("pool", "The pool that it serves. By default its language.")
+          .as(kPool, refine_pool)
+          .effective(),
+  }};
+  return rows;
+}
+
+template <>
+const Table& table<TypeSection>() {
+  static const Table rows{{
+      key<&TypeSection::timeout>("timeout", "How long one run may take. Null: without end.")
+          .between(milliseconds(1), 365 * kDay),
+      key<&TypeSection::attempts>(
+          "attempts",
+          "Runs at most. By default 1 + `retry_attempts` of [ipc_patterns] request_reply.")
+          .between(1, 1000)
+          .effective(),
+      key<&TypeSection::priority>("priority", "Higher runs first. By default that of its message."),
+      key<&TypeSection::durable>("durable",
+                                 "Do its tasks survive the death of the broker? By default no."),
+      key<&TypeSection::message>(
+          "message", "The [message_types] entry of its bodies. By default that of its own name.")
+          .as(kName, refine_name),
+      key<&TypeSection::pool>("pool", "Only workers of this pool may serve it. By default any.")
+          .as(kPool, refine_pool)
+          .effective(),
+      key<&TypeSection::max_waiting>(
+          "max_waiting",
+          "Its waiting tasks; one more is refused with `full`. By default "
+          "`max_waiting` of [tuskd].")
+          .between(1, 1'000'000'000)
+          .effective(),
+      key<&TypeSection::unserved>(
+          "unserved",
+          "When nobody serves it: an error after `unserved_grace`, or wait until the "
+          "task's deadline. By default an error.")
+          .effective(),
+      key<&TypeSection::load_balancing>(
+          "load_balancing", "Which worker gets the next task. By default that of [orchestration].")
+          .effective(),
+  }};
+  return rows;
+}
+
+template <>
+const Table& table<TopicSection>() {
+  static const Table rows{{
+      key<&TopicSection::message>(
+          "message", "The [message_types] entry of its events. By default that of its own name.")
+          .as(kName, refine_name),
+  }};
+  return rows;
+}
+
+}  // namespace tusk::config
