@@ -1,0 +1,82 @@
+"""tuskd: hand work to a program in any language.
+
+from tuskd import Client
+print(Client().call("add", {"a": 1, "b": 2}))
+"""
+
+from .aio import AsyncClient, AsyncTask
+from .client import Client, Task
+from .context import DROP, Context
+from .errors import (
+    AlreadyEnded,
+    BodyError,
+    BrokerError,
+    Busy,
+    Cancelled,
+    Closed,
+    Full,
+    IdConflict,
+    Invalid,
+    NoRetry,
+    Refused,
+    TaskCancelled,
+    TaskDead,
+    TaskExpired,
+    TaskFailed,
+    Timeout,
+    TooLarge,
+    TuskError,
+    Unavailable,
+    UnknownOutcome,
+    UnknownStage,
+    UnknownTask,
+    UnknownTopic,
+    Unserved,
+    Unsupported,
+)
+from .ids import new_id
+from .subscription import AsyncSubscription, Event, Subscription
+from .values import Timestamp
+from .version import __version__
+from .worker import Worker
+
+__all__ = [
+    "DROP",
+    "AlreadyEnded",
+    "AsyncClient",
+    "AsyncSubscription",
+    "AsyncTask",
+    "BodyError",
+    "BrokerError",
+    "Busy",
+    "Cancelled",
+    "Client",
+    "Closed",
+    "Context",
+    "Event",
+    "Full",
+    "IdConflict",
+    "Invalid",
+    "NoRetry",
+    "Refused",
+    "Subscription",
+    "Task",
+    "TaskCancelled",
+    "TaskDead",
+    "TaskExpired",
+    "TaskFailed",
+    "Timeout",
+    "Timestamp",
+    "TooLarge",
+    "TuskError",
+    "Unavailable",
+    "UnknownOutcome",
+    "UnknownStage",
+    "UnknownTask",
+    "UnknownTopic",
+    "Unserved",
+    "Unsupported",
+    "Worker",
+    "__version__",
+    "new_id",
+]

@@ -1,0 +1,387 @@
+"""The client for asyncio. Its I/O has its own thread; a busy loop delays nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
+from typing import Any
+
+from .calls import Calls, Id
+from .errors import Busy, TuskError
+from .requests import Request, Requests
+from .subscription import AsyncSubscription
+
+
+class AsyncTask:
+    """A task that was submitted. Await it for its result; `id` is its 16 bytes."""
+
+    def __init__(self, client: AsyncClient, request: Request, future: asyncio.Future[Any]) -> None:
+        self._client = client
+        self._future = future
+        # An error that nobody awaits is nobody's business.
+        future.add_done_callback(lambda f: f.cancelled() or f.exception())
+        self.id = request.id
+        self.type = request.name
+
+    def done(self) -> bool:
+        return self._future.done()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return asyncio.shield(self._future).__await__()
+
+    async def cancel(self, timeout: float | None = None) -> str:
+        """Asks the broker to cancel it; the state it answers."""
+        return await self._client.cancel(self.id, timeout=timeout)
+
+
+class AsyncClient:
+    """As `Client`, for one event loop: the one that first used it.
+
+    url, timeout, name: as for Client. Cancelling an await gives the answer up, not the task.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, timeout: float | None = None, name: str | None = None
+    ) -> None:
+        self._calls = Calls(url, timeout, name)
+        self.url = self._calls.url
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._requests: Requests | None = None
+        self._futures: dict[int, asyncio.Future[Any]] = {}
+        self._ended: deque[Request] = deque()
+        self._flush_due = False
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self, linger: float = 1.0) -> None:
+        """As Client.close; the loop runs on meanwhile."""
+        await asyncio.get_running_loop().run_in_executor(None, self._calls.close, linger)
+
+    def _ready(self) -> Requests:
+        loop = asyncio.get_running_loop()
+        requests = self._calls.requests()
+        if requests is not self._requests:  # the first use, or the first in a forked child
+            self._requests = requests
+            self._loop = loop
+            self._futures = {}
+            self._ended = deque()
+            requests.after_records = self._tell
+        elif loop is not self._loop:
+            raise RuntimeError("an AsyncClient belongs to the event loop that first used it")
+        return requests
+
+    def _tell(self) -> None:
+        """On the I/O thread, after a batch: one wake-up of the loop for all that ended."""
+        if self._ended and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        requests = self._requests
+        assert requests is not None
+        ended = self._ended
+        while ended:
+            request = ended.popleft()
+            future = self._futures.pop(request.number, None)
+            if future is None or future.done():
+                continue
+            try:
+                future.set_result(requests.decode(request))
+            except TuskError as error:
+                future.set_exception(error)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._requests is not None:
+            self._requests.link.flush()
+
+    def _future(self, request: Request) -> asyncio.Future[Any]:
+        loop = self._loop
+        assert loop is not None
+        future: asyncio.Future[Any] = loop.create_future()
+        self._futures[request.number] = future
+        if request.done:  # before the loop came to know it; delivering twice does no harm
+            self._ended.append(request)
+            loop.call_soon(self._deliver)
+        if not self._flush_due:
+            # Behind all that this turn of the loop has to say.
+            self._flush_due = True
+            loop.call_soon(self._flush)
+        return future
+
+    async def _answer(self, request: Request) -> Any:
+        future = self._future(request)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._futures.pop(request.number, None)
+            if self._requests is not None:
+                self._requests.forget(request)
+            raise
+
+    async def call(
+        self,
+        type: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+        trace: str | None = None,
+        baggage: str | None = None,
+    ) -> Any:
+        """As Client.call."""
+        self._ready()
+        request = self._calls.submit(
+            type,
+            body,
+            timeout=timeout,
+            until_sent=False,
+            id=id,
+            accepted=False,
+            resent=resent,
+            rerun_ok=rerun_ok,
+            trace=trace,
+            baggage=baggage,
+            notify=self._ended.append,
+        )
+        return await self._answer(request)
+
+    def submit(
+        self,
+        type: str,
+        body: Any = None,
+        *,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+        trace: str | None = None,
+        baggage: str | None = None,
+    ) -> AsyncTask:
+        """As Client.submit; await the task for its result. Call it on the loop."""
+        self._ready()
+        request = self._calls.submit(
+            type,
+            body,
+            timeout=None,
+            until_sent=True,
+            id=id,
+            accepted=False,
+            resent=resent,
+            rerun_ok=rerun_ok,
+            trace=trace,
+            baggage=baggage,
+            notify=self._ended.append,
+        )
+        return AsyncTask(self, request, self._future(request))
+
+    async def send(
+        self,
+        type: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+        trace: str | None = None,
+        baggage: str | None = None,
+    ) -> bytes:
+        """As Client.send: returns the id when the task is accepted."""
+        self._ready()
+        request = self._calls.submit(
+            type,
+            body,
+            timeout=timeout,
+            until_sent=False,
+            id=id,
+            accepted=True,
+            resent=resent,
+            rerun_ok=rerun_ok,
+            trace=trace,
+            baggage=baggage,
+            notify=self._ended.append,
+        )
+        await self._answer(request)
+        return request.id
+
+    async def map(
+        self,
+        type: str,
+        bodies: Iterable[Any] | AsyncIterable[Any],
+        *,
+        in_flight: int = 1000,
+        ordered: bool = True,
+        return_errors: bool = False,
+        rerun_ok: bool = False,
+    ) -> AsyncIterator[Any]:
+        """As Client.map."""
+        source = aiter(bodies) if isinstance(bodies, AsyncIterable) else _async(bodies)
+        tickets = itertools.count()
+        flying: dict[int, asyncio.Future[Any]] = {}
+        ended: deque[int] = deque()
+        there = asyncio.Event()
+        more = True
+
+        def note(ticket: int) -> Callable[[object], None]:
+            def done(_: object) -> None:
+                ended.append(ticket)
+                there.set()
+
+            return done
+
+        try:
+            while more or flying:
+                while more and len(flying) < in_flight:
+                    try:
+                        body = await anext(source)
+                    except StopAsyncIteration:
+                        more = False
+                        break
+                    try:
+                        task = self.submit(type, body, rerun_ok=rerun_ok)
+                    except Busy:
+                        await asyncio.sleep(0.05)
+                        task = self.submit(type, body, rerun_ok=rerun_ok)
+                    ticket = next(tickets)
+                    flying[ticket] = task._future
+                    if not ordered:
+                        task._future.add_done_callback(note(ticket))
+                if not flying:
+                    return
+                if ordered:
+                    ticket = next(iter(flying))
+                else:
+                    while not ended:
+                        there.clear()
+                        await there.wait()
+                    ticket = ended.popleft()
+                future = flying[ticket]
+                try:
+                    result = await future
+                except TuskError as error:
+                    if not return_errors:
+                        raise
+                    result = error
+                del flying[ticket]
+                yield result
+        finally:
+            for future in flying.values():
+                future.cancel()
+
+    async def cancel(self, id: Id, *, timeout: float | None = None) -> str:
+        """As Client.cancel."""
+        self._ready()
+        answer = await self._answer(self._calls.cancel(id, timeout, self._ended.append))
+        return str(answer["state"]) if isinstance(answer, dict) else str(answer)
+
+    async def query(
+        self, what: str, arguments: dict[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """As Client.query."""
+        self._ready()
+        return await self._answer(self._calls.query(what, arguments, timeout, self._ended.append))
+
+    async def publish(
+        self,
+        topic: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        trace: str | None = None,
+    ) -> None:
+        """As Client.publish."""
+        self._ready()
+        notify = self._ended.append
+        await self._answer(
+            self._calls.publish(topic, body, timeout=timeout, trace=trace, notify=notify)
+        )
+
+    async def subscribe(
+        self, topic: str, *, buffer: int = 10_000, timeout: float | None = None
+    ) -> AsyncSubscription:
+        """As Client.subscribe; `async for event in subscription`."""
+        requests = self._ready()
+        assert self._loop is not None
+        subscription = AsyncSubscription(topic, buffer, lambda: requests.limit("body"), self._loop)
+        subscription.on_close(lambda: self._calls.unsubscribe(topic, subscription.feed))
+        try:
+            await self._answer(
+                self._calls.subscribe(topic, subscription.feed, timeout, self._ended.append)
+            )
+        except BaseException:
+            self._calls.unsubscribe(topic, subscription.feed)
+            raise
+        return subscription
+
+    async def push(
+        self,
+        stage: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+    ) -> None:
+        """As Client.push."""
+        self._ready()
+        await self._answer(
+            self._calls.push(
+                stage,
+                body,
+                timeout=timeout,
+                id=id,
+                resent=resent,
+                rerun_ok=rerun_ok,
+                notify=self._ended.append,
+            )
+        )
+
+    async def push_many(
+        self,
+        stage: str,
+        bodies: Iterable[Any] | AsyncIterable[Any],
+        *,
+        rerun_ok: bool = False,
+    ) -> int:
+        """As Client.push_many."""
+        requests = self._ready()
+        source = aiter(bodies) if isinstance(bodies, AsyncIterable) else _async(bodies)
+        window: deque[asyncio.Future[Any]] = deque()
+        accepted = 0
+        try:
+            async for body in source:
+                request = self._calls.push(
+                    stage,
+                    body,
+                    timeout=None,
+                    id=None,
+                    resent=False,
+                    rerun_ok=rerun_ok,
+                    notify=self._ended.append,
+                )
+                window.append(self._future(request))
+                while len(window) >= requests.limit("push_window"):
+                    await window.popleft()
+                    accepted += 1
+            while window:
+                await window.popleft()
+                accepted += 1
+        finally:
+            for future in window:
+                future.cancel()
+        return accepted
+
+
+async def _async(items: Iterable[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item

@@ -1,0 +1,200 @@
+"""Making requests: what the plain and the async client have in common."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from . import wire
+from .errors import Timeout
+from .ids import as_id
+from .link import url_or_default
+from .requests import Request, Requests
+
+Id = bytes | uuid.UUID | str | None
+
+
+class Calls:
+    """Keeps a `Requests` per process: a client that was made before a fork works in both."""
+
+    def __init__(self, url: str | None, timeout: float | None, name: str | None) -> None:
+        self.url = url_or_default(url)
+        self._timeout = timeout
+        self._name = name
+        self._requests: Requests | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        _all.add(self)
+
+    def requests(self) -> Requests:
+        """This process's connection; opened when first asked for."""
+        found = self._requests
+        if found is not None:
+            return found
+        with self._lock:
+            if self._requests is None:
+                self._requests = Requests(self.url, self._name, self._timeout)
+                self._requests.closed = self._closed
+            return self._requests
+
+    def forked(self) -> None:
+        """In a child: the parent's socket, session and lock stay the parent's."""
+        self._lock = threading.Lock()
+        parents, self._requests = self._requests, None
+        if parents is not None:
+            _parents.append(parents)  # never collected: closing its socket is not ours to do
+
+    def close(self, linger: float) -> None:
+        self._closed = True
+        if self._requests is not None:
+            self._requests.close(linger)
+
+    def submit(
+        self,
+        type: str,
+        body: Any,
+        *,
+        timeout: float | None,
+        until_sent: bool,
+        id: Id,
+        accepted: bool,
+        resent: bool,
+        rerun_ok: bool,
+        trace: str | None,
+        baggage: str | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        """A submit that is posted and not yet flushed."""
+        requests = self.requests()
+        attributes: dict[int, Any] = {}
+        if accepted:
+            attributes[wire.A_REPLY] = 1
+        if rerun_ok:
+            attributes[wire.A_RERUN_OK] = True
+        if trace is not None:
+            attributes[wire.A_TRACE] = trace
+        if baggage is not None:
+            attributes[wire.A_BAGGAGE] = baggage
+        data = requests.body(body, attributes)
+        deadline = time.monotonic() + requests.timeout(timeout)
+        request = requests.request(wire.SUBMIT, as_id(id), type, data, attributes or None, deadline)
+        request.until_sent = until_sent
+        request.notify = notify
+        request.resent = resent
+        requests.post(request)
+        return request
+
+    def push(
+        self,
+        stage: str,
+        body: Any,
+        *,
+        timeout: float | None,
+        id: Id,
+        resent: bool,
+        rerun_ok: bool,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        requests = self.requests()
+        attributes: dict[int, Any] = {wire.A_RERUN_OK: True} if rerun_ok else {}
+        data = requests.body(body, attributes)
+        deadline = time.monotonic() + requests.timeout(timeout)
+        request = requests.request(wire.PUSH, as_id(id), stage, data, attributes or None, deadline)
+        request.until_sent = timeout is None
+        request.notify = notify
+        request.resent = resent
+        requests.post(request)
+        return request
+
+    def publish(
+        self,
+        topic: str,
+        body: Any,
+        *,
+        timeout: float | None,
+        trace: str | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        requests = self.requests()
+        attributes: dict[int, Any] = {} if trace is None else {wire.A_TRACE: trace}
+        data = requests.body(body, attributes)
+        return self._post(wire.PUBLISH, b"", topic, data, attributes or None, timeout, notify)
+
+    def cancel(
+        self, id: Id, timeout: float | None, notify: Callable[[Request], None] | None = None
+    ) -> Request:
+        return self._post(wire.CANCEL, as_id(id), "", None, None, timeout, notify)
+
+    def query(
+        self,
+        what: str,
+        arguments: dict[str, Any] | None,
+        timeout: float | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        return self._post(wire.QUERY, b"", what, arguments, None, timeout, notify)
+
+    def subscribe(
+        self,
+        topic: str,
+        feed: Any,
+        timeout: float | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        """Adds a feed and tells the broker, which may know already."""
+        requests = self.requests()
+        feeds = requests.feeds.setdefault(topic, [])
+        feeds.append(feed)
+        return self._post(wire.SUBSCRIBE, b"", topic, None, None, timeout, notify)
+
+    def unsubscribe(self, topic: str, feed: Any) -> None:
+        requests = self._requests
+        if requests is None or requests.closed:
+            return
+        feeds = requests.feeds.get(topic, [])
+        if feed in feeds:
+            feeds.remove(feed)
+            if not feeds:
+                requests.feeds.pop(topic, None)
+                self._post(wire.UNSUBSCRIBE, b"", topic, None, None, None)
+                requests.link.flush()
+
+    def _post(
+        self,
+        kind: int,
+        id: bytes,
+        name: str,
+        body: Any,
+        attributes: dict[int, Any] | None,
+        timeout: float | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        requests = self.requests()
+        deadline = time.monotonic() + requests.timeout(timeout)
+        request = requests.request(kind, id, name, body, attributes, deadline)
+        request.notify = notify
+        requests.post(request)
+        return request
+
+
+def wait_at_most(request: Request, timeout: float | None) -> None:
+    """Raises Timeout when the request is not done after `timeout` seconds."""
+    if not request.wait(-1 if timeout is None else timeout):
+        raise Timeout(f"no result in {timeout} s; the task goes on", task_id=request.id)
+
+
+_all: weakref.WeakSet[Calls] = weakref.WeakSet()
+_parents: list[Requests] = []
+
+
+def _after_fork() -> None:
+    for calls in list(_all):
+        calls.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,343 @@
+"""The plain client: every call blocks its own thread and nobody else's."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+from .calls import Calls, Id, wait_at_most
+from .errors import Busy, TuskError
+from .requests import Request, Requests
+from .subscription import Subscription
+
+_BURST = 128  # requests that a loop posts before it has them sent
+
+
+class Task:
+    """A task that was submitted. `id` is its 16 bytes."""
+
+    def __init__(self, client: Client, request: Request, requests: Requests) -> None:
+        self._client = client
+        self._request = request
+        self._requests = requests
+        self.id = request.id
+        self.type = request.name
+
+    def __repr__(self) -> str:
+        return f"<Task {self.type} {self.id.hex()} {'done' if self.done() else 'waiting'}>"
+
+    def done(self) -> bool:
+        """Whether `result` would answer at once."""
+        return self._request.done
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the handler returned; waits as long as it takes, or `timeout` seconds.
+
+        Raises TaskFailed, TaskDead, TaskCancelled or TaskExpired for the endings that are no
+        success, Timeout when the time passes (it may be asked again), Unavailable when no broker
+        was found to take the task.
+        """
+        wait_at_most(self._request, timeout)
+        return self._requests.decode(self._request)
+
+    def cancel(self, timeout: float | None = None) -> str:
+        """Asks the broker to cancel it; the state it answers ("cancelled", "cancelling", ...)."""
+        return self._client.cancel(self.id, timeout=timeout)
+
+
+class Client:
+    """Calls tasks, publishes, subscribes and pushes. Any thread; works on both sides of a fork.
+
+    url: of the broker; default the environment's TUSK_URL, else tcp://127.0.0.1:7420.
+    timeout: seconds that a call waits; default what the broker says, 5 before it has.
+    Nothing is opened before the first call.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, timeout: float | None = None, name: str | None = None
+    ) -> None:
+        self._calls = Calls(url, timeout, name)
+        self.url = self._calls.url
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self, linger: float = 1.0) -> None:
+        """Sends what is unsent, for at most `linger` seconds, and ends the session.
+
+        Says on stderr how many tasks were not sent or have no ending.
+        """
+        self._calls.close(linger)
+
+    def call(
+        self,
+        type: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+        trace: str | None = None,
+        baggage: str | None = None,
+    ) -> Any:
+        """Runs a task and returns what its handler returned.
+
+        timeout: in seconds. id: 16 bytes or a UUID when it must not run twice however often it is
+        called; `resent` when this id may have been sent before. rerun_ok: a second run does no
+        harm. Raises Timeout (the task goes on), Unavailable, TaskFailed, TaskDead, TaskCancelled,
+        TaskExpired, BodyError, TooLarge, Busy, Unserved and the other BrokerErrors.
+        """
+        request = self._calls.submit(
+            type,
+            body,
+            timeout=timeout,
+            until_sent=False,
+            id=id,
+            accepted=False,
+            resent=resent,
+            rerun_ok=rerun_ok,
+            trace=trace,
+            baggage=baggage,
+        )
+        return self._answer(request)
+
+    def submit(
+        self,
+        type: str,
+        body: Any = None,
+        *,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+        trace: str | None = None,
+        baggage: str | None = None,
+    ) -> Task:
+        """Submits a task and returns at once. `Task.result()` waits for it.
+
+        It has no time limit, once a broker took it; with no broker it fails with Unavailable.
+        """
+        request = self._calls.submit(
+            type,
+            body,
+            timeout=None,
+            until_sent=True,
+            id=id,
+            accepted=False,
+            resent=resent,
+            rerun_ok=rerun_ok,
+            trace=trace,
+            baggage=baggage,
+        )
+        requests = self._calls.requests()
+        requests.link.flush()
+        return Task(self, request, requests)
+
+    def send(
+        self,
+        type: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+        trace: str | None = None,
+        baggage: str | None = None,
+    ) -> bytes:
+        """Submits a task whose result nobody wants; waits until it is accepted. Returns its id."""
+        request = self._calls.submit(
+            type,
+            body,
+            timeout=timeout,
+            until_sent=False,
+            id=id,
+            accepted=True,
+            resent=resent,
+            rerun_ok=rerun_ok,
+            trace=trace,
+            baggage=baggage,
+        )
+        self._answer(request)
+        return request.id
+
+    def map(
+        self,
+        type: str,
+        bodies: Iterable[Any],
+        *,
+        in_flight: int = 1000,
+        ordered: bool = True,
+        return_errors: bool = False,
+        rerun_ok: bool = False,
+    ) -> Iterator[Any]:
+        """Runs one task per body, at most `in_flight` at once, and yields their results.
+
+        ordered: in the order of `bodies`, else as they end. return_errors: a task that did not
+        succeed yields its exception instead of raising it.
+        """
+        requests = self._calls.requests()
+        source = iter(bodies)
+        window: deque[Request] = deque()
+        ended: SimpleQueue[Request] = SimpleQueue()
+        flying = 0
+        refill_below = in_flight - min(_BURST, in_flight // 4 or 1) + 1
+        more = True
+        try:
+            while more or flying:
+                if more and flying < refill_below:
+                    posted = 0
+                    while flying < in_flight:
+                        try:
+                            body = next(source)
+                        except StopIteration:
+                            more = False
+                            break
+                        notify = None if ordered else ended.put
+                        request = self._post_when_free(type, body, rerun_ok, notify)
+                        flying += 1
+                        if ordered:
+                            window.append(request)
+                        posted += 1
+                        requests.link.watch()
+                        if posted % _BURST == 0:
+                            requests.link.flush()
+                    requests.link.flush()
+                    if not flying:
+                        return
+                if ordered:
+                    request = window.popleft()
+                    request.wait()
+                else:
+                    request = ended.get()
+                flying -= 1
+                try:
+                    result = requests.decode(request)
+                except TuskError as error:
+                    if not return_errors:
+                        raise
+                    result = error
+                yield result
+        finally:
+            for request in window:
+                requests.forget(request)
+
+    def _post_when_free(
+        self, type: str, body: Any, rerun_ok: bool, notify: Callable[[Request], None] | None
+    ) -> Request:
+        requests = self._calls.requests()
+        while True:
+            try:
+                return self._calls.submit(
+                    type,
+                    body,
+                    timeout=None,
+                    until_sent=True,
+                    id=None,
+                    accepted=False,
+                    resent=False,
+                    rerun_ok=rerun_ok,
+                    trace=None,
+                    baggage=None,
+                    notify=notify,
+                )
+            except Busy:
+                requests.link.flush()
+                with requests.link.changed:
+                    requests.link.changed.wait(0.05)
+
+    def cancel(self, id: Id, *, timeout: float | None = None) -> str:
+        """Cancels a task by its id; its state now. Raises UnknownTask."""
+        answer = self._answer(self._calls.cancel(id, timeout))
+        return str(answer["state"]) if isinstance(answer, dict) else str(answer)
+
+    def query(
+        self, what: str, arguments: dict[str, Any] | None = None, *, timeout: float | None = None
+    ) -> Any:
+        """Asks the broker: status, workers, types, stages, topics, or task with {"id": bytes}."""
+        return self._answer(self._calls.query(what, arguments, timeout))
+
+    def publish(
+        self,
+        topic: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        trace: str | None = None,
+    ) -> None:
+        """Publishes an event; returns when the broker has it. Raises UnknownTopic."""
+        self._answer(self._calls.publish(topic, body, timeout=timeout, trace=trace))
+
+    def subscribe(
+        self, topic: str, *, buffer: int = 10_000, timeout: float | None = None
+    ) -> Subscription:
+        """Subscribes to a topic; from when it returns, every event comes or is counted missed."""
+        requests = self._calls.requests()
+        subscription = Subscription(topic, buffer, lambda: requests.limit("body"))
+        subscription.on_close(lambda: self._calls.unsubscribe(topic, subscription.feed))
+        request = self._calls.subscribe(topic, subscription.feed, timeout)
+        try:
+            self._answer(request)
+        except TuskError:
+            self._calls.unsubscribe(topic, subscription.feed)
+            raise
+        return subscription
+
+    def push(
+        self,
+        stage: str,
+        body: Any = None,
+        *,
+        timeout: float | None = None,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+    ) -> None:
+        """Pushes an item into a stage; returns when there was room for it: back-pressure."""
+        request = self._calls.push(
+            stage, body, timeout=timeout, id=id, resent=resent, rerun_ok=rerun_ok
+        )
+        self._answer(request)
+
+    def push_many(self, stage: str, bodies: Iterable[Any], *, rerun_ok: bool = False) -> int:
+        """Pushes items, as many at once as the broker allows; how many were accepted."""
+        requests = self._calls.requests()
+        window: deque[Request] = deque()
+        accepted = 0
+        try:
+            for body in bodies:
+                window.append(
+                    self._calls.push(
+                        stage, body, timeout=None, id=None, resent=False, rerun_ok=rerun_ok
+                    )
+                )
+                requests.link.watch()
+                most = requests.limit("push_window")
+                if len(window) % _BURST == 0 or len(window) >= most:
+                    requests.link.flush()
+                while len(window) >= most or (window and window[0].done):
+                    self._answer(window.popleft())
+                    accepted += 1
+            requests.link.flush()
+            while window:
+                self._answer(window.popleft())
+                accepted += 1
+        finally:
+            for request in window:
+                requests.forget(request)
+        return accepted
+
+    def _answer(self, request: Request) -> Any:
+        requests = self._calls.requests()
+        requests.link.flush()
+        try:
+            request.wait()
+        except BaseException:
+            requests.forget(request)
+            raise
+        return requests.decode(request)

@@ -1,0 +1,179 @@
+"""Runs handlers in processes of their own, one run (or one batch) at a time in each.
+
+The children are spawned, never forked, and die with the thread that made them, hence with the
+worker. One that dies is replaced, and what it ran has failed with `crashed`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .context import Context
+from .handlers import Bounds, Executor, Handler, Outcome, refusal
+from .process import die_with_parent
+from .runs import Run
+
+_CANCEL = b""
+_spawn = multiprocessing.get_context("spawn")
+
+
+def check_handlers(handlers: list[Handler]) -> None:
+    """Raises TypeError for a handler that another process could not find by its name."""
+    for handler in handlers:
+        try:
+            pickle.dumps(handler.function)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise TypeError(
+                f"handler {handler.name}: with processes=, a handler must be a function at the top "
+                f"level of a module: {error}"
+            ) from None
+
+
+class Child:
+    """One process, for one thread of Runners. Only `cancel` may come from another thread."""
+
+    def __init__(self, handlers: list[Handler], bounds: Bounds) -> None:
+        self._handlers = handlers
+        self._bounds = bounds
+        self._write = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
+        here, there = _spawn.Pipe()
+        self._process = _spawn.Process(
+            target=_serve,
+            args=(there, os.getpid(), self._handlers),
+            name="tuskd-child",
+            daemon=True,
+        )
+        self._process.start()
+        there.close()
+        self._pipe = here
+
+    def run(self, handler: Handler, record: Run, context: Context | None) -> Outcome:
+        return self._ask(handler, [record], batch=False)[0]
+
+    def run_batch(self, handler: Handler, records: list[Run]) -> list[Outcome]:
+        return self._ask(handler, records, batch=True)
+
+    def _ask(self, handler: Handler, records: list[Run], *, batch: bool) -> list[Outcome]:
+        # Without the handle: it may change meanwhile and is nothing to the child.
+        plain = [[r[0], None, *r[2:7]] for r in records]
+        bounds = (self._bounds.body, self._bounds.compress_from, self._bounds.stack)
+        request = pickle.dumps((handler.name, handler.is_item, batch, plain, bounds))
+        try:
+            with self._write:
+                self._pipe.send_bytes(request)
+            outcomes: list[Outcome] = pickle.loads(self._pipe.recv_bytes())
+        except (EOFError, OSError):
+            return [self._died()] * len(records)
+        return outcomes
+
+    def _died(self) -> Outcome:
+        self._process.join(5.0)
+        code = self._process.exitcode
+        self._pipe.close()
+        how = f"with status {code}" if code is None or code >= 0 else f"by signal {-code}"
+        with self._write:
+            self._start()
+        return refusal(
+            "Crashed", f"the process that ran it ended {how}", crashed=True, no_retry=False
+        )
+
+    def cancel(self) -> None:
+        """Tells the handler that runs there, if it looks at its context."""
+        with self._write, contextlib.suppress(OSError, ValueError):
+            self._pipe.send_bytes(_CANCEL)
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join(1.0)
+        if self._process.is_alive():
+            self._process.kill()
+
+
+def make(handlers: list[Handler], bounds: Bounds) -> Callable[[], Child]:
+    return lambda: Child(handlers, bounds)
+
+
+def _serve(
+    pipe: multiprocessing.connection.Connection[Any, Any], parent: int, handlers: list[Handler]
+) -> None:
+    """The child's main: one request, one reply, until the pipe ends."""
+    die_with_parent(parent)
+    # Ctrl-C reaches the whole group; the parent decides when a run is over.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    by_name = {(handler.name, handler.is_item): handler for handler in handlers}
+    bounds = Bounds()
+    executor = Executor(bounds)
+    requests: list[bytes] = []
+    there = threading.Semaphore(0)
+    current: list[Context] = []
+    loop = asyncio.new_event_loop()
+    tasks: list[asyncio.Task[Any]] = []
+
+    def listen() -> None:
+        while True:
+            try:
+                message = pipe.recv_bytes()
+            except (EOFError, OSError):
+                os._exit(0)
+            if message == _CANCEL:
+                for context in list(current):
+                    context.cancel()
+                for task in list(tasks):
+                    loop.call_soon_threadsafe(task.cancel)
+            else:
+                requests.append(message)
+                there.release()
+
+    threading.Thread(target=listen, name="tuskd-pipe", daemon=True).start()
+
+    async def watched(work: Any) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.append(task)
+        try:
+            return await work
+        finally:
+            tasks.clear()
+
+    while True:
+        there.acquire()
+        name, is_item, batch, records, given = pickle.loads(requests.pop(0))
+        bounds.body, bounds.compress_from, bounds.stack = given
+        handler = by_name[name, is_item]
+        outcomes: list[Outcome]
+        try:
+            if batch and handler.is_async:
+                outcomes = loop.run_until_complete(
+                    watched(executor.run_batch_async(handler, records))
+                )
+            elif batch:
+                outcomes = executor.run_batch(handler, records)
+            else:
+                context = handler.context(records[0])
+                if context is not None:
+                    current.append(context)
+                if handler.is_async:
+                    outcomes = [
+                        loop.run_until_complete(
+                            watched(executor.run_async(handler, records[0], context))
+                        )
+                    ]
+                else:
+                    outcomes = [executor.run(handler, records[0], context)]
+        except asyncio.CancelledError:
+            outcomes = [(4, None, None)] * len(records)
+        current.clear()
+        with contextlib.suppress(BrokenPipeError):
+            pipe.send_bytes(pickle.dumps(outcomes))

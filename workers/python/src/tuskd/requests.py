@@ -1,0 +1,547 @@
+"""What a client has asked and has no answer to: the part that both clients share."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from . import compression, values, wire
+from .errors import (
+    BodyError,
+    Busy,
+    Closed,
+    Timeout,
+    TooLarge,
+    TuskError,
+    Unavailable,
+    UnknownOutcome,
+    from_ending,
+    from_error_record,
+)
+from .link import NEVER, READY, Link
+from .session import Packet, Written
+
+if TYPE_CHECKING:
+    from .subscription import Feed
+
+DEFAULT_TIMEOUT = 5.0
+NAME_BYTES = 255
+_NOTHING: dict[int, Any] = {}
+
+
+class Request:
+    """One request. It is `done` when `error` or the answer is there; then it never changes."""
+
+    __slots__ = (
+        "attributes",
+        "body",
+        "deadline",
+        "done",
+        "error",
+        "id",
+        "kind",
+        "name",
+        "notify",
+        "number",
+        "queued",
+        "resent",
+        "sent",
+        "size",
+        "until_sent",
+        "value",
+        "value_attributes",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        kind: int,
+        number: int,
+        id: bytes,
+        name: str,
+        body: Any,
+        attributes: dict[int, Any] | None,
+        deadline: float,
+    ) -> None:
+        self.kind = kind
+        self.number = number
+        self.id = id
+        self.name = name
+        self.body = body
+        self.attributes = attributes
+        self.deadline = deadline
+        self.until_sent = False  # the deadline is for its sending only
+        self.sent = False
+        self.queued = False  # a push that waits for the window
+        self.resent = False
+        self.size = 128
+        self.done = False
+        self.error: TuskError | None = None
+        self.value: Any = None
+        self.value_attributes: dict[int, Any] | None = None
+        self.waiters: list[Any] = []
+        self.notify: Callable[[Request], None] | None = None
+
+    def wait(self, timeout: float = -1) -> bool:
+        """Blocks until it is done, at most `timeout` seconds (negative: for ever)."""
+        if not self.done:
+            lock = threading.Lock()
+            lock.acquire()
+            self.waiters.append(lock)
+            # Looked at again behind the append: finish() sets done before it reads the waiters.
+            if not self.done:
+                lock.acquire(timeout=timeout)
+        return self.done
+
+    def finish(self, error: TuskError | None) -> None:
+        self.error = error
+        self.body = None
+        self.done = True
+        for lock in self.waiters:
+            lock.release()
+        if self.notify is not None:
+            self.notify(self)
+
+
+class Requests:
+    """The role of a client on its link. `post` from any thread; the rest as Link says."""
+
+    def __init__(self, url: str, name: str | None, timeout: float | None) -> None:
+        self.pid = os.getpid()
+        self.url = url
+        self._name = name
+        self._timeout = timeout
+        self.pending: dict[int, Request] = {}
+        self.feeds: dict[str, list[Feed]] = {}
+        self.link = Link(url, self, name="tuskd-client")
+        self.closed = False
+        self._numbers = itertools.count(1)
+        self._next_deadline = NEVER
+        self._pack = msgpack.Packer(buf_size=4096).pack
+        self._encoders = threading.local()
+        self._admit_lock = threading.Lock()
+        self._outstanding = 0
+        self._pushes = 0
+        self._push_queue: deque[Request] = deque()
+        self._push_lock = threading.Lock()
+        self.after_records: Callable[[], None] | None = None
+        _open.add(self)
+        self.link.start()
+
+    # -- any thread
+
+    def timeout(self, given: float | None) -> float:
+        """The time that a caller waits: what it said, the client said, or the broker said."""
+        if given is not None:
+            return given
+        if self._timeout is not None:
+            return self._timeout
+        ms = self.link.fields.get("timeout")
+        return ms / 1000 if isinstance(ms, int) and ms > 0 else DEFAULT_TIMEOUT
+
+    def limit(self, name: str) -> int:
+        return self.link.session.limits[name]
+
+    def encode(self, value: Any) -> bytes:
+        try:
+            encoder: values.Encoder = self._encoders.encoder
+        except AttributeError:
+            encoder = self._encoders.encoder = values.Encoder()
+        return encoder.encode(value)
+
+    def body(self, value: Any, attributes: dict[int, Any]) -> bytes:
+        """The bytes of a body, compressed when that pays; its attributes are added."""
+        data = self.encode(value)
+        if len(data) > self.limit("body"):
+            raise too_large("body", len(data), self.limit("body"))
+        fields = self.link.fields
+        if fields.get("compression") == "lz4" and len(data) >= fields.get(
+            "compression_threshold", NEVER
+        ):
+            packed = compression.compress(data)
+            if packed is not None:
+                attributes[wire.A_COMPRESSION] = 1
+                return packed
+        return data
+
+    def request(
+        self,
+        kind: int,
+        id: bytes,
+        name: str,
+        body: Any,
+        attributes: dict[int, Any] | None,
+        deadline: float,
+    ) -> Request:
+        """A request, not yet posted. Raises TooLarge, Busy and what the broker refused us for."""
+        if len(name) > 63 and len(name.encode()) > NAME_BYTES:
+            raise too_large("name", len(name.encode()), NAME_BYTES)
+        request = Request(kind, next(self._numbers), id, name, body, attributes, deadline)
+        if type(body) is bytes:
+            request.size += len(body)
+        if attributes:
+            inline = len(msgpack.packb(attributes))
+            if inline > self.limit("frame") // 4:
+                raise too_large("frame", inline, self.limit("frame") // 4)
+            request.size += inline
+        return request
+
+    def post(self, request: Request) -> None:
+        """Puts it to what is to be said; `link.flush()` sends it. Raises Busy at the bound."""
+        if self.closed:
+            raise Closed("the client is closed")
+        link = self.link
+        if link.error is not None and link.state is not READY:
+            raise link.error
+        bound = self.limit("session_bytes")
+        with self._admit_lock:
+            if self._outstanding and self._outstanding + request.size > bound:
+                raise Busy(
+                    f"{self._outstanding} bytes wait to be acknowledged, the limit is {bound}",
+                    code="busy",
+                    details={"limit": "session_bytes", "value": bound},
+                )
+            self._outstanding += request.size
+            self.pending[request.number] = request
+            sooner = request.deadline < self._next_deadline
+            if sooner:
+                self._next_deadline = request.deadline
+        if request.kind == wire.PUSH:
+            with self._push_lock:
+                if self._pushes >= self.limit("push_window"):
+                    request.queued = True
+                    self._push_queue.append(request)
+                else:
+                    self._pushes += 1
+                    link.outbox.append(request)
+        else:
+            link.outbox.append(request)
+        if sooner:
+            link.wake()
+
+    def busy(self, size: int) -> bool:
+        return self._outstanding + size > self.limit("session_bytes")
+
+    def forget(self, request: Request) -> None:
+        """Nobody waits for this one any more; it is not sent if it has not been."""
+        if self.pending.pop(request.number, None) is not None:
+            self._answered(request)
+            request.finish(Closed("given up", task_id=request.id or None))
+
+    def decode(self, request: Request) -> Any:
+        """The value of an answer, or its error. Decodes in the caller's thread."""
+        if request.error is not None:
+            raise request.error
+        if request.kind != wire.SUBMIT:
+            return request.value
+        return read_body(request.value, request.value_attributes, self.limit("body"))
+
+    def close(self, linger: float) -> None:
+        """Says bye after at most `linger` seconds; what has no ending then fails with Closed."""
+        if self.closed:
+            return
+        self.closed = True
+        _open.discard(self)
+        if self.pid != os.getpid():
+            return
+        self.link.close(linger)
+        unsent = unfinished = 0
+        for request in list(self.pending.values()):
+            if request.kind in (wire.SUBMIT, wire.PUSH):
+                unsent += not request.sent
+                unfinished += request.sent
+            if self.pending.pop(request.number, None) is not None:
+                request.finish(Closed("the client was closed", task_id=request.id or None))
+        for feeds in list(self.feeds.values()):
+            for feed in feeds:
+                feed.end(Closed("the client was closed"))
+        if self.after_records is not None:
+            self.after_records()
+        if unsent or unfinished:
+            print(
+                f"tuskd: {unsent} tasks not sent, {unfinished} without an ending ({self.url})",
+                file=sys.stderr,
+            )
+
+    # -- under the link's lock
+
+    def hello(self) -> dict[str, Any]:
+        return client_hello(self._name)
+
+    def write(self, request: Any, frame: int) -> Written:
+        if type(request) is bytes:
+            return request
+        if request.done:
+            self._released(request)
+            return None
+        request.sent = True
+        kind = request.kind
+        if kind in (wire.SUBMIT, wire.PUSH, wire.PUBLISH):
+            return self._write_body(request, frame)
+        if kind == wire.CANCEL:
+            packed: bytes = self._pack((kind, request.number, request.id))
+        elif request.body is not None:
+            packed = self._pack((kind, request.number, request.name, request.body))
+        else:
+            packed = self._pack((kind, request.number, request.name))
+        return packed
+
+    def _write_body(self, request: Request, frame: int) -> Written:
+        kind, attributes = request.kind, request.attributes
+        if kind != wire.PUBLISH and request.resent:
+            attributes = {**(attributes or _NOTHING), wire.A_RESENT: True}
+        if (
+            kind == wire.SUBMIT
+            and request.deadline != NEVER
+            and not request.until_sent
+            and not (attributes and attributes.get(wire.A_REPLY) == 1)
+        ):
+            left = max(1, int((request.deadline - time.monotonic()) * 1000))
+            attributes = {**(attributes or _NOTHING), wire.A_WAIT: left}
+        body = request.body
+        apart = body is not None and len(body) >= self.inline()
+        reference = frame if apart else body
+        head: tuple[Any, ...]
+        if kind == wire.PUBLISH:
+            head = (kind, request.number, request.name, reference)
+        else:
+            head = (kind, request.number, request.id, request.name, reference)
+        packed: bytes = self._pack((*head, attributes) if attributes else head)
+        return (packed, body) if apart else packed
+
+    def inline(self) -> int:
+        return min(wire.FRAME_BODY, self.limit("frame") // 4)
+
+    def records(self, records: list[list[Any]]) -> None:
+        pop = self.pending.pop
+        for record in records:
+            kind = record[0]
+            if kind == wire.EVENT:
+                for feed in self.feeds.get(record[2], ()):
+                    feed.event(record)
+                continue
+            if kind == wire.ERROR and record[2] == "shutting_down":
+                continue  # no ending: it is said again in the next session
+            request = pop(record[1], None)
+            if request is None:
+                continue  # given up meanwhile
+            if kind == wire.RESULT:
+                if record[2] == wire.SUCCEEDED:
+                    request.value = record[3]
+                    request.value_attributes = record[4]
+                    self._answered(request)
+                    request.finish(None)
+                else:
+                    self._answered(request)
+                    request.finish(from_ending(record[2], record[4] or _NOTHING, request.id))
+            elif kind == wire.ACCEPTED:
+                self._answered(request)
+                request.finish(None)
+            elif kind == wire.ANSWER:
+                request.value = record[2]
+                self._answered(request)
+                request.finish(None)
+            elif kind == wire.ERROR:
+                details = record[4] if len(record) > 4 else None
+                self._answered(request)
+                error = from_error_record(record[2], record[3], details, request.id or None)
+                if request.kind == wire.SUBSCRIBE:
+                    for feed in self.feeds.pop(request.name, ()):
+                        feed.end(error)
+                request.finish(error)
+            else:
+                self.pending[request.number] = request  # a worker's record: not for us
+        if self.after_records is not None:
+            self.after_records()
+
+    def _answered(self, request: Request) -> None:
+        if request.kind != wire.PUSH:
+            return
+        with self._push_lock:
+            if request.queued:
+                self._push_queue.remove(request)
+                request.queued = False
+                self._released(request)
+            elif self._push_queue:
+                after = self._push_queue.popleft()
+                after.queued = False
+                self.link.outbox.append(after)
+            else:
+                self._pushes -= 1
+
+    def _released(self, request: Request) -> None:
+        with self._admit_lock:
+            self._outstanding -= request.size
+
+    def acknowledged(self, items: list[Any]) -> None:
+        size = 0
+        for item in items:
+            if type(item) is Request:
+                size += item.size
+        with self._admit_lock:
+            self._outstanding -= size
+
+    def welcome(self, fields: dict[str, Any], lost: list[Packet] | None) -> None:
+        if lost is None:
+            return
+        for packet in lost:
+            self.acknowledged(packet.items)
+        outbox = self.link.outbox
+        # What was said in the old session and has no answer is said again, in its order.
+        again = [r for r in list(self.pending.values()) if r.sent]
+        kept = [item for item in outbox if type(item) is Request]
+        for item in list(outbox):
+            if type(item) is bytes:
+                outbox.remove(item)  # answers that belonged to the old session
+        limit = self.limit("body")
+        subscribing = {r.name for r in kept if r.kind == wire.SUBSCRIBE}
+        for request in again:
+            request.sent = False
+            if request.kind == wire.PUBLISH:
+                self.pending.pop(request.number, None)
+                request.finish(
+                    UnknownOutcome(
+                        "the broker went away; the event may be out", code="unknown_outcome"
+                    )
+                )
+            elif request.kind == wire.UNSUBSCRIBE:
+                self.pending.pop(request.number, None)
+                request.finish(None)
+            elif type(request.body) is bytes and len(request.body) > limit:
+                self.pending.pop(request.number, None)
+                self._answered(request)
+                request.finish(too_large("body", len(request.body), limit, request.id))
+            else:
+                request.resent = True
+                with self._admit_lock:
+                    self._outstanding += request.size
+                outbox.append(request)
+                if request.kind == wire.SUBSCRIBE:
+                    subscribing.add(request.name)
+        for topic, feeds in list(self.feeds.items()):
+            for feed in feeds:
+                feed.restarted()
+            if topic not in subscribing:
+                request = Request(
+                    wire.SUBSCRIBE, next(self._numbers), b"", topic, None, None, NEVER
+                )
+                with self._admit_lock:
+                    self._outstanding += request.size
+                self.pending[request.number] = request
+                outbox.append(request)
+
+    def too_large(self, items: list[Any]) -> None:
+        self.acknowledged(items)
+        for request in items:
+            if type(request) is Request and self.pending.pop(request.number, None) is not None:
+                self._answered(request)
+                request.finish(too_large("body", request.size, self.limit("body"), request.id))
+
+    def failed(self, error: TuskError) -> None:
+        for request in list(self.pending.values()):
+            self.pending.pop(request.number, None)
+            self._answered(request)
+            request.finish(error)
+        if self.after_records is not None:
+            self.after_records()
+
+    def tick(self, now: float) -> float:
+        if now < self._next_deadline:
+            return self._next_deadline
+        with self._admit_lock:
+            self._next_deadline = NEVER
+            requests = list(self.pending.values())
+        soonest = NEVER
+        ready = self.link.state is READY
+        for request in requests:
+            if request.until_sent and request.deadline <= now and (request.sent or ready):
+                # Sent, or kept back by a window: the time for finding a broker is over.
+                request.deadline = NEVER if request.sent else now + 1.0
+            if request.deadline > now:
+                soonest = min(soonest, request.deadline)
+            elif self.pending.pop(request.number, None) is not None:
+                self._answered(request)
+                request.finish(self._too_late(request))
+        if self.after_records is not None:
+            self.after_records()
+        with self._admit_lock:
+            self._next_deadline = min(self._next_deadline, soonest)
+            return self._next_deadline
+
+    def _too_late(self, request: Request) -> TuskError:
+        id = request.id or None
+        what = {wire.SUBMIT: "the task", wire.PUSH: "the item"}.get(request.kind, "the request")
+        if self.link.state is not READY:
+            how = "was sent and may have run" if request.sent else "was not sent"
+            return Unavailable(f"no broker at {self.url}; {what} {how}", url=self.url, task_id=id)
+        if not request.sent:
+            return Timeout(f"{what} could not be sent in time", task_id=id)
+        return Timeout(f"no answer in time; {what} goes on", task_id=id)
+
+
+def too_large(limit: str, size: int, bound: int, id: bytes | None = None) -> TooLarge:
+    return TooLarge(
+        f"{size} bytes are over the limit {limit} of {bound}",
+        code="too_large",
+        task_id=id or None,
+        details={"limit": limit, "value": bound},
+    )
+
+
+def read_body(body: bytes | None, attributes: Mapping[int, Any] | None, limit: int) -> Any:
+    """The value of a body as it came, by its codec and compression. Raises BodyError."""
+    if body is None:
+        return None
+    if attributes:
+        compressed = attributes.get(wire.A_COMPRESSION, 0)
+        if compressed == 1:
+            body = compression.decompress(body, limit)
+        elif compressed != 0:
+            raise BodyError(f"compression {compressed} is not known")
+        codec = attributes.get(wire.A_CODEC, 0)
+        if codec == 2:
+            return body
+        if codec == 1:
+            return values.decode_json(body)
+        if codec != 0:
+            raise BodyError(f"codec {codec} is not known")
+    if len(body) > limit:
+        raise BodyError(f"the body has {len(body)} bytes, the limit is {limit}")
+    return values.decode(body)
+
+
+def client_hello(name: str | None) -> dict[str, Any]:
+    from .process import identity
+    from .version import SDK
+
+    fields = {"role": "client", "sdk": SDK, **identity()}
+    if name:
+        fields["name"] = name
+    return fields
+
+
+_open: weakref.WeakSet[Requests] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    for requests in list(_open):
+        requests.close(1.0)
+
+
+def _after_fork() -> None:
+    # What was open belongs to the parent; the child's clients open their own when first used.
+    _open.clear()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,162 @@
+"""Runs plain handlers in threads, at most `most` at once.
+
+One thread takes what there is, run after run, and sends the results of many with one packet: no
+switch between threads per task. More threads join when runs take long (over FAST), or when nothing
+has started for a while although something waits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, Protocol
+
+from .context import Context
+from .handlers import Executor, Handler, Outcome
+from .link import NEVER
+from .runs import Batch, Run, Runs, take
+
+FAST = 100e-6  # a run that is shorter does not hold up the results before it
+FLUSH_EVERY = 300e-6
+STALL = 0.005
+STALL_TICK = 0.001
+
+
+class Executes(Protocol):
+    """What runs a handler for one thread: in place, or in a process of its own."""
+
+    def run(self, handler: Handler, record: Run, context: Context | None) -> Outcome: ...
+    def run_batch(self, handler: Handler, records: list[Run]) -> list[Outcome]: ...
+
+
+class Runners:
+    """See above. `put`, `notify`, `tick` and `cancel` on the I/O thread."""
+
+    def __init__(self, runs: Runs, most: int, make: Callable[[], Executes]) -> None:
+        self._runs = runs
+        self._most = most
+        self._make = make
+        self._queue: deque[Run | Batch] = deque()
+        self.put = self._queue.append
+        self._idle: list[Any] = []
+        self._threads = 0
+        self._cost = 0.0
+        self._started = 0
+        self._seen = -1
+        self._seen_at = 0.0
+        self._wanted = 1
+        self._stopped = False
+        self.busy: dict[int, Executes] = {}  # by id(run), for those that can be cancelled
+
+    def notify(self) -> None:
+        waiting = len(self._queue)
+        if waiting:
+            wanted = 1 if self._cost < FAST else min(waiting, self._most)
+            active = self._threads - len(self._idle)
+            # Slow runs keep the threads that are active; each that waits gets one more.
+            if wanted > 1:
+                wanted += active
+            while active < wanted and self._more():
+                active += 1
+
+    def _more(self) -> bool:
+        try:
+            self._idle.pop().release()
+        except IndexError:
+            if self._threads >= self._most:
+                return False
+            self._threads += 1
+            threading.Thread(
+                target=self._work, name=f"tuskd-run-{self._threads}", daemon=True
+            ).start()
+        return True
+
+    def cancel(self, run: Run) -> None:
+        executes = self.busy.get(id(run))
+        stop = getattr(executes, "cancel", None)
+        if stop is not None:
+            stop()
+
+    def tick(self, now: float) -> float:
+        if not self._queue or (not self._idle and self._threads >= self._most):
+            self._wanted = 1
+            return NEVER
+        if self._started != self._seen:
+            self._seen, self._seen_at, self._wanted = self._started, now, 1
+        elif now - self._seen_at >= STALL:
+            # Doubling, for it may have been the interpreter that was slow, and not the runs.
+            for _ in range(self._wanted):
+                if not self._more():
+                    break
+            self._wanted *= 2
+        return now + STALL_TICK
+
+    def stop(self) -> None:
+        """Lets idle threads end."""
+        self._stopped = True
+        while self._idle:
+            self._idle.pop().release()
+
+    def _work(self) -> None:
+        link, queue, idle = self._runs.link, self._queue, self._idle
+        executes = self._make()
+        mine = threading.Lock()
+        mine.acquire()
+        flushed = last = perf_counter()
+        while True:
+            try:
+                unit = queue.popleft()
+            except IndexError:
+                link.flush()
+                if self._stopped:
+                    break
+                idle.append(mine)
+                if queue or self._stopped:  # it came after we looked and before we were idle
+                    try:
+                        idle.remove(mine)
+                    except ValueError:
+                        mine.acquire()  # somebody has taken us from there and releases us
+                    continue
+                mine.acquire()
+                flushed = last = perf_counter()
+                continue
+            if type(unit) is list:
+                if not take(unit):
+                    continue
+                self._run(executes, unit)
+            else:
+                self._run_batch(executes, unit)  # type: ignore[arg-type]
+            now = perf_counter()
+            took = now - last
+            last = now
+            self._started += 1
+            self._cost += (took - self._cost) * 0.125
+            if took > FAST or now - flushed > FLUSH_EVERY:
+                link.flush()
+                flushed = last = perf_counter()
+            elif not link.watching:
+                # The next run may be long; then the I/O thread sends what is left there.
+                link.watch()
+        close = getattr(executes, "close", None)
+        if close is not None:
+            close()
+
+    def _run(self, executes: Executes, run: Run) -> None:
+        runs = self._runs
+        handler = runs.handler(run)
+        assert handler is not None
+        if handler.context_name is None and type(executes) is Executor:
+            runs.link.outbox.append((run, executes.run(handler, run, None)))
+            return
+        self.busy[id(run)] = executes
+        outcome = executes.run(handler, run, runs.begin(run, handler))
+        self.busy.pop(id(run), None)
+        runs.answer(run, outcome)
+
+    def _run_batch(self, executes: Executes, batch: Batch) -> None:
+        mine = [run for run in batch.runs if take(run)]
+        if mine:
+            for run, outcome in zip(mine, executes.run_batch(batch.handler, mine), strict=True):
+                self._runs.answer(run, outcome)

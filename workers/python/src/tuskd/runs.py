@@ -1,0 +1,346 @@
+"""The runs that a worker holds: the part that speaks with the broker.
+
+A run is the record as it came, a list: kind, handle, id, name, attempt, body, attributes, ticket.
+Who pops the ticket owns the run: a runner that starts it, a recall that gives it back, a cancel.
+The pop is atomic, so none of them needs a lock. A handle of None says that the broker no longer
+wants the result.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgpack
+
+from . import wire
+from .context import Context
+from .errors import TuskError
+from .handlers import STACK_BYTES, Bounds, Handler, Outcome, refusal
+from .link import READY, Link
+from .process import identity
+from .session import Packet, Written
+from .version import SDK
+
+HANDLE, ID, NAME, ATTEMPT, BODY, ATTRIBUTES, TICKET = range(1, 8)
+ADOPT_GRACE = 10.0
+
+Run = list[Any]
+
+
+def take(run: Run) -> bool:
+    """Whether the caller is now the one who deals with this run."""
+    try:
+        run.pop(TICKET)
+    except IndexError:
+        return False
+    return True
+
+
+class Batch:
+    """Items that a list handler gets together."""
+
+    __slots__ = ("due", "handler", "runs")
+
+    def __init__(self, handler: Handler, due: float) -> None:
+        self.handler = handler
+        self.due = due
+        self.runs: list[Run] = []
+
+
+class Runner(Protocol):
+    """Where runs go to be run. `put` and `notify` on the I/O thread."""
+
+    def put(self, unit: Run | Batch) -> None: ...
+    def notify(self) -> None: ...
+    def cancel(self, run: Run) -> None: ...
+    def tick(self, now: float) -> float: ...
+
+
+class Runs:
+    """The role of a worker on its link."""
+
+    def __init__(
+        self,
+        url: str,
+        tasks: dict[str, Handler],
+        stages: dict[str, Handler],
+        *,
+        name: str | None,
+        pool: str | None,
+        slots: int,
+        lookahead: bool,
+        on_end: Callable[[str, TuskError | None], None],
+    ) -> None:
+        self.link = Link(url, self, name="tuskd-worker", complain=True)
+        self.bounds = Bounds()
+        self.slots = slots
+        self.held: dict[int, Run] = {}
+        self.contexts: dict[int, Context] = {}
+        self.cancelled: dict[int, Run] = {}
+        self.draining = False
+        self.runner: Runner
+        self._tasks = tasks
+        self._stages = stages
+        self._name = name
+        self._pool = pool
+        self._lookahead = lookahead
+        self._on_end = on_end
+        self._pack = msgpack.Packer(buf_size=4096).pack
+        self._claimed: list[Run] = []
+        self._collecting: dict[str, Batch] = {}
+        self._supervised = os.environ.get("TUSK_SUPERVISED") == "1"
+        self._gone = False
+
+    # -- any thread
+
+    def handler(self, run: Run) -> Handler | None:
+        return (self._tasks if run[0] == wire.TASK else self._stages).get(run[NAME])
+
+    def answer(self, run: Run, outcome: Outcome) -> None:
+        """Puts a result to what is to be said. `link.flush` or `link.watch` must follow."""
+        self.link.outbox.append((run, outcome))
+
+    def begin(self, run: Run, handler: Handler) -> Context | None:
+        """The context of a run that starts, if its handler wants one."""
+        context = handler.context(run)
+        if context is not None:
+            self.contexts[id(run)] = context
+            if self.cancelled and id(run) in self.cancelled:
+                context.cancel()
+        return context
+
+    def drain(self) -> None:
+        """Gives back what has not started; nothing new is started from now on."""
+        with self.link.locked():
+            self._drain()
+        self.link.flush()
+
+    def idle(self) -> bool:
+        """Whether every run was answered."""
+        return not self.held
+
+    # -- under the link's lock
+
+    def hello(self) -> dict[str, Any]:
+        claimed = list(self.held.values())
+        for packet in self.link.session.unacked:
+            for item in packet.items:
+                if type(item) is tuple and item[0][HANDLE] is not None:
+                    claimed.append(item[0])
+        self._claimed = claimed
+        fields: dict[str, Any] = {
+            "role": "worker",
+            "sdk": SDK,
+            "types": sorted(self._tasks),
+            "handlers": sorted(self._stages),
+            "slots": self.slots,
+            "claims": [[r[ID], r[ATTEMPT], r[NAME], r[0] == wire.ITEM] for r in claimed],
+            **identity(),
+        }
+        if self._name:
+            fields["name"] = self._name
+        if self._pool:
+            fields["pool"] = self._pool
+        if self._lookahead:
+            fields["capabilities"] = ["lookahead"]
+        return fields
+
+    def write(self, item: Any, frame: int) -> Written:
+        if type(item) is bytes:
+            return item
+        run, (state, body, attributes) = item
+        handle = run[HANDLE]
+        if self.contexts:
+            self.contexts.pop(id(run), None)
+        if handle is None:
+            return None
+        self.held.pop(handle, None)
+        if self.cancelled and self.cancelled.pop(id(run), None) is not None:
+            state, body, attributes = wire.CANCELLED, None, None
+        if body is not None and len(body) >= wire.FRAME_BODY:
+            if attributes:
+                return (self._pack((wire.RESULT, handle, state, frame, attributes)), body)
+            return (self._pack((wire.RESULT, handle, state, frame)), body)
+        packed: bytes
+        if attributes:
+            packed = self._pack((wire.RESULT, handle, state, body, attributes))
+        else:
+            packed = self._pack((wire.RESULT, handle, state, body))
+        if self.draining:
+            return self._fewer_slots() + packed
+        return packed
+
+    def records(self, records: list[list[Any]]) -> None:
+        held, put = self.held, self.runner.put
+        tasks = self._tasks
+        for record in records:
+            kind = record[0]
+            if kind == wire.TASK:
+                held[record[HANDLE]] = record
+                if record[NAME] in tasks and record[ATTRIBUTES] is None:
+                    put(record)
+                else:
+                    self._dispatch(record)
+            elif kind == wire.ITEM:
+                held[record[HANDLE]] = record
+                self._dispatch(record)
+            elif kind == wire.CANCEL:
+                self._cancel(record[1])
+            elif kind == wire.RECALL:
+                self._recall(record[1], record[2])
+            elif kind == wire.DRAIN:
+                self._drain()
+                self._on_end(record[1] if len(record) > 1 else "drain", None)
+            # An error about a handle: that run is no longer ours, and nothing is to be done.
+        if self.draining:
+            self._give_back(0)
+        self.runner.notify()
+
+    def _dispatch(self, run: Run) -> None:
+        handler = self.handler(run)
+        if handler is None:
+            what = "stage handler" if run[0] == wire.ITEM else "task type"
+            self._refuse(run, refusal("Unserved", f"this worker has no {what} {run[NAME]!r}"))
+            return
+        odd = wire.odd_unknown(run[ATTRIBUTES])
+        if odd is not None:
+            reason = f"this SDK does not carry out attribute {odd}"
+            error = (wire.ERROR, run[HANDLE], "unsupported", reason, {"attribute": odd})
+            self.link.outbox.append(self._pack(error))
+            self._refuse(run, refusal("Unsupported", reason))
+            return
+        if handler.batch == 0:
+            self.runner.put(run)
+            return
+        batch = self._collecting.get(handler.name)
+        if batch is None:
+            batch = Batch(handler, time.monotonic() + handler.wait)
+            self._collecting[handler.name] = batch
+        batch.runs.append(run)
+        if len(batch.runs) >= min(handler.batch, self.slots):
+            del self._collecting[handler.name]
+            self.runner.put(batch)
+
+    def _refuse(self, run: Run, outcome: Outcome) -> None:
+        if take(run):
+            self.answer(run, outcome)
+
+    def _cancel(self, handle: int) -> None:
+        run = self.held.get(handle)
+        if run is None:
+            return
+        if take(run):
+            self.answer(run, (wire.CANCELLED, None, None))
+        else:
+            self._stop_running(run)
+
+    def _stop_running(self, run: Run) -> None:
+        self.cancelled[id(run)] = run
+        context = self.contexts.get(id(run))
+        if context is not None:
+            context.cancel()
+        self.runner.cancel(run)
+
+    def _recall(self, recall: int, handles: list[Any]) -> None:
+        back = []
+        for handle in handles:
+            run = self.held.get(handle)
+            if run is not None and take(run):
+                del self.held[handle]
+                back.append(handle)
+        self.link.outbox.append(self._pack((wire.RETURNED, recall, back)))
+
+    def _fewer_slots(self) -> bytes:
+        # While it drains, a worker has no free slot: else what it gives back would come again.
+        packed: bytes = self._pack((wire.SLOTS, max(1, len(self.held))))
+        return packed
+
+    def _give_back(self, recall: int) -> None:
+        back = [h for h, run in list(self.held.items()) if take(run)]
+        if back:
+            for handle in back:
+                del self.held[handle]
+            self.link.outbox.append(self._pack((wire.RETURNED, recall, back)))
+
+    def _drain(self) -> None:
+        if self.draining:
+            return
+        self.draining = True
+        running = sum(1 for run in self.held.values() if len(run) <= TICKET)
+        if running:
+            self.link.outbox.append(self._pack((wire.SLOTS, running)))
+        self._collecting.clear()
+        self._give_back(0)
+
+    def acknowledged(self, items: list[Any]) -> None:
+        pass  # a result that was acknowledged is simply no longer in a packet
+
+    def welcome(self, fields: dict[str, Any], lost: list[Packet] | None) -> None:
+        limits = self.link.session.limits
+        self.bounds.body = limits["body"]
+        self.bounds.stack = min(STACK_BYTES, limits["frame"] // 8)
+        if fields.get("compression") == "lz4":
+            self.bounds.compress_from = int(fields.get("compression_threshold", 1 << 62))
+        if lost is not None:
+            self._rename(fields.get("claims") or [], lost)
+        if self.draining:
+            self.draining = False
+            self._drain()
+
+    def _rename(self, granted: list[Any], lost: list[Packet]) -> None:
+        """A new session: what it still wants has new handles, the rest is dropped."""
+        outbox = self.link.outbox
+        for item in list(outbox):
+            if type(item) is bytes:
+                outbox.remove(item)  # it named handles or a recall of the old session
+        handles: dict[bytes, list[Any]] = {}
+        for entry in granted:
+            if isinstance(entry, list) and len(entry) >= 2:
+                handles.setdefault(entry[0], []).append(entry[1])
+        self.held.clear()
+        for run in self._claimed:
+            mine = handles.get(run[ID])
+            handle = mine.pop(0) if mine else None
+            run[HANDLE] = handle
+            if handle is not None:
+                self.held[handle] = run
+            elif not take(run):
+                self._stop_running(run)
+                self.cancelled.pop(id(run), None)
+                self.contexts.pop(id(run), None)
+        for packet in lost:
+            outbox.extend(i for i in packet.items if type(i) is tuple and i[0][HANDLE] is not None)
+
+    def too_large(self, items: list[Any]) -> None:
+        for item in items:
+            if type(item) is tuple:
+                run = item[0]
+                self.held[run[HANDLE]] = run
+                reason = "the connection broke each time the result was sent; too large"
+                self.answer(run, refusal("TooLarge", reason))
+
+    def failed(self, error: TuskError) -> None:
+        self._on_end("refused", error)
+
+    def tick(self, now: float) -> float:
+        until = self.runner.tick(now)
+        if self._collecting:
+            for name, batch in list(self._collecting.items()):
+                if batch.due <= now:
+                    del self._collecting[name]
+                    self.runner.put(batch)
+                    self.runner.notify()
+                else:
+                    until = min(until, batch.due)
+        if self._supervised and self.link.state is not READY and not self._gone:
+            grace = self.link.fields.get("adopt_grace", ADOPT_GRACE * 1000) / 1000
+            end = self.link.down_since + grace
+            if now >= end:
+                self._gone = True
+                self._on_end("gone", None)
+            else:
+                until = min(until, end)
+        return until

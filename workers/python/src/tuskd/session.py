@@ -1,0 +1,138 @@
+"""A session's numbers and what it keeps until it is acknowledged. No socket, no clock, no lock."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from . import wire
+
+# What a role makes of a thing to say: its record; with a large body beside it; or nothing, when
+# it need not be said any more. The second argument is the number that a body frame would have.
+Written = bytes | tuple[bytes, bytes] | None
+Write = Callable[[Any, int], Written]
+
+LONE_ACK_PACKETS = 64
+# A packet this large that was sent so often, each time followed by a disconnect, is the reason.
+SUSPECT_BYTES = 1 << 20
+SUSPECT_LOSSES = 3
+
+
+class Packet:
+    """A numbered packet as it went out, and the things it says."""
+
+    __slots__ = ("frames", "items", "losses", "seq", "size")
+
+    def __init__(self, seq: int, frames: list[bytes], items: list[Any]) -> None:
+        self.seq = seq
+        self.frames = frames
+        self.items = items
+        self.size = sum(map(len, frames))
+        self.losses = 0
+
+
+class Session:
+    """Counts packets of both directions and keeps those not yet acknowledged."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.limits: dict[str, int] = dict(wire.LIMITS)
+        self._pack = msgpack.Packer(buf_size=1024).pack
+        self.restart(0)
+
+    def restart(self, number: int) -> list[Packet]:
+        """Begins session `number`; returns what the old one did not deliver."""
+        lost = list(self.unacked) if self.number else []
+        self.number = number
+        self.sent = 0
+        self.received = 0
+        self.unacked: deque[Packet] = deque()
+        self.unacked_bytes = 0
+        self.to_ack = 0  # packets received since we last said so
+        return lost
+
+    def full(self) -> bool:
+        return self.unacked_bytes >= self.limits["session_bytes"]
+
+    def next_packet(self, outbox: deque[Any], write: Write) -> Packet | None:
+        """The next packet from what is ready, within the limits; None if nothing need be said."""
+        limits = self.limits
+        soft = limits["frame"] // 2  # no single record is over half a frame
+        # Half, for a worker that drains says two records with each result.
+        most, most_frames = max(1, limits["records"] // 2), limits["frames"]
+        parts: list[bytes] = [b""]
+        items: list[Any] = []
+        bodies: list[bytes] = []
+        size = 0
+        while outbox and len(items) < most and size < soft and len(bodies) < most_frames:
+            try:
+                item = outbox.popleft()
+            except IndexError:
+                break
+            written = write(item, len(bodies) + 1)
+            if isinstance(written, bytes):
+                parts.append(written)
+                size += len(written)
+            elif written is None:
+                continue
+            else:
+                parts.append(written[0])
+                bodies.append(written[1])
+                size += len(written[0]) + (len(written[1]) >> 4)
+            items.append(item)
+        if not items:
+            return None
+        self.sent += 1
+        parts[0] = self._pack((wire.HEADER, self.number, self.sent, self.received))
+        self.to_ack = 0
+        packet = Packet(self.sent, [b"".join(parts), *bodies], items)
+        self.unacked.append(packet)
+        self.unacked_bytes += packet.size
+        return packet
+
+    def lone_header(self) -> bytes:
+        self.to_ack = 0
+        header: bytes = self._pack((wire.HEADER, self.number, 0, self.received))
+        return header
+
+    def acknowledged(self, ack: int) -> list[Any]:
+        """Forgets what `ack` covers; returns the things that these packets said."""
+        done: list[Any] = []
+        unacked = self.unacked
+        while unacked and unacked[0].seq <= ack:
+            packet = unacked.popleft()
+            self.unacked_bytes -= packet.size
+            done += packet.items
+        return done
+
+    def arrived(self, seq: int) -> bool | None:
+        """True: apply the packet. False: it arrived before. None: a number was skipped."""
+        if seq == self.received + 1:
+            self.received = seq
+            self.to_ack += 1
+            return True
+        if seq <= self.received:
+            self.to_ack += 1
+            return False
+        return None
+
+    def give_up_suspect(self) -> list[Any]:
+        """After a disconnect: what a large packet said that is taken to be the reason.
+
+        Its number is kept by a ping, for the broker counts on it.
+        """
+        given_up: list[Any] = []
+        for packet in self.unacked:
+            packet.losses += 1
+            if packet.size > SUSPECT_BYTES and packet.losses >= SUSPECT_LOSSES:
+                given_up += packet.items
+                self.unacked_bytes -= packet.size
+                header = self._pack((wire.HEADER, self.number, packet.seq, self.received))
+                packet.frames = [header + self._pack((wire.PING, 0))]
+                packet.items = []
+                packet.size = len(packet.frames[0])
+                self.unacked_bytes += packet.size
+        return given_up

@@ -1,0 +1,220 @@
+"""TUSK/1 records: their numbers, and reading what the broker sends."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgpack
+
+VERSION: Final = 1
+MAX_INT: Final = 2**53 - 1
+
+HEADER: Final = 0
+HELLO: Final = 1
+WELCOME: Final = 2
+PING: Final = 3
+PONG: Final = 4
+ERROR: Final = 5
+BYE: Final = 6
+GOAWAY: Final = 7
+SUBMIT: Final = 16
+CANCEL: Final = 17
+QUERY: Final = 18
+PUBLISH: Final = 20
+SUBSCRIBE: Final = 21
+UNSUBSCRIBE: Final = 22
+PUSH: Final = 24
+RESULT: Final = 32
+RETURNED: Final = 33
+SLOTS: Final = 40
+ACCEPTED: Final = 48
+ANSWER: Final = 49
+EVENT: Final = 50
+TASK: Final = 64
+ITEM: Final = 65
+RECALL: Final = 66
+DRAIN: Final = 68
+
+# Attributes; odd ones are promises.
+A_ERROR: Final = 2
+A_ATTEMPT: Final = 4
+A_WORKER: Final = 6
+A_TRACE: Final = 8
+A_BAGGAGE: Final = 10
+A_REPLY: Final = 15
+A_RESENT: Final = 17
+A_CODEC: Final = 27
+A_COMPRESSION: Final = 29
+A_RERUN_OK: Final = 53
+A_WAIT: Final = 55
+A_NO_RETRY: Final = 57
+A_CRASHED: Final = 59
+
+SUCCEEDED: Final = 1
+FAILED: Final = 2
+CANCELLED: Final = 4
+
+# A body of so many bytes gets a frame of its own.
+FRAME_BODY: Final = 8192
+
+LIMITS: Final = {
+    "frame": 1 << 20,
+    "body": 64 << 20,
+    "records": 1024,
+    "frames": 256,
+    "session_bytes": 256 << 20,
+    "push_window": 1024,
+}
+
+# Odd attributes that an SDK carries out in what it is sent.
+_KNOWN_ODD: Final = frozenset({A_CODEC, A_COMPRESSION, A_NO_RETRY, A_CRASHED, A_RESENT, A_RERUN_OK})
+
+
+class Malformed(Exception):
+    """A packet that does not decode; `record` is the index of the record to blame."""
+
+    def __init__(self, why: str, record: int | None = None) -> None:
+        super().__init__(why)
+        self.record = record
+
+
+def odd_unknown(attributes: dict[Any, Any] | None) -> int | None:
+    """The first promise in here that this SDK does not know."""
+    if attributes:
+        for key in attributes:
+            if key & 1 and key not in _KNOWN_ODD:
+                return int(key)
+    return None
+
+
+def _refuse_ext(code: int, _data: bytes) -> Any:
+    raise ValueError(f"extension type {code}")
+
+
+# Elements behind the kind; the last may be left out from the first "?".
+_SHAPES: dict[int, tuple[tuple[type, ...], int]] = {
+    HEADER: ((int, int, int), 3),
+    WELCOME: ((int, dict), 2),
+    PING: ((int,), 1),
+    PONG: ((int,), 1),
+    ERROR: ((int, str, str, dict), 3),
+    BYE: ((str,), 0),
+    GOAWAY: ((str, list), 1),
+    ACCEPTED: ((int,), 1),
+    ANSWER: ((int, object), 2),
+    CANCEL: ((int, bytes), 2),
+    RECALL: ((int, list), 2),
+    DRAIN: ((str,), 0),
+}
+
+
+def _check_shape(record: list[Any], at: int) -> None:
+    shape = _SHAPES.get(record[0])
+    if shape is None:
+        return
+    types, needed = shape
+    if len(record) <= needed:
+        raise Malformed("an element is missing", at)
+    for value, wanted in zip(record[1:], types, strict=False):
+        if wanted is object:
+            continue
+        if type(value) is not wanted:
+            raise Malformed(f"an element is not {wanted.__name__}", at)
+        if isinstance(value, int) and not -MAX_INT <= value <= MAX_INT:
+            raise Malformed("an integer is over 2^53 - 1", at)
+
+
+class PacketReader:
+    """Reads packets from the broker. One thread at a time."""
+
+    def __init__(self) -> None:
+        self._renew()
+
+    def _renew(self) -> None:
+        self._unpacker = msgpack.Unpacker(strict_map_key=False, ext_hook=_refuse_ext)
+        self._fed = 0
+
+    def read(self, frames: list[bytes]) -> list[list[Any]]:
+        """The records of a packet, bodies in place of references to frames.
+
+        Tasks and items come with 8 elements (the last is the ticket, see worker), results and
+        events with 5. Raises Malformed; then nothing of the packet counts.
+        """
+        first = frames[0]
+        records: list[list[Any]] = []
+        try:
+            self._unpacker.feed(first)
+            self._fed += len(first)
+            records.extend(self._unpacker)
+        except Exception as error:
+            self._renew()
+            raise Malformed(str(error) or type(error).__name__, len(records)) from None
+        if self._unpacker.tell() != self._fed:
+            self._renew()
+            raise Malformed("the packet is cut", len(records))
+        if not records:
+            raise Malformed("the packet is empty")
+        used = 0
+        at = -1
+        try:
+            for at, record in enumerate(records):
+                kind = record[0]
+                if kind in (TASK, ITEM):
+                    length = len(record)
+                    if length == 6:
+                        record.append(None)
+                    elif type(record[6]) is not dict:
+                        raise Malformed("attributes are not a map", at)
+                    elif length > 7:
+                        del record[7:]
+                    if (
+                        type(record[1]) is not int
+                        or type(record[2]) is not bytes
+                        or len(record[2]) != 16
+                        or type(record[3]) is not str
+                        or type(record[4]) is not int
+                    ):
+                        raise Malformed("a task's elements are of other types", at)
+                    body = record[5]
+                    if type(body) is int:
+                        used += 1
+                        record[5] = _frame(frames, body, at)
+                    elif body is not None and type(body) is not bytes:
+                        raise Malformed("a body is neither bytes nor a frame", at)
+                    record.append(True)
+                elif kind in (RESULT, EVENT):
+                    if len(record) < 3 + (kind == EVENT):
+                        raise Malformed("an element is missing", at)
+                    while len(record) < 5:
+                        record.append(None)
+                    if type(record[1]) is not int or type(record[2]) is not (
+                        int if kind == RESULT else str
+                    ):
+                        raise Malformed("an element is of another type", at)
+                    body = record[3]
+                    if type(body) is int:
+                        used += 1
+                        record[3] = _frame(frames, body, at)
+                    elif body is not None and type(body) is not bytes:
+                        raise Malformed("a body is neither bytes nor a frame", at)
+                    if record[4] is not None and type(record[4]) is not dict:
+                        raise Malformed("attributes are not a map", at)
+                elif type(record) is not list or type(kind) is not int or kind < 0:
+                    raise Malformed("a record is not an array that begins with its kind", at)
+                else:
+                    _check_shape(record, at)
+        except (TypeError, IndexError, KeyError):
+            raise Malformed("a record is not an array that begins with its kind", at) from None
+        if used != len(frames) - 1:
+            raise Malformed("a body frame is not named by exactly one record")
+        return records
+
+
+def _frame(frames: list[bytes], number: int, at: int) -> bytes:
+    if not 1 <= number < len(frames):
+        raise Malformed("a record names a body frame that is not there", at)
+    body = frames[number]
+    if not body:
+        raise Malformed("a body frame is empty, or named twice", at)
+    frames[number] = b""  # so that a second record that names it is found
+    return body
