@@ -65,8 +65,11 @@ class Broker {
   // Whether items from the PULL edge can be taken; if not, leave them in the socket.
   bool takes_edge_items() const { return edge_parked_ == 0 && !stopping_; }
 
+  // The transport found nobody on the PUSH edge for this many messages.
+  void count_undelivered_items(uint64_t messages) { counters_.items_out_dropped += messages; }
+
   const Counters& counters() const { return counters_; }
-  const config::Orchestration& config() const { return *config_; }
+  const std::shared_ptr<const config::Orchestration>& shared_config() const { return config_; }
 
  private:
   // A request of a REQ peer that has no reply yet.
