@@ -33,11 +33,11 @@ class OutputFile {
   using Sink = std::function<void(std::string_view line)>;
 
   struct Bounds {
-    std::size_t max_line = 8 * 1024;           // bytes
-    std::size_t lines_per_second = 1000;       // handed on
-    std::uint64_t max_file = 16 * 1024 * 1024; // bytes
-    std::size_t step = 256 * 1024;             // bytes read in one follow()
-    std::size_t last_lines = 10;               // kept for an obituary
+    std::size_t max_line = 8 * 1024;            // bytes
+    std::size_t lines_per_second = 1000;        // handed on
+    std::uint64_t max_file = 16 * 1024 * 1024;  // bytes
+    std::size_t step = 256 * 1024;              // bytes read in one follow()
+    std::size_t last_lines = 10;                // kept for an obituary
   };
 
   // Creates the file if need be. `offset`: where a former tuskd had stopped; nothing: at the end.
@@ -78,10 +78,10 @@ class OutputFile {
 
   std::string path_;
   Fd fd_;
-  std::uint64_t offset_;       // read so far
-  std::string partial_;        // the line that has not ended, at most max_line
-  bool cutting_ = false;       // the rest of a line that was too long is left out
-  Clock::time_point window_{}; // the second in which lines are counted
+  std::uint64_t offset_;        // read so far
+  std::string partial_;         // the line that has not ended, at most max_line
+  bool cutting_ = false;        // the rest of a line that was too long is left out
+  Clock::time_point window_{};  // the second in which lines are counted
   std::size_t in_window_ = 0;
   std::size_t suppressed_ = 0;
   std::deque<std::string> last_lines_;

@@ -44,8 +44,8 @@ tl::expected<pid_t, std::string> spawn(const Launch& launch, int output);
 // Nothing if there is none, or only its zombie.
 std::optional<std::uint64_t> start_time(pid_t pid);
 
-// The leader of a session that has NAME=VALUE in its environment, 0 if there is none. Looks at every
-// process of this machine that tuskd may look at.
+// The leader of a session that has NAME=VALUE in its environment, 0 if there is none. Looks at
+// every process of this machine that tuskd may look at.
 pid_t find_session_leader(std::string_view name, std::string_view value);
 
 // Whether the process group has a member that is not a zombie.

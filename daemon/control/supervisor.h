@@ -73,9 +73,9 @@ class Supervisor {
   // folder cannot be used, and nothing was started. Call once.
   tl::expected<void, std::string> start(const config::Orchestration& config);
 
-  // Starts what was added, drains what was removed (SIGTERM, after shutdown_grace SIGKILL), replaces
-  // what changed one process at a time, and begins anew with what had been given up. An error: the
-  // state file cannot be written, and nothing was changed.
+  // Starts what was added, drains what was removed (SIGTERM, after shutdown_grace SIGKILL),
+  // replaces what changed one process at a time, and begins anew with what had been given up. An
+  // error: the state file cannot be written, and nothing was changed.
   tl::expected<void, std::string> reload(const config::Orchestration& config);
 
   // SIGTERM to all, after shutdown_grace SIGKILL; `done` is called when none is left. The second
