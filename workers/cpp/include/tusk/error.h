@@ -1,0 +1,178 @@
+// What goes wrong, as exceptions that a program can tell apart.
+//
+//   Error
+//     ValueError              a value that cannot be written, or is not of the type that was asked for
+//     TaskFailed              the handler failed; what() has its message, the fields the rest
+//       TaskDead              every allowed run failed, or the task killed its workers
+//     TaskCancelled           somebody cancelled it
+//     TaskExpired             its deadline passed
+//     Timeout                 the caller's time is over; the task goes on
+//     Unavailable             no broker at url(): nothing was answered
+//     Closed                  the client was closed before the answer came
+//     BrokerError             the broker (or this SDK, in its stead) refused; code() says why
+//       Unserved Busy Full TooLarge IdConflict AlreadyEnded UnknownOutcome UnknownTopic UnknownStage
+//       UnknownTask Refused
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "tusk/task_id.h"
+
+namespace tusk {
+
+class Error : public std::runtime_error {
+ public:
+  Error(std::string code, const std::string& reason, std::optional<TaskId> task = {})
+      : std::runtime_error(reason), code_(std::move(code)), task_(task) {}
+
+  // A word for programs that never changes: "failed", "timeout", "too_large", ...
+  const std::string& code() const { return code_; }
+  // The task that this is about, if it is about one.
+  const std::optional<TaskId>& task() const { return task_; }
+
+ private:
+  std::string code_;
+  std::optional<TaskId> task_;
+};
+
+class ValueError : public Error {
+ public:
+  explicit ValueError(const std::string& reason) : Error("value", reason) {}
+};
+
+// What the worker's language says about a failure; the same fields from every language.
+struct RemoteError {
+  std::string type;      // the exception's class
+  std::string message;
+  std::string language;  // "python", "javascript", "go", "cpp", ...
+  std::string stack;     // as the language prints it; may be empty
+  std::string worker;    // name of the worker that ran it; empty if none did
+  std::uint64_t attempt = 0;  // which run this ending came from, from 1
+  bool retry = false;    // whether another try makes sense
+};
+
+class TaskFailed : public Error {
+ public:
+  TaskFailed(std::string code, const TaskId& task, RemoteError remote);
+
+  const std::string& type() const { return remote_.type; }
+  const std::string& message() const { return remote_.message; }
+  const std::string& language() const { return remote_.language; }
+  const std::string& stack() const { return remote_.stack; }
+  const std::string& worker() const { return remote_.worker; }
+  std::uint64_t attempt() const { return remote_.attempt; }
+  bool retry() const { return remote_.retry; }
+  const RemoteError& remote() const { return remote_; }
+
+ private:
+  RemoteError remote_;
+};
+
+class TaskDead : public TaskFailed {
+ public:
+  using TaskFailed::TaskFailed;
+};
+
+class TaskCancelled : public Error {
+ public:
+  explicit TaskCancelled(const TaskId& task);
+};
+
+class TaskExpired : public Error {
+ public:
+  explicit TaskExpired(const TaskId& task);
+};
+
+class Timeout : public Error {
+ public:
+  using Error::Error;
+};
+
+class Unavailable : public Error {
+ public:
+  Unavailable(std::string url, const std::string& reason, std::optional<TaskId> task = {})
+      : Error("unavailable", reason, task), url_(std::move(url)) {}
+  const std::string& url() const { return url_; }
+
+ private:
+  std::string url_;
+};
+
+class Closed : public Error {
+ public:
+  using Error::Error;
+};
+
+class BrokerError : public Error {
+ public:
+  BrokerError(std::string code, const std::string& reason, std::optional<TaskId> task = {},
+              std::string limit = {}, std::uint64_t value = 0)
+      : Error(std::move(code), reason, task), limit_(std::move(limit)), value_(value) {}
+
+  // Of too_large, busy and full: which limit, and its bound. Else empty and 0.
+  const std::string& limit() const { return limit_; }
+  std::uint64_t value() const { return value_; }
+
+ private:
+  std::string limit_;
+  std::uint64_t value_;
+};
+
+// No worker runs this type; the nearest name is in what().
+struct Unserved : BrokerError {
+  using BrokerError::BrokerError;
+};
+// This client has too much unanswered or unacknowledged: try again later.
+struct Busy : BrokerError {
+  using BrokerError::BrokerError;
+};
+// A queue or table of the broker is full: try again later.
+struct Full : BrokerError {
+  using BrokerError::BrokerError;
+};
+struct TooLarge : BrokerError {
+  using BrokerError::BrokerError;
+};
+// The id belongs to another type or body.
+struct IdConflict : BrokerError {
+  using BrokerError::BrokerError;
+};
+// The task ended and its ending was acknowledged before.
+struct AlreadyEnded : BrokerError {
+  using BrokerError::BrokerError;
+};
+// The task may have run before: the caller decides whether it may run again (rerun_ok).
+struct UnknownOutcome : BrokerError {
+  using BrokerError::BrokerError;
+};
+struct UnknownTopic : BrokerError {
+  using BrokerError::BrokerError;
+};
+struct UnknownStage : BrokerError {
+  using BrokerError::BrokerError;
+};
+struct UnknownTask : BrokerError {
+  using BrokerError::BrokerError;
+};
+// The broker's config does not allow this peer.
+struct Refused : BrokerError {
+  using BrokerError::BrokerError;
+};
+
+// Thrown by a handler: another run makes no sense.
+class NoRetry : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Thrown by a handler that saw that it was cancelled and stopped.
+class Cancelled : public std::runtime_error {
+ public:
+  Cancelled() : std::runtime_error("the run was cancelled") {}
+};
+
+}  // namespace tusk
