@@ -1,0 +1,179 @@
+package tusk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tuskd/tuskd/workers/go/internal/value"
+	"github.com/tuskd/tuskd/workers/go/internal/wire"
+)
+
+// Error is what a call gets when the broker or this SDK refuses it, or when it cannot be known what
+// became of it. Compare it with the Err... values by errors.Is, which looks at Code.
+type Error struct {
+	Code    string         // for programs; never changes
+	Message string         // for people: what happened, to what, and what to do
+	ID      TaskID         // of the task or item; zero where there is none
+	URL     string         // of the broker
+	Details map[string]any // what the broker added; may be nil
+	cause   error
+}
+
+func (e *Error) Error() string {
+	text := "tusk: " + e.Code + ": " + e.Message
+	if e.ID != (TaskID{}) {
+		text += " (task " + e.ID.String() + ")"
+	}
+	return text
+}
+
+// Is says whether target is the Err... value of this code.
+func (e *Error) Is(target error) bool {
+	code, ok := target.(code)
+	return ok && string(code) == e.Code
+}
+
+// Unwrap returns context.DeadlineExceeded or context.Canceled where a context was the cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+// code is a sentinel that errors.Is compares with.
+type code string
+
+func (c code) Error() string { return "tusk: " + string(c) }
+
+// What an Error may be, for errors.Is. SPEC.md says when the broker sends each.
+const (
+	ErrUnavailable    = code("unavailable")     // no broker answers at the URL
+	ErrTimeout        = code("timeout")         // the caller's time passed; the task goes on
+	ErrUnserved       = code("unserved")        // no worker runs this type
+	ErrBusy           = code("busy")            // this client has too much under way; try later
+	ErrFull           = code("full")            // a queue or table of the broker is full; try later
+	ErrTooLarge       = code("too_large")       // over a limit
+	ErrIDConflict     = code("id_conflict")     // the id belongs to another type or body
+	ErrAlreadyEnded   = code("already_ended")   // the task ended and its ending was acknowledged
+	ErrUnknownOutcome = code("unknown_outcome") // it may have run before; the caller decides
+	ErrUnknownTask    = code("unknown_task")
+	ErrUnknownTopic   = code("unknown_topic")
+	ErrUnknownStage   = code("unknown_stage")
+	ErrUnsupported    = code("unsupported") // the broker, or this SDK, does not carry this out
+	ErrInvalid        = code("invalid")     // a value out of its range
+	ErrRefused        = code("refused")     // the broker's config does not allow this peer
+	ErrVersion        = code("version")     // no common version of the protocol
+	ErrMalformed      = code("malformed")
+	ErrBody           = code("body")   // a value that BODY.md cannot hold, or that does not fit its Go type
+	ErrClosed         = code("closed") // the client was closed
+)
+
+// What a TaskError may be, for errors.Is.
+const (
+	ErrFailed    = code("failed")    // the handler failed; a dead task failed too
+	ErrDead      = code("dead")      // every allowed run failed, or its workers died of it
+	ErrCancelled = code("cancelled") // somebody cancelled it, perhaps by the context
+	ErrExpired   = code("expired")   // its deadline passed
+)
+
+// TaskError is the ending of a task that is not a success.
+type TaskError struct {
+	State    string // "failed", "dead", "cancelled" or "expired"
+	ID       TaskID
+	TaskType string // the task's
+	Type     string // the exception's class in the handler's language
+	Message  string
+	Language string // the handler's
+	Stack    string // as that language prints it; may be empty
+	Attempt  int    // the run this ending came from, from 1; 0: none
+	Worker   string // the name of the worker that ran it; may be empty
+	Retry    bool   // whether the same task, submitted anew, may end otherwise
+	Details  map[string]any
+	cause    error
+}
+
+func (e *TaskError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "tusk: task %s %s", e.TaskType, e.State)
+	if e.Type != "" {
+		b.WriteString(": " + e.Type)
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	b.WriteString(" (id " + e.ID.String())
+	if e.Attempt > 0 {
+		fmt.Fprintf(&b, ", attempt %d", e.Attempt)
+	}
+	if e.Worker != "" {
+		b.WriteString(", worker " + e.Worker)
+	}
+	b.WriteString(")")
+	return b.String()
+}
+
+// Is says whether target is the Err... value of this ending.
+func (e *TaskError) Is(target error) bool {
+	code, ok := target.(code)
+	return ok && (string(code) == e.State || code == ErrFailed && e.State == string(ErrDead))
+}
+
+// Unwrap returns context.Canceled where the caller's context cancelled the task.
+func (e *TaskError) Unwrap() error { return e.cause }
+
+// NoRetry marks an error of a handler: another run of the task makes no sense.
+//
+//	return 0, tusk.NoRetry(fmt.Errorf("no such file: %s", in.Path))
+func NoRetry(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &noRetry{err}
+}
+
+type noRetry struct{ error }
+
+func (e *noRetry) Unwrap() error { return e.error }
+
+// Drop is the error that a stage handler returns for an item that ends here: a filter's no.
+var Drop = errors.New("tusk: drop this item")
+
+func newError(code code, id TaskID, format string, args ...any) *Error {
+	return &Error{Code: string(code), ID: id, Message: fmt.Sprintf(format, args...)}
+}
+
+// brokerError turns an error record into an Error.
+func brokerError(r *wire.Record, id TaskID, url string) *Error {
+	e := &Error{Code: string(r.Name), Message: string(r.Text), ID: id, URL: url}
+	e.Details = details(r.Raw)
+	if e.Code == string(ErrTimeout) {
+		e.cause = context.DeadlineExceeded
+	}
+	return e
+}
+
+func details(raw []byte) map[string]any {
+	var found map[string]any
+	if raw == nil || value.Decode(raw, &found) != nil {
+		return nil
+	}
+	return found
+}
+
+var stateNames = map[int64]code{
+	wire.Failed: ErrFailed, wire.Expired: ErrExpired, wire.Cancelled: ErrCancelled, wire.Dead: ErrDead,
+}
+
+// taskError turns an ending that is not a success into a TaskError.
+func taskError(r *wire.Record, id TaskID, taskType string) *TaskError {
+	e := &TaskError{State: string(stateNames[r.State]), ID: id, TaskType: taskType}
+	e.Retry = r.State == wire.Failed || r.State == wire.Dead
+	a := r.Attrs
+	if a == nil {
+		return e
+	}
+	e.Attempt, e.Worker = int(a.Attempt), string(a.Worker)
+	e.Retry = e.Retry && !a.NoRetry
+	e.Details = details(a.Error)
+	text := func(key string) string { s, _ := e.Details[key].(string); return s }
+	e.Type, e.Message, e.Language, e.Stack = text("type"), text("message"), text("language"), text("stack")
+	return e
+}

@@ -1,0 +1,193 @@
+package tusk
+
+import (
+	"time"
+
+	"github.com/tuskd/tuskd/workers/go/internal/wire"
+)
+
+// acceptedOnly is the value of the attribute reply that asks for no result.
+const acceptedOnly = 1
+
+// request is one thing asked of the broker, from the call to its answer. Before it is queued its
+// maker owns it, then the session's goroutine until done is closed, then everybody may read it.
+type request struct {
+	kind    wire.Kind
+	id      TaskID
+	name    string // type, stage, topic or question
+	body    body
+	args    []byte // of a query, as msgpack
+	reply   int64
+	resent  bool
+	rerunOK bool
+	patient bool // a push: waits beyond its deadline while the broker is there
+	sub     *Subscription
+	target  *request        // of a cancel by a context: what it gives up; nobody waits for the answer
+	notify  chan<- *request // gets the request when it ends; has room for it
+	keep    bool            // the ending may be looked at much later
+
+	deadline time.Time // zero: none
+	patience time.Duration
+	place    int // in the heap of deadlines, from 1; 0: not there
+
+	number int64 // the request number; 0: not sent in this session
+	sends  int
+	ended  bool
+
+	ending body // of a success
+	answer []byte
+	err    error
+	done   chan struct{}
+}
+
+// cost is how many bytes the request takes, roughly, for the bound on what is queued.
+func (r *request) cost() int64 {
+	return int64(len(r.body.bytes) + len(r.args) + len(r.name) + 100)
+}
+
+// size bounds the bytes of the record beside its body.
+func (r *request) size() int { return len(r.name) + len(r.args) + 80 }
+
+// append writes the record.
+func (r *request) append(p *packet, now time.Time) {
+	attributes := r.attributes(now)
+	switch r.kind {
+	case wire.Submit:
+		p.list(5+attributes.any(), wire.Submit, r.number)
+		p.head = wire.AppendBytes(p.head, r.id[:])
+		p.head = wire.AppendText(p.head, r.name)
+		p.body(r.body.bytes)
+	case wire.Push:
+		p.list(5+attributes.any(), wire.Push, r.number)
+		p.head = wire.AppendBytes(p.head, r.id[:])
+		p.head = wire.AppendText(p.head, r.name)
+		p.body(r.body.bytes)
+	case wire.Publish:
+		p.list(4+attributes.any(), wire.Publish, r.number)
+		p.head = wire.AppendText(p.head, r.name)
+		p.body(r.body.bytes)
+	case wire.Cancel:
+		p.list(3, wire.Cancel, r.number)
+		p.head = wire.AppendBytes(p.head, r.id[:])
+	case wire.Query:
+		n := 3
+		if r.args != nil {
+			n = 4
+		}
+		p.list(n, wire.Query, r.number)
+		p.head = wire.AppendText(p.head, r.name)
+		p.head = append(p.head, r.args...)
+	default: // subscribe, unsubscribe
+		p.list(3, r.kind, r.number)
+		p.head = wire.AppendText(p.head, r.name)
+	}
+	p.head = attributes.append(p.head)
+}
+
+// pairs are the attributes of a record: key and value.
+type pairs struct {
+	n     int
+	pairs [6][2]int64 // a value of -1 is true
+}
+
+func (a *pairs) add(key, value int64) {
+	a.pairs[a.n] = [2]int64{key, value}
+	a.n++
+}
+
+func (a *pairs) any() int { return min(a.n, 1) }
+
+func (a *pairs) append(b []byte) []byte {
+	if a.n == 0 {
+		return b
+	}
+	return a.pairsOnly(wire.AppendMap(b, a.n))
+}
+
+// pairsOnly writes the pairs without the head of their map.
+func (a *pairs) pairsOnly(b []byte) []byte {
+	for _, pair := range a.pairs[:a.n] {
+		b = wire.AppendUint(b, uint64(pair[0]))
+		if pair[1] == -1 {
+			b = wire.AppendBool(b, true)
+		} else {
+			b = wire.AppendUint(b, uint64(pair[1]))
+		}
+	}
+	return b
+}
+
+// attributes are those of this sending: the time to wait is what is left of it.
+func (r *request) attributes(now time.Time) (a pairs) {
+	if r.reply != 0 {
+		a.add(wire.Reply, r.reply)
+	}
+	if (r.resent || r.sends > 1) && (r.kind == wire.Submit || r.kind == wire.Push) {
+		a.add(wire.Resent, -1)
+	}
+	if r.body.compressed {
+		a.add(wire.Compression, 1)
+	}
+	if r.rerunOK {
+		a.add(wire.RerunOK, -1)
+	}
+	if r.kind == wire.Submit && r.reply != acceptedOnly && !r.deadline.IsZero() {
+		a.add(wire.Wait, max(1, r.deadline.Sub(now).Milliseconds()))
+	}
+	return a
+}
+
+// deadlines is a binary heap of requests, the earliest first; each knows its place, so that it can be
+// taken out when it ends.
+type deadlines []*request
+
+func (h *deadlines) add(r *request) {
+	*h = append(*h, r)
+	r.place = len(*h)
+	h.up(r.place)
+}
+
+func (h *deadlines) remove(r *request) {
+	if r.place == 0 {
+		return
+	}
+	at, last := r.place, len(*h)
+	moved := (*h)[last-1]
+	(*h)[last-1] = nil
+	*h = (*h)[:last-1]
+	r.place = 0
+	if moved != r {
+		(*h)[at-1], moved.place = moved, at
+		h.up(at)
+		h.down(moved.place)
+	}
+}
+
+func (h deadlines) up(at int) {
+	for at > 1 && h[at-1].deadline.Before(h[at/2-1].deadline) {
+		h.swap(at, at/2)
+		at /= 2
+	}
+}
+
+func (h deadlines) down(at int) {
+	for {
+		child := 2 * at
+		if child > len(h) {
+			return
+		}
+		if child < len(h) && h[child].deadline.Before(h[child-1].deadline) {
+			child++
+		}
+		if !h[child-1].deadline.Before(h[at-1].deadline) {
+			return
+		}
+		h.swap(at, child)
+		at = child
+	}
+}
+
+func (h deadlines) swap(i, j int) {
+	h[i-1], h[j-1] = h[j-1], h[i-1]
+	h[i-1].place, h[j-1].place = i, j
+}

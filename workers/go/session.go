@@ -1,0 +1,288 @@
+package tusk
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/tuskd/tuskd/workers/go/internal/wire"
+	"github.com/tuskd/tuskd/workers/go/internal/zmq"
+)
+
+const (
+	ackDelay      = 40 * time.Millisecond // SPEC: a lone header within 50 ms
+	ackPackets    = 64
+	welcomeWithin = 5 * time.Second        // then hello is said again
+	helloRetry    = 5 * time.Millisecond   // the socket was not ready for hello
+	firstPause    = 100 * time.Millisecond // before a session that ended early is begun again
+	longestPause  = 5 * time.Second
+	steadyAfter   = 10 * time.Second // a session this old did not end early
+	noticeEvery   = 10 * time.Second // at most one line on stderr
+	readAtOnce    = 64               // packets before what is ready goes out
+	sendAhead     = 32               // packets built but not taken by libzmq
+	packetBytes   = 1 << 20          // bodies in one packet; one larger body goes alone
+	keptBuffers   = 64
+	keptBytes     = 128 << 10
+	brokenAtMost  = 3 // connections that may end right after one large packet
+)
+
+// phase is how far a connection is.
+type phase int
+
+const (
+	down     phase = iota // no connection
+	greeting              // connected; hello is due or on its way
+	up                    // welcomed
+)
+
+// peer is the client or worker that a session speaks for. The session's goroutine calls all of it.
+type peer interface {
+	greet(h *hello)                       // fill in what hello says of this peer
+	welcomed(w *welcome, lost []*packet)  // the session is up; lost: not resumed, these packets are void
+	take(r *wire.Record, now time.Time)   // one record; its slices are the packet's, not copied
+	disconnected(now time.Time)           // until welcomed is called again
+	flush(now time.Time)                  // put what is ready, while room() says so
+	tick(now time.Time) (next time.Time)  // do what is due; zero: nothing will be
+	hopeless(err *Error)                  // the broker does not take this peer
+	tooLarge(p *packet, now time.Time)    // connections end on this packet: it will not be sent again
+	leaving(reason string, now time.Time) // goaway: the broker takes nothing new
+}
+
+// session speaks TUSK/1 with a broker over one socket. One goroutine, run, owns all of it; others may
+// only call wake, unacknowledged and terms.
+type session struct {
+	url      string
+	peer     peer
+	instance [16]byte
+	socket   *zmq.Socket
+
+	pending  atomic.Bool // a wake-up is on its way
+	events   atomic.Bool // the monitor may have one
+	signal   chan struct{}
+	timer    *time.Timer
+	armed    time.Time
+	finished bool
+
+	phase    phase
+	number   int64 // 0: no session
+	epoch    int64
+	agreed   atomic.Pointer[welcome]
+	begun    time.Time // of this session
+	helloDue time.Time // zero: not due
+	openDue  time.Time // zero: the socket is open
+	pause    time.Duration
+	lostAt   time.Time // when there was last a connection that had been welcomed, or the start
+	goodbye  bool      // bye has been sent or received: nothing else is sent
+	notified time.Time
+
+	// Out.
+	seq     int64     // of the last packet that was built
+	packets []*packet // unacknowledged, oldest first
+	sent    int       // how many of them libzmq took on this connection
+	blocked bool      // libzmq takes no more for now
+	open    *packet   // being filled
+	bytes   atomic.Int64
+	control [][]byte // records of the session itself: pongs, errors
+	spare   [][]byte
+
+	// In.
+	received int64     // the highest number up to which all packets arrived
+	acked    int64     // what the broker has been told of that
+	ackBy    time.Time // zero: all is acknowledged
+	gapFor   int64     // the number that a gap error asked for
+	records  []wire.Record
+}
+
+func newSession(url string, p peer) (*session, error) {
+	s := &session{url: url, peer: p, signal: make(chan struct{}, 1), lostAt: time.Now(), pause: firstPause}
+	rand.Read(s.instance[:])
+	s.agreed.Store(beforeWelcome())
+	s.timer = time.AfterFunc(time.Hour, s.wake)
+	s.timer.Stop()
+	if err := s.openSocket(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *session) openSocket() (err error) {
+	s.socket, err = zmq.Open(s.url, s.wake, func() {
+		s.events.Store(true)
+		s.wake()
+	})
+	s.events.Store(true)
+	return err
+}
+
+// wake makes the session's goroutine look at everything. Any goroutine may call it; it never blocks.
+func (s *session) wake() {
+	if s.pending.Load() || s.pending.Swap(true) {
+		return
+	}
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+}
+
+// terms is what the last welcome said. Any goroutine may call it.
+func (s *session) terms() *welcome { return s.agreed.Load() }
+
+// unacknowledged is how many bytes are on their way to the broker. Any goroutine may call it.
+func (s *session) unacknowledged() int64 { return s.bytes.Load() }
+
+// run is the session's life. It returns after finish.
+func (s *session) run() {
+	for !s.finished {
+		s.pending.Store(false)
+		s.watch()
+		read := s.receive()
+		now := time.Now()
+		s.due(now)
+		next := s.peer.tick(now)
+		if s.phase == up && !s.goodbye {
+			s.writeControl()
+			s.peer.flush(now)
+			s.seal()
+		}
+		// libzmq's descriptor tells the next packet only after a read that found none.
+		if sent := s.transmit(now); sent || read || s.finished {
+			continue
+		}
+		s.sleep(now, next)
+	}
+	s.timer.Stop()
+}
+
+// finish ends run, after what can be sent at once has been, and flushes what libzmq has within
+// linger. Only from within the session's goroutine.
+func (s *session) finish(bye bool, linger time.Duration) {
+	s.finished = true
+	if s.socket == nil {
+		return
+	}
+	if bye && s.phase == up && !s.goodbye {
+		s.goodbye = true
+		p := s.put(16, nil)
+		p.head = append(p.head, 0x91, byte(wire.Bye))
+		s.seal()
+		s.transmit(time.Now())
+	}
+	s.socket.Close(linger)
+	s.socket = nil
+}
+
+func (s *session) sleep(now, next time.Time) {
+	for _, due := range []time.Time{s.ackBy, s.helloDue, s.openDue} {
+		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
+			next = due
+		}
+	}
+	if !s.armed.After(now) {
+		s.armed = time.Time{}
+	}
+	if !next.IsZero() && (s.armed.IsZero() || next.Before(s.armed)) {
+		s.armed = next
+		s.timer.Reset(max(0, next.Sub(now)))
+	}
+	<-s.signal
+}
+
+// watch takes the monitor's events.
+func (s *session) watch() {
+	if s.socket == nil || !s.events.Swap(false) {
+		return
+	}
+	for {
+		switch s.socket.Event() {
+		case zmq.Connected:
+			s.phase = greeting
+			s.helloDue = time.Now()
+		case zmq.Disconnected:
+			s.disconnect(time.Now())
+		case 0:
+			return
+		}
+	}
+}
+
+func (s *session) disconnect(now time.Time) {
+	if s.phase == up {
+		s.lostAt = now
+	}
+	s.phase, s.helloDue, s.ackBy = down, time.Time{}, time.Time{}
+	// libzmq ends the connection without a word on what is too large for the broker.
+	for _, p := range s.packets[:s.sent] {
+		if p.size > s.terms().Limits.Frame {
+			if p.broken++; p.broken >= brokenAtMost {
+				s.peer.tooLarge(p, now)
+				s.number = 0 // the others go again in a new session, without this one
+			}
+		}
+	}
+	s.sent, s.blocked = 0, false
+	s.peer.disconnected(now)
+}
+
+// reopen begins anew with a new connection and a new session, after a pause that grows while sessions
+// end early.
+func (s *session) reopen(now time.Time) {
+	if s.phase == up && now.Sub(s.begun) > steadyAfter {
+		s.pause = firstPause
+	}
+	s.disconnect(now)
+	s.number = 0
+	s.socket.Close(0)
+	s.socket = nil
+	s.openDue = now.Add(s.pause)
+	s.pause = min(2*s.pause, longestPause)
+}
+
+// due does what a time asks for.
+func (s *session) due(now time.Time) {
+	if !s.openDue.IsZero() && !now.Before(s.openDue) {
+		s.openDue = time.Time{}
+		s.goodbye = false
+		if err := s.openSocket(); err != nil {
+			s.openDue = now.Add(longestPause)
+			s.notice(now, err.Error())
+		}
+	}
+	if !s.helloDue.IsZero() && !now.Before(s.helloDue) && s.socket != nil {
+		s.sayHello(now)
+	}
+	if s.phase != up && now.Sub(s.lostAt) > time.Second {
+		s.notice(now, "no broker answers at "+s.url+"; trying on")
+	}
+}
+
+func (s *session) sayHello(now time.Time) {
+	h := newHello("", s.instance)
+	if s.number != 0 {
+		h.Session, h.Ack = s.number, s.received
+	}
+	s.peer.greet(&h)
+	packet, err := h.append(nil)
+	if err != nil {
+		s.helloDue = time.Time{}
+		s.peer.hopeless(newError(ErrInvalid, TaskID{}, "hello: %v", err))
+		return
+	}
+	s.socket.Refresh()
+	if err := s.socket.Send(packet, nil); err != nil {
+		s.helloDue = now.Add(helloRetry)
+		return
+	}
+	s.helloDue = now.Add(welcomeWithin)
+}
+
+// notice writes a line on connect problems, at a bounded rate.
+func (s *session) notice(now time.Time, text string) {
+	if now.Sub(s.notified) < noticeEvery {
+		return
+	}
+	s.notified = now
+	fmt.Fprintln(os.Stderr, "tusk: "+text)
+}

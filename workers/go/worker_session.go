@@ -1,0 +1,382 @@
+package tusk
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/tuskd/tuskd/workers/go/internal/value"
+	"github.com/tuskd/tuskd/workers/go/internal/wire"
+)
+
+// This is the worker's side of the session's goroutine, which alone calls it.
+
+// slabSize is how many runs are made with one allocation.
+const slabSize = 32
+
+// handlesAtOnce bounds one returned record, far below the limit of a packet.
+const handlesAtOnce = 10_000
+
+func (w *Worker) take(r *wire.Record, now time.Time) {
+	switch r.Kind {
+	case wire.Task:
+		w.begin(r, w.types[string(r.Name)], now)
+	case wire.Item:
+		w.begin(r, w.stages[string(r.Name)], now)
+	case wire.Cancel:
+		w.cancel(w.runs[r.Ref])
+	case wire.Recall:
+		w.recall(r)
+	case wire.Drain:
+		w.mu.Lock()
+		w.asked = firstOf(w.asked, "the broker drains it: "+string(r.Name))
+		w.mu.Unlock()
+	case wire.Error:
+		// unknown_handle: the broker gave the run to another and has counted this.
+		if string(r.Name) != "unknown_handle" {
+			w.session.notice(now, w.options.URL+" says "+string(r.Name)+": "+string(r.Text))
+		}
+	}
+}
+
+// begin takes a run to where its handler's goroutine finds it.
+func (w *Worker) begin(record *wire.Record, h *handler, now time.Time) {
+	if len(w.slab) == 0 {
+		w.slab = make([]run, slabSize)
+	}
+	r := &w.slab[0]
+	w.slab = w.slab[1:]
+	r.handle, r.handler, r.in = record.Ref, h, received(record)
+	r.info = TaskInfo{ID: record.ID, Attempt: int(record.Attempt), Item: record.Kind == wire.Item}
+	r.ctx.values, r.ctx.info = w.values, &r.info
+	w.runs[r.handle] = r
+	if h == nil {
+		r.info.Type = string(record.Name)
+		w.refuse(r, newError(ErrUnsupported, TaskID{}, "this worker has no handler %q", record.Name))
+		return
+	}
+	r.info.Type = h.name
+	if a := record.Attrs; a != nil {
+		r.info.Trace, r.info.Baggage = string(a.Trace), string(a.Baggage)
+		if err := unreadable(record); err != nil {
+			if a.Unsupported != 0 {
+				w.session.say(appendErrorRecord(nil, record.Ref, ErrUnsupported, err.Message, "attribute", a.Unsupported))
+			}
+			w.refuse(r, err)
+			return
+		}
+	}
+	switch {
+	case w.stopping:
+		if r.take(runEnded) {
+			w.giveBack(0, []int64{r.handle})
+		}
+	case h.runs != nil:
+		w.collect(r, now)
+	default:
+		w.units = append(w.units, unit{handler: h, run: r})
+	}
+}
+
+func (w *Worker) refuse(r *run, err error) {
+	r.take(runEnded)
+	w.ready.push(failed(r, NoRetry(err)))
+}
+
+// collect adds an item to its batch.
+func (w *Worker) collect(r *run, now time.Time) {
+	b := w.batches[r.handler]
+	if b == nil {
+		b = &collected{}
+		w.batches[r.handler] = b
+	}
+	if len(b.runs) == 0 {
+		b.due = now.Add(r.handler.batch.Wait)
+	}
+	b.runs = append(b.runs, r)
+	// A worker that has no slot free gets no further item that could fill the batch.
+	if len(b.runs) >= min(r.handler.batch.Size, w.options.Slots) {
+		w.dispatch(r.handler, b)
+	}
+}
+
+func (w *Worker) dispatch(h *handler, b *collected) {
+	w.units = append(w.units, unit{handler: h, batch: b.runs})
+	b.runs = nil
+}
+
+func (w *Worker) cancel(r *run) {
+	if r == nil {
+		return
+	}
+	if r.take(runEnded) {
+		w.ready.push(result{run: r, state: wire.Cancelled})
+		w.forget(r)
+		return
+	}
+	r.ctx.cancel()
+}
+
+// forget takes a run that did not start out of the batch that it may wait for.
+func (w *Worker) forget(r *run) {
+	if r.handler == nil || r.handler.runs == nil {
+		return
+	}
+	if b := w.batches[r.handler]; b != nil {
+		b.runs = slices.DeleteFunc(b.runs, func(other *run) bool { return other == r })
+	}
+}
+
+func (w *Worker) recall(record *wire.Record) {
+	var back []int64
+	for _, handle := range wire.Handles(record.Raw) {
+		if r := w.runs[handle]; r != nil && r.take(runEnded) {
+			w.forget(r)
+			back = append(back, handle)
+		}
+	}
+	w.giveBack(record.Ref, back)
+}
+
+func (w *Worker) giveBack(recall int64, handles []int64) {
+	for _, handle := range handles {
+		delete(w.runs, handle)
+	}
+	w.returns.push(returned{recall, handles})
+}
+
+func (w *Worker) tick(now time.Time) (next time.Time) {
+	earliest := func(due time.Time) {
+		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
+			next = due
+		}
+	}
+	w.mu.Lock()
+	w.results, w.fresh = w.fresh[:0], w.results
+	asked, hurry := w.asked, w.hurry
+	w.mu.Unlock()
+	w.ready.push(w.fresh...)
+	clear(w.fresh)
+	for h, b := range w.batches {
+		if len(b.runs) > 0 && !now.Before(b.due) {
+			w.dispatch(h, b)
+		} else if len(b.runs) > 0 {
+			earliest(b.due)
+		}
+	}
+	if len(w.units) > 0 {
+		w.executor.add(w.units)
+		clear(w.units)
+		w.units = w.units[:0]
+	}
+	earliest(w.executor.stalled(now))
+	if asked != "" {
+		earliest(w.stop(now, hurry))
+	} else if w.supervised && w.session.phase != up {
+		grace := time.Duration(w.session.terms().AdoptGrace) * time.Millisecond
+		if away := now.Sub(w.session.lostAt); away > grace {
+			fmt.Fprintf(os.Stderr, "tusk: no broker at %s for %v; this worker ends\n", w.options.URL, away.Round(time.Millisecond))
+			w.force()
+			w.session.finish(false, 0)
+		} else {
+			earliest(w.session.lostAt.Add(grace + time.Millisecond))
+		}
+	}
+	return next
+}
+
+// stop carries the stopping on, and says when to look again.
+func (w *Worker) stop(now time.Time, hurry bool) time.Time {
+	if !w.stopping {
+		w.stopping = true
+		w.stopBy = now.Add(w.options.StopWithin)
+		w.giveBackWaiting()
+	}
+	if hurry && now.Before(w.stopBy) {
+		w.stopBy = now
+	}
+	s := w.session
+	// What is acknowledged has arrived: nothing of it is lost with the process.
+	done := len(w.runs)+w.ready.len()+w.returns.len() == 0 && s.open == nil && len(s.packets) == 0
+	if !done && now.Before(w.stopBy) {
+		return w.stopBy
+	}
+	if n := len(w.runs); n > 0 {
+		fmt.Fprintf(os.Stderr, "tusk: stopped with %d runs that had not ended; the broker gives them to others\n", n)
+		for _, r := range w.runs {
+			r.ctx.cancel()
+		}
+	}
+	w.force()
+	s.finish(true, closeWithin)
+	return time.Time{}
+}
+
+func (w *Worker) giveBackWaiting() {
+	var back []int64
+	for handle, r := range w.runs {
+		if r.take(runEnded) {
+			back = append(back, handle)
+		}
+	}
+	clear(w.batches)
+	slices.Sort(back)
+	for part := range slices.Chunk(back, handlesAtOnce) {
+		w.giveBack(0, part)
+	}
+}
+
+func (w *Worker) flush(time.Time) {
+	s := w.session
+	for w.returns.len() > 0 && s.room() {
+		r := w.returns.pop()
+		p := s.put(16+9*len(r.handles), nil)
+		p.list(3, wire.Returned, r.recall)
+		p.head = wire.AppendList(p.head, len(r.handles))
+		for _, handle := range r.handles {
+			p.head = wire.AppendUint(p.head, uint64(handle))
+		}
+	}
+	for w.ready.len() > 0 && s.room() {
+		answer := w.ready.pop()
+		if r := answer.run; !r.dropped {
+			delete(w.runs, r.handle)
+			w.write(answer)
+		}
+	}
+}
+
+func (w *Worker) write(a result) {
+	var wrong []byte
+	attributes := pairs{}
+	if a.body.compressed {
+		attributes.add(wire.Compression, 1)
+	}
+	if a.noRetry {
+		attributes.add(wire.NoRetry, -1)
+	}
+	n := attributes.n
+	if a.failure != nil {
+		n++
+		var err error
+		if wrong, err = value.Append(nil, a.failure); err != nil {
+			wrong = wire.AppendMap(nil, 0) // cannot be: all is text of UTF-8
+		}
+	}
+	p := w.session.put(40+len(wrong), a.body.bytes)
+	switch {
+	case n > 0:
+		p.list(5, wire.Result, a.run.handle)
+	case a.body.bytes != nil:
+		p.list(4, wire.Result, a.run.handle)
+	default:
+		p.list(3, wire.Result, a.run.handle)
+	}
+	p.head = wire.AppendUint(p.head, uint64(a.state))
+	if n > 0 || a.body.bytes != nil {
+		p.body(a.body.bytes)
+	}
+	if n > 0 {
+		p.head = wire.AppendMap(p.head, n)
+		p.head = attributes.pairsOnly(p.head)
+		if wrong != nil {
+			p.head = wire.AppendUint(p.head, wire.ErrorMap)
+			p.head = append(p.head, wrong...)
+		}
+	}
+	p.results = append(p.results, a)
+}
+
+// claims are the runs that this worker holds, and those whose results have not been acknowledged. Of
+// two runs of one task the later counts.
+func (w *Worker) claims() []claim {
+	latest := map[TaskID]claim{}
+	add := func(r *run) {
+		c := claim{r.info.ID, int64(r.info.Attempt), r.info.Type, r.info.Item}
+		if other, twice := latest[c.id]; !r.dropped && (!twice || other.attempt < c.attempt) {
+			latest[c.id] = c
+		}
+	}
+	for _, r := range w.runs {
+		add(r)
+	}
+	for _, p := range w.session.packets {
+		for _, a := range p.results {
+			add(a.run)
+		}
+	}
+	all := make([]claim, 0, len(latest))
+	for _, c := range latest {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b claim) int { return slices.Compare(a.id[:], b.id[:]) })
+	return all
+}
+
+func (w *Worker) welcomed(terms *welcome, lost []*packet) {
+	if lost == nil {
+		return
+	}
+	handles := map[TaskID]int64{}
+	for _, answer := range terms.Claims {
+		if len(answer) < 2 {
+			continue
+		}
+		id, _ := answer[0].([]byte)
+		handle, ok := answer[1].(int64)
+		if ok && len(id) == 16 {
+			handles[TaskID(id)] = handle
+		}
+	}
+	old := w.runs
+	w.runs = make(map[int64]*run, len(old))
+	w.returns.all()
+	adopt := func(r *run) bool {
+		handle, ok := handles[r.info.ID]
+		if ok {
+			delete(handles, r.info.ID)
+			r.handle = handle
+			w.runs[handle] = r
+		} else if !r.dropped {
+			r.dropped = true
+			r.take(runEnded)
+			w.forget(r)
+			r.ctx.cancel()
+		}
+		return ok
+	}
+	held := make([]*run, 0, len(old))
+	for _, r := range old {
+		held = append(held, r)
+	}
+	slices.SortFunc(held, func(a, b *run) int { return cmp.Compare(b.info.Attempt, a.info.Attempt) })
+	for _, r := range held {
+		adopt(r)
+	}
+	for _, p := range lost {
+		for _, answer := range p.results {
+			if adopt(answer.run) {
+				w.ready.push(answer)
+			}
+		}
+	}
+	if w.stopping {
+		w.giveBackWaiting()
+	}
+}
+
+func (w *Worker) disconnected(time.Time) {}
+
+func (w *Worker) leaving(string, time.Time) {}
+
+// tooLarge makes the results of a packet on which connections end failures that fit.
+func (w *Worker) tooLarge(p *packet, _ time.Time) {
+	for i := range p.results {
+		a := &p.results[i]
+		if size := len(a.body.bytes); size >= wire.FrameBody {
+			*a = failed(a.run, NoRetry(newError(ErrTooLarge, TaskID{}, "the connection ends whenever this result of %d bytes is sent", size)))
+		}
+	}
+}
