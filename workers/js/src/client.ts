@@ -1,0 +1,526 @@
+/** The client: tasks, queries, events and pipeline items into the broker, answers out of it. */
+import type { BodyPlace } from "./body.js";
+import { BodyError, Closed, TaskCancelled, type TuskError } from "./errors.js";
+import { type ManyOptions, type Outcome, results, settled } from "./many.js";
+import { Writer } from "./msgpack/writer.js";
+import { NO_ATTRIBUTES, Pending, type RequestAttributes } from "./pending.js";
+import { closedError, type EventSink, Requests } from "./requests.js";
+import { running } from "./running.js";
+import { Subscription, TopicEvent } from "./subscription.js";
+import { Task } from "./task.js";
+import { idBytes, type TaskId } from "./uuid.js";
+import { DEFAULT_URL, Kind, MAX_NAME, Reply } from "./wire.js";
+
+/** close() waits this long, in ms, for the broker to acknowledge what was sent. */
+const CLOSE_WAIT = 1000;
+/** Between looks at whether an idle client is all that keeps the process alive; each is twice as long. */
+const IDLE_CHECK = 50;
+const IDLE_CHECK_LONGEST = 1000;
+const EVENT_BUFFER = 10_000;
+
+export interface ClientOptions {
+  /** A name for people; by default the broker makes one of language and pid. */
+  name?: string;
+}
+
+export interface CallOptions {
+  /** How long to wait, in ms; by default what the broker says, 5,000 before it has. Infinity: for ever. */
+  timeout?: number;
+  /** Cancels the task when it is aborted. */
+  signal?: AbortSignal;
+  /** The task's id, UUID text or 16 bytes; by default a new UUIDv7. The same id is the same task. */
+  id?: TaskId;
+  /** The id may have been sent before, by another process perhaps: never a silent second run. */
+  resent?: boolean;
+  /** A second run does no harm, so never `unknown_outcome`. */
+  rerunOk?: boolean;
+  /** W3C `traceparent`, handed on to the worker. */
+  trace?: string;
+  /** W3C `baggage`, handed on to the worker. */
+  baggage?: string;
+}
+
+export interface SubmitOptions extends CallOptions {
+  /**
+   * `"result"` (default); `"accepted"`: `result` resolves, with undefined, as soon as the broker has
+   * the task; `"both"`: `accepted` resolves early and `result` later.
+   */
+  reply?: "result" | "accepted" | "both";
+}
+
+export interface PushOptions {
+  timeout?: number;
+  id?: TaskId;
+  resent?: boolean;
+  rerunOk?: boolean;
+  trace?: string;
+  baggage?: string;
+}
+
+export interface SubscribeOptions {
+  /** How many events wait for a slow reader before the oldest go; default 10,000. */
+  buffer?: number;
+}
+
+interface Topic {
+  subscriptions: Set<Subscription>;
+  subscribed: boolean;
+  /** The session in which it was subscribed. */
+  session: number;
+  /** The last event's number, 0 before the first; it counts anew with each start of the broker. */
+  last: number;
+  epoch: number;
+}
+
+/** Clients that have not been closed, for the word at exit. */
+const open = new Set<Client>();
+let exitHooked = false;
+
+/**
+ * A client of the broker at `url` (default: `TUSK_URL`, else tcp://127.0.0.1:7420).
+ *
+ * It connects with the first request and reconnects by itself; while it does, requests wait, at most
+ * for their time-out. Any number of requests may be under way at once. An idle client does not keep
+ * the process alive.
+ *
+ * All methods reject with subclasses of TuskError.
+ */
+export class Client {
+  readonly url: string;
+  readonly #requests: Requests;
+  readonly #topics = new Map<string, Topic>();
+  #closed = false;
+  #idleTimer: NodeJS.Timeout | undefined;
+
+  constructor(url?: string, options: ClientOptions = {}) {
+    this.url = url ?? process.env.TUSK_URL ?? DEFAULT_URL;
+    const sink: EventSink = {
+      event: (topic, sequence, body) => this.#event(topic, sequence, body),
+    };
+    this.#requests = new Requests(this.url, options.name, sink, () => this.#subscribeAgain());
+    this.#requests.onIdle = () => this.#watchIdle(IDLE_CHECK);
+    open.add(this);
+    if (!exitHooked) {
+      exitHooked = true;
+      process.on("exit", tellUnfinished);
+    }
+  }
+
+  /**
+   * Runs a task and resolves to what its handler returned.
+   *
+   * Rejects with TaskFailed or TaskDead (the handler's error is in `remote`), TaskCancelled,
+   * TaskExpired, Timeout (the task goes on), Unavailable (no broker), BodyError (the body or the result
+   * has no exact form here), TooLarge, Busy, or another BrokerError.
+   */
+  call<Result = unknown>(type: string, body?: unknown, options?: CallOptions): Promise<Result> {
+    return new Promise<Result>((resolve, reject) => {
+      this.#submit(type, body, options, resolve as (value: unknown) => void, reject);
+    });
+  }
+
+  /**
+   * Begins a task and returns its handle, for its id, its result later, or to cancel it.
+   *
+   * @throws BodyError, TooLarge, Busy or Closed at once, if it cannot be sent
+   */
+  submit<Result = unknown>(type: string, body?: unknown, options?: SubmitOptions): Task<Result> {
+    return new Task<Result>(
+      (done, failed, accepted) => this.#submit(type, body, options, done, failed, accepted),
+      (id) => this.cancel(id),
+    );
+  }
+
+  /** Hands over a task whose result nobody waits for; resolves to its id when the broker has it. */
+  async post(type: string, body?: unknown, options?: CallOptions): Promise<string> {
+    const task = this.submit(type, body, { ...options, reply: "accepted" });
+    await task.result;
+    return task.id;
+  }
+
+  /**
+   * Runs one task for each of `bodies` and yields what they return, in their order, or with
+   * `ordered: false` as they complete. At most `inFlight` (1,000) are under way at once. The first
+   * that fails ends it, with its error; whoever leaves the loop early cancels what is under way.
+   */
+  map<Result = unknown>(
+    type: string,
+    bodies: Iterable<unknown> | AsyncIterable<unknown>,
+    options?: ManyOptions,
+  ): AsyncGenerator<Result, void, undefined> {
+    return results<Result>(this.#starter(type, options), bodies, options);
+  }
+
+  /** As `map`, but yields `{ index, value }` or `{ index, error }` for each and goes on. */
+  mapSettled<Result = unknown>(
+    type: string,
+    bodies: Iterable<unknown> | AsyncIterable<unknown>,
+    options?: ManyOptions,
+  ): AsyncGenerator<Outcome<Result>, void, undefined> {
+    return settled<Result>(this.#starter(type, options), bodies, options);
+  }
+
+  /**
+   * Cancels a task by its id and resolves to what became of it: `"cancelled"` (it had not begun),
+   * `"cancelling"` (its worker was told) or the name of the ending that it has.
+   */
+  async cancel(id: TaskId): Promise<string> {
+    const bytes = idBytes(id);
+    const answer = await this.#request<{ state: string }>(Kind.cancel, "", bytes, undefined);
+    return answer.state;
+  }
+
+  /** Asks the broker: `status`, `workers`, `types`, `stages`, `topics`, or `task` with `{ id }`. */
+  query<Answer = unknown>(
+    what: string,
+    args?: Record<string, unknown>,
+    options: { timeout?: number } = {},
+  ): Promise<Answer> {
+    let bytes: Buffer | undefined;
+    if (args !== undefined) {
+      const id = args.id;
+      const writer = new Writer();
+      writer.value(typeof id === "string" ? { ...args, id: idBytes(id) } : args);
+      bytes = writer.detach(0);
+    }
+    return this.#request<Answer>(Kind.query, what, bytes, options.timeout);
+  }
+
+  /** Publishes an event; resolves when the broker has it. Events are at most once. */
+  publish(
+    topic: string,
+    body?: unknown,
+    options: { timeout?: number; trace?: string; baggage?: string } = {},
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#withBody(Kind.publish, topic, body, options, () => resolve(), reject);
+    });
+  }
+
+  /**
+   * Subscribes to a topic. The subscription lives, over reconnects, until the loop is left or it is
+   * closed; it throws if the broker does not know the topic.
+   */
+  subscribe<Body = unknown>(topic: string, options: SubscribeOptions = {}): Subscription<Body> {
+    const bound = options.buffer ?? EVENT_BUFFER;
+    if (!(bound >= 1)) throw new RangeError("a subscription buffers at least one event");
+    const subscription = new Subscription<Body>(topic, bound, (s) =>
+      this.#unsubscribe(s as Subscription),
+    );
+    this.#checkOpen();
+    checkName(topic);
+    let entry = this.#topics.get(topic);
+    if (entry === undefined) {
+      entry = { subscriptions: new Set(), subscribed: false, session: 0, last: 0, epoch: 0 };
+      this.#topics.set(topic, entry);
+      this.#subscribe(topic, entry, this.#requests.defaultTimeout);
+    } else if (entry.subscribed) {
+      subscription.subscribed();
+    }
+    entry.subscriptions.add(subscription as Subscription);
+    return subscription;
+  }
+
+  /**
+   * Pushes an item into a stage of the pipeline; resolves to its id when there is room for it. While
+   * there is none it waits: that is the back-pressure.
+   */
+  push(stage: string, body?: unknown, options: PushOptions = {}): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const done = () => resolve(pending.id);
+      const pending = this.#withBody(Kind.push, stage, body, options, done, reject);
+    });
+  }
+
+  /**
+   * Pushes an item for each of `bodies`, as fast as there is room, and resolves to their number.
+   * At most `inFlight` (1,000) wait for room at once. The first that is refused rejects it.
+   */
+  async pushMany(
+    stage: string,
+    bodies: Iterable<unknown> | AsyncIterable<unknown>,
+    options: ManyOptions = {},
+  ): Promise<number> {
+    let count = 0;
+    const start = (body: unknown, done: (value: unknown) => void, failed: (e: TuskError) => void) =>
+      this.#withBody(Kind.push, stage, body, { timeout: options.timeout }, done, failed);
+    const abandon = (pending: Pending, error: TuskError) => this.#requests.abandon(pending, error);
+    for await (const _ of results<undefined>({ start, abandon }, bodies, options)) count++;
+    return count;
+  }
+
+  /**
+   * Ends the client. What was sent is still delivered, for a second at most; requests without an answer
+   * reject with Closed, and their number goes to stderr.
+   */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#idleTimer);
+    const { requests, unsent } = this.#unfinished();
+    for (const { subscriptions } of this.#topics.values())
+      for (const s of [...subscriptions]) s.close();
+    this.#topics.clear();
+    this.#requests.failAll(closedError);
+    open.delete(this);
+    if (requests > 0) {
+      process.stderr.write(`tuskd: closed with ${unfinished(requests, unsent)}\n`);
+    }
+    const { link } = this.#requests;
+    link.flush();
+    const until = performance.now() + CLOSE_WAIT;
+    while (link.isUp && !link.isSettled && performance.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    link.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  // ---- requests ----
+
+  #checkOpen(): void {
+    if (this.#closed) throw new Closed("the client is closed");
+  }
+
+  #timeout(given: number | undefined): number {
+    if (given === undefined) return this.#requests.defaultTimeout;
+    if (!(given > 0)) throw new RangeError(`a timeout is more than 0 ms, not ${given}`);
+    return given;
+  }
+
+  #submit(
+    type: string,
+    body: unknown,
+    options: SubmitOptions | undefined,
+    done: (value: unknown) => void,
+    failed: (error: TuskError) => void,
+    accepted?: () => void,
+  ): Pending {
+    this.#checkOpen();
+    checkName(type);
+    const requests = this.#requests;
+    if (options === undefined) {
+      const bytes = requests.encode(undefined, body);
+      const timeout = requests.defaultTimeout;
+      return requests.begin(
+        Kind.submit,
+        type,
+        bytes,
+        NO_ATTRIBUTES,
+        timeout,
+        done,
+        failed,
+        accepted,
+      );
+    }
+    const { signal } = options;
+    const id = options.id === undefined ? undefined : idBytes(options.id);
+    const bytes = requests.encode(id, body);
+    const timeout = this.#timeout(options.timeout);
+    if (signal === undefined) {
+      const chosen = attributesOf(options);
+      return requests.begin(Kind.submit, type, bytes, chosen, timeout, done, failed, accepted);
+    }
+    if (signal.aborted) {
+      const stillborn = new Pending(0, Kind.submit, type, NO_ATTRIBUTES, done, failed);
+      stillborn.bytes = bytes;
+      failed(new TaskCancelled("the caller had aborted", stillborn.id, { cause: signal.reason }));
+      return stillborn;
+    }
+    const aborted = () =>
+      new TaskCancelled("the caller aborted", pending.id, { cause: signal.reason });
+    const onAbort = () => requests.abandon(pending, aborted());
+    const pending: Pending = requests.begin(
+      Kind.submit,
+      type,
+      bytes,
+      attributesOf(options),
+      timeout,
+      (value) => {
+        signal.removeEventListener("abort", onAbort);
+        done(value);
+      },
+      (error) => {
+        signal.removeEventListener("abort", onAbort);
+        failed(error);
+      },
+      accepted,
+    );
+    if (requests.waits(pending)) signal.addEventListener("abort", onAbort, { once: true });
+    return pending;
+  }
+
+  #withBody(
+    kind: number,
+    name: string,
+    body: unknown,
+    options: { [K in keyof PushOptions]: PushOptions[K] | undefined },
+    done: (value: unknown) => void,
+    failed: (error: TuskError) => void,
+  ): Pending {
+    this.#checkOpen();
+    checkName(name);
+    const id = options.id === undefined ? undefined : idBytes(options.id);
+    const bytes = this.#requests.encode(id, body);
+    const timeout = this.#timeout(options.timeout);
+    const chosen = attributesOf(options, kind);
+    const pending = this.#requests.begin(kind, name, bytes, chosen, timeout, done, failed);
+    pending.patient = kind === Kind.push && options.timeout === undefined;
+    return pending;
+  }
+
+  #request<Answer>(
+    kind: number,
+    name: string,
+    bytes: Buffer | undefined,
+    timeout: number | undefined,
+  ): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      this.#checkOpen();
+      const done = resolve as (value: unknown) => void;
+      this.#requests.begin(kind, name, bytes, NO_ATTRIBUTES, this.#timeout(timeout), done, reject);
+    });
+  }
+
+  #starter(type: string, options: ManyOptions | undefined) {
+    const each = options?.timeout === undefined ? undefined : { timeout: options.timeout };
+    return {
+      start: (body: unknown, done: (value: unknown) => void, failed: (error: TuskError) => void) =>
+        this.#submit(type, body, each, done, failed),
+      abandon: (pending: Pending, error: TuskError) => this.#requests.abandon(pending, error),
+    };
+  }
+
+  // ---- topics ----
+
+  #subscribe(topic: string, entry: Topic, timeout: number): void {
+    entry.subscribed = false;
+    this.#requests.begin(
+      Kind.subscribe,
+      topic,
+      undefined,
+      NO_ATTRIBUTES,
+      timeout,
+      () => {
+        entry.subscribed = true;
+        entry.session = this.#requests.link.session;
+        for (const subscription of entry.subscriptions) subscription.subscribed();
+      },
+      (error) => {
+        if (this.#topics.get(topic) !== entry) return;
+        this.#topics.delete(topic);
+        for (const subscription of [...entry.subscriptions]) subscription.fail(error);
+      },
+    );
+  }
+
+  #subscribeAgain(): void {
+    const { epoch, session } = this.#requests.link;
+    for (const [topic, entry] of this.#topics) {
+      if (entry.epoch !== epoch) entry.last = 0;
+      entry.epoch = epoch;
+      // A subscribe without an answer is sent again with the other requests.
+      if (entry.subscribed && entry.session !== session) {
+        this.#subscribe(topic, entry, Number.POSITIVE_INFINITY);
+      }
+    }
+  }
+
+  #unsubscribe(subscription: Subscription): void {
+    const { topic } = subscription;
+    const entry = this.#topics.get(topic);
+    if (entry === undefined || !entry.subscriptions.delete(subscription)) return;
+    if (entry.subscriptions.size > 0) return;
+    this.#topics.delete(topic);
+    if (this.#closed) return;
+    const nobody = () => undefined;
+    const timeout = this.#requests.defaultTimeout;
+    this.#requests.begin(
+      Kind.unsubscribe,
+      topic,
+      undefined,
+      NO_ATTRIBUTES,
+      timeout,
+      nobody,
+      nobody,
+    );
+  }
+
+  #event(topic: string, sequence: number, place: BodyPlace): void {
+    const entry = this.#topics.get(topic);
+    if (entry === undefined) return; // it was sent before the unsubscribe arrived
+    const missed = entry.last === 0 ? 0 : Math.max(0, sequence - entry.last - 1);
+    entry.last = sequence;
+    const body =
+      place.buf === undefined ? undefined : Buffer.from(place.buf.subarray(place.start, place.end));
+    const event = new TopicEvent(topic, sequence, missed, {
+      buf: body,
+      codec: place.codec,
+      compressed: place.compressed,
+      limit: this.#requests.link.limits.body,
+    });
+    for (const subscription of entry.subscriptions) subscription.deliver(event);
+  }
+
+  // ---- the end ----
+
+  #unfinished(): { requests: number; unsent: number } {
+    return this.#requests.outstanding;
+  }
+
+  /**
+   * libzmq's socket keeps Node's event loop alive. So an idle client looks now and then whether
+   * anything else does; if nothing, it hangs up, and the process can end. Should the program go on all
+   * the same, the next request connects again.
+   */
+  #watchIdle(delay: number): void {
+    if (this.#idleTimer !== undefined || this.#closed) return;
+    this.#idleTimer = setTimeout(() => {
+      this.#idleTimer = undefined;
+      if (this.#requests.size > 0 || this.#topics.size > 0 || !this.#requests.link.isOpen) return;
+      const alone = running.workers === 0 && process.getActiveResourcesInfo().length === 0;
+      if (alone) this.#requests.link.close();
+      else this.#watchIdle(Math.min(delay * 2, IDLE_CHECK_LONGEST));
+    }, delay).unref();
+  }
+
+  /** @internal What the process leaves behind when it ends now. */
+  get leftBehind(): { requests: number; unsent: number } {
+    return this.#unfinished();
+  }
+}
+
+function attributesOf(
+  options: { [K in keyof SubmitOptions]: SubmitOptions[K] | undefined },
+  kind: number = Kind.submit,
+): RequestAttributes {
+  return {
+    reply: Reply[options.reply ?? "result"],
+    resent: options.resent ?? false,
+    rerunOk: options.rerunOk ?? false,
+    tellWait: kind === Kind.submit && options.timeout !== undefined && options.reply !== "accepted",
+    trace: options.trace,
+    baggage: options.baggage,
+  };
+}
+
+function checkName(name: string): void {
+  if (name.length <= MAX_NAME / 3) return;
+  const bytes = Buffer.byteLength(name);
+  if (bytes > MAX_NAME) throw new BodyError(`a name has at most ${MAX_NAME} bytes, not ${bytes}`);
+}
+
+function unfinished(requests: number, unsent: number): string {
+  return `${requests} request${requests === 1 ? "" : "s"} unfinished, ${unsent} of them never sent`;
+}
+
+function tellUnfinished(): void {
+  for (const client of open) {
+    const { requests, unsent } = client.leftBehind;
+    if (requests > 0)
+      process.stderr.write(`tuskd: the process ends with ${unfinished(requests, unsent)}\n`);
+  }
+}

@@ -1,0 +1,511 @@
+/**
+ * The worker's side of the protocol: runs in, handlers called, results out. `Worker` is the face of it.
+ *
+ * Everything here is on the main thread, the socket included. So while a plain handler computes,
+ * nothing is read; hello therefore promises "lookahead" only if all handlers run in pools. The other
+ * way, a thread for the socket, was measured: see README.md, "Why the socket is on the main thread".
+ */
+import { Attributes } from "./body.js";
+import { TuskError, Unknown } from "./errors.js";
+import { type Failure, failureOf } from "./failure.js";
+import type { BatchLane, Lane } from "./lanes.js";
+import { Waiting } from "./lanes.js";
+import { Link, type Peer, type Welcome } from "./link.js";
+import type { Reader } from "./msgpack/reader.js";
+import type { Packet } from "./packet.js";
+import type { Pool, PoolListener } from "./pool.js";
+import { Results } from "./results.js";
+import { Run, RunState } from "./run.js";
+import { DROP } from "./values.js";
+import { Kind } from "./wire.js";
+
+/** Plain handlers run for so long, in ms, before results are sent and the socket is read again. */
+const SLICE = 1;
+
+export interface DeskOptions {
+  url: string;
+  name: string | undefined;
+  poolName: string;
+  slots: number;
+  tasks: ReadonlyMap<string, Lane>;
+  stages: ReadonlyMap<string, Lane>;
+  pools: readonly Pool[];
+}
+
+/** What the desk tells the worker. */
+export interface DeskListener {
+  /** The broker wants this worker to end in an orderly way. */
+  drain(): void;
+  /** The broker refuses this worker for good. */
+  refused(error: TuskError): void;
+  /** A run ended, and none is left. */
+  empty(): void;
+  welcomed(): void;
+  complain(message: string): void;
+}
+
+const NO_LANE: Lane = { kind: "none" };
+const attributes = new Attributes();
+
+export class Desk implements Peer<Run>, PoolListener {
+  readonly link: Link<Run>;
+  readonly #options: DeskOptions;
+  readonly #listener: DeskListener;
+  readonly #results: Results;
+  /** All runs that have no result yet, by handle. */
+  readonly #runs = new Map<number, Run>();
+  readonly #main = new Waiting();
+  readonly #batches: BatchLane[] = [];
+  /** In the order of the last hello's claims. */
+  #claimed: Run[] = [];
+  #running = 0;
+  #draining = false;
+  #pumpQueued = false;
+
+  constructor(options: DeskOptions, listener: DeskListener) {
+    this.#options = options;
+    this.#listener = listener;
+    this.link = new Link<Run>(options.url, this, options.name);
+    this.#results = new Results(this.link);
+    for (const lane of options.stages.values()) if (lane.kind === "batch") this.#batches.push(lane);
+  }
+
+  /** Runs that have begun and not ended. */
+  get running(): number {
+    return this.#running;
+  }
+
+  /** Gives back what has not begun, and whatever comes from now on. */
+  drain(): void {
+    this.#draining = true;
+    const handles: number[] = [];
+    for (const run of this.#runs.values()) {
+      if (run.state !== RunState.waiting) continue;
+      this.#forget(run);
+      handles.push(run.handle);
+    }
+    this.#returned(0, handles);
+    this.link.flush();
+  }
+
+  /** Tells all handlers that still run to stop. */
+  cancelAll(): void {
+    for (const run of this.#runs.values()) if (run.state === RunState.running) this.#cancel(run);
+  }
+
+  // ---- Peer ----
+
+  hello(): Record<string, unknown> {
+    const { tasks, stages, slots, poolName } = this.#options;
+    const unacknowledged = this.link.outstanding().flatMap((packet) => packet.owners);
+    this.#claimed = [...this.#runs.values(), ...unacknowledged.filter((run) => !run.dropped)];
+    const inPools = (lane: Lane) => lane.kind === "pool";
+    const lookahead = [...tasks.values(), ...stages.values()].every(inPools);
+    return {
+      role: "worker",
+      pool: poolName,
+      types: [...tasks.keys()],
+      handlers: [...stages.keys()],
+      slots,
+      claims: this.#claimed.map((run) => [run.idBytes, run.attempt, run.type, run.isItem]),
+      capabilities: lookahead ? ["lookahead"] : [],
+    };
+  }
+
+  welcomed(welcome: Welcome): void {
+    if (!welcome.resumed) this.#adopt(welcome);
+    this.#listener.welcomed();
+    if (this.#draining) this.drain();
+  }
+
+  /** A new session: runs and results go on under the handles that the broker gives them, or not at all. */
+  #adopt(welcome: Welcome): void {
+    const old = this.link.takeOld();
+    const claimed = this.#claimed;
+    this.#claimed = [];
+    const handles = new Map<Run, number>();
+    claimed.forEach((run, i) => {
+      const claim = welcome.claims[i];
+      if (claim === undefined || !run.idBytes.equals(claim[0])) return;
+      if (typeof claim[1] === "number") handles.set(run, claim[1]);
+    });
+    const unfinished = [...this.#runs.values()];
+    this.#runs.clear();
+    for (const run of unfinished) {
+      const handle = handles.get(run);
+      if (handle === undefined) {
+        this.#drop(run);
+      } else {
+        run.handle = handle;
+        this.#runs.set(handle, run);
+      }
+    }
+    for (const packet of old) {
+      for (const run of packet.owners) {
+        const handle = handles.get(run);
+        if (handle === undefined) run.dropped = true;
+        else run.handle = handle;
+      }
+      this.#results.again(packet, (run) => !run.dropped);
+    }
+  }
+
+  #drop(run: Run): void {
+    run.dropped = true;
+    if (run.state === RunState.waiting) {
+      this.#unqueue(run);
+      run.state = RunState.over;
+    } else {
+      this.#tellHandler(run);
+    }
+  }
+
+  disconnected(): void {
+    // Handlers go on; the session may be resumed.
+  }
+
+  refused(error: TuskError): void {
+    this.#listener.refused(error);
+  }
+
+  complain(message: string): void {
+    this.#listener.complain(message);
+  }
+
+  undeliverable(packet: Packet<Run>): void {
+    const failure = failureOf(new TuskError("too_large", "the result breaks the connection"), true);
+    for (const run of packet.owners) this.#results.failure(run, failure);
+  }
+
+  error(_ref: number, code: string, message: string): void {
+    // A result for a handle that is no longer ours was dropped by the broker, which counts it.
+    if (code !== "unknown_handle")
+      this.#listener.complain(`the broker answers ${code}: ${message}`);
+  }
+
+  record(kind: number, length: number, reader: Reader, frames: Buffer[]): boolean {
+    switch (kind) {
+      case Kind.task:
+      case Kind.item:
+        this.#onTask(kind === Kind.item, length, reader, frames);
+        return true;
+      case Kind.cancel: {
+        const run = this.#runs.get(reader.int());
+        if (run !== undefined) this.#cancel(run);
+        return true;
+      }
+      case Kind.recall:
+        this.#onRecall(reader);
+        return true;
+      case Kind.drain:
+        this.#listener.drain();
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  packetEnd(): void {
+    if (!this.#pumpQueued) this.#pump();
+  }
+
+  #onTask(isItem: boolean, length: number, reader: Reader, frames: Buffer[]): void {
+    const handle = reader.int();
+    const idLength = reader.bin();
+    const idAt = reader.pos - idLength;
+    const type = reader.str();
+    const attempt = reader.int();
+    const lanes = isItem ? this.#options.stages : this.#options.tasks;
+    const lane = lanes.get(type) ?? NO_LANE;
+    const run = new Run(handle, reader.buf, idAt, type, attempt, isItem, lane);
+    run.place.locate(reader, frames);
+    let unsupported: number | undefined;
+    if (length > 6) {
+      attributes.read(reader);
+      run.place.codec = attributes.codec;
+      run.place.compressed = attributes.compressed;
+      unsupported = attributes.unsupported;
+    }
+    this.#runs.set(handle, run);
+    if (unsupported !== undefined) {
+      const message = `attribute ${unsupported} is unknown here`;
+      this.link.sendError(handle, "unsupported", message, { attribute: unsupported });
+      this.#refuse(run, new TuskError("unsupported", message));
+      return;
+    }
+    switch (lane.kind) {
+      case "main":
+        this.#main.push(run);
+        break;
+      case "batch":
+        lane.waiting.push(run);
+        break;
+      case "pool":
+        lane.pool.waiting.push(run);
+        break;
+      case "none":
+        this.#refuse(run, new Unknown("unknown_type", `this worker does not run "${type}"`));
+    }
+  }
+
+  #refuse(run: Run, error: TuskError): void {
+    this.#runs.delete(run.handle);
+    run.state = RunState.over;
+    this.#results.failure(run, failureOf(error, true));
+    this.link.flushSoon();
+  }
+
+  #onRecall(reader: Reader): void {
+    const recall = reader.int();
+    const given: number[] = [];
+    for (let n = reader.array(); n > 0; n--) {
+      const run = this.#runs.get(reader.int());
+      if (run === undefined || run.state !== RunState.waiting) continue;
+      this.#forget(run);
+      given.push(run.handle);
+    }
+    this.#returned(recall, given);
+  }
+
+  #returned(recall: number, handles: number[]): void {
+    if (recall === 0 && handles.length === 0) return;
+    const { outbox } = this.link;
+    do {
+      const { writer } = outbox.begin();
+      writer.array(3);
+      writer.int(Kind.returned);
+      writer.int(recall);
+      writer.array(handles.length);
+      for (const handle of handles) writer.int(handle);
+    } while (!outbox.end());
+    this.link.flushSoon();
+  }
+
+  /** Takes a waiting run out as if it had never come. */
+  #forget(run: Run): void {
+    this.#runs.delete(run.handle);
+    this.#unqueue(run);
+    run.state = RunState.over;
+  }
+
+  #unqueue(run: Run): void {
+    const { lane } = run;
+    if (lane.kind === "batch") lane.waiting.size--;
+    else if (lane.kind === "pool") lane.pool.waiting.size--;
+    else this.#main.size--;
+  }
+
+  #cancel(run: Run): void {
+    if (run.state === RunState.waiting) {
+      this.#forget(run);
+      this.#results.cancelled(run);
+      this.link.flushSoon();
+    } else if (run.state === RunState.running) {
+      this.#tellHandler(run);
+    }
+  }
+
+  #tellHandler(run: Run): void {
+    if (run.lane.kind === "pool") run.lane.pool.cancel(run);
+    run.cancel();
+  }
+
+  // ---- running ----
+
+  #pumpSoon(): void {
+    if (this.#pumpQueued) return;
+    this.#pumpQueued = true;
+    setImmediate(() => {
+      this.#pumpQueued = false;
+      this.#pump();
+    });
+  }
+
+  /** Starts what can start. */
+  #pump(): void {
+    if (this.#draining) {
+      this.drain();
+      return;
+    }
+    const { slots, pools } = this.#options;
+    for (const pool of pools) {
+      while (pool.waiting.size > 0 && this.#running < slots && pool.isFree) {
+        this.#begin(pool.waiting.shift()!);
+      }
+    }
+    for (const lane of this.#batches) this.#startBatches(lane);
+    const until = performance.now() + SLICE;
+    while (this.#main.size > 0 && this.#running < slots) {
+      this.#startPlain(this.#main.shift()!);
+      if (performance.now() >= until) {
+        this.#pumpSoon();
+        break;
+      }
+    }
+    this.link.flush();
+  }
+
+  #begin(run: Run): void {
+    run.state = RunState.running;
+    this.#running++;
+    if (run.lane.kind === "pool") run.lane.pool.give(run, this.#results.rules);
+  }
+
+  #startPlain(run: Run): void {
+    if (run.lane.kind !== "main") return;
+    run.state = RunState.running;
+    this.#running++;
+    let value: unknown;
+    try {
+      value = run.place.read(this.link.limits.body);
+    } catch (error) {
+      this.#end(run, undefined, failureOf(error, true));
+      return;
+    }
+    try {
+      value = run.lane.handler(value, run);
+    } catch (error) {
+      this.#end(run, undefined, failureOf(error));
+      return;
+    }
+    if (isThenable(value)) {
+      run.detach();
+      value.then(
+        (resolved) => this.#endLater(run, resolved, undefined),
+        (error: unknown) => this.#endLater(run, undefined, failureOf(error)),
+      );
+    } else {
+      this.#end(run, value, undefined);
+    }
+  }
+
+  /** Ends a run outside of the pump: what it made room for may start. */
+  #endLater(run: Run, value: unknown, failure: Failure | undefined): void {
+    this.#end(run, value, failure);
+    this.link.flushSoon();
+    if (this.#main.size > 0 || this.#batches.length > 0 || this.#options.pools.length > 0) {
+      this.#pumpSoon();
+    }
+  }
+
+  #end(run: Run, value: unknown, failure: Failure | undefined): void {
+    if (!this.#over(run)) return;
+    if (run.cancelled) this.#results.cancelled(run);
+    else if (failure !== undefined) this.#results.failure(run, failure);
+    else if (run.isItem && value === DROP) this.#results.body(run, undefined, false);
+    else this.#results.value(run, value);
+  }
+
+  /** Takes the run off the books; whether anybody wants its result. */
+  #over(run: Run): boolean {
+    run.state = RunState.over;
+    this.#running--;
+    if (!run.dropped) this.#runs.delete(run.handle);
+    if (this.#running === 0) this.#listener.empty();
+    return !run.dropped;
+  }
+
+  // ---- batches ----
+
+  #startBatches(lane: BatchLane): void {
+    const { slots } = this.#options;
+    const full = Math.min(lane.size, slots);
+    while (lane.waiting.size > 0 && (lane.due || lane.waiting.size >= full)) {
+      const free = slots - this.#running;
+      if (free <= 0) return; // an end pumps again
+      const runs: Run[] = [];
+      const count = Math.min(lane.waiting.size, lane.size, free);
+      for (let i = 0; i < count; i++) runs.push(lane.waiting.shift()!);
+      lane.due = false;
+      clearTimeout(lane.timer);
+      lane.timer = undefined;
+      this.#startBatch(lane, runs);
+    }
+    if (lane.waiting.size > 0 && lane.timer === undefined) {
+      lane.timer = setTimeout(() => {
+        lane.timer = undefined;
+        lane.due = lane.waiting.size > 0;
+        this.#pumpSoon();
+      }, lane.wait);
+    }
+  }
+
+  #startBatch(lane: BatchLane, runs: Run[]): void {
+    const bodies: unknown[] = [];
+    const readable: Run[] = [];
+    for (const run of runs) {
+      run.state = RunState.running;
+      this.#running++;
+      try {
+        bodies.push(run.place.read(this.link.limits.body));
+        readable.push(run);
+      } catch (error) {
+        this.#end(run, undefined, failureOf(error, true));
+      }
+    }
+    if (readable.length === 0) return;
+    let value: unknown;
+    try {
+      value = lane.handler(bodies, readable);
+    } catch (error) {
+      this.#endBatch(readable, undefined, failureOf(error));
+      return;
+    }
+    if (isThenable(value)) {
+      for (const run of readable) run.detach();
+      value.then(
+        (resolved) => {
+          this.#endBatch(readable, resolved, undefined);
+          this.link.flushSoon();
+          this.#pumpSoon();
+        },
+        (error: unknown) => {
+          this.#endBatch(readable, undefined, failureOf(error));
+          this.link.flushSoon();
+          this.#pumpSoon();
+        },
+      );
+    } else {
+      this.#endBatch(readable, value, undefined);
+    }
+  }
+
+  #endBatch(runs: Run[], values: unknown, failure: Failure | undefined): void {
+    let failed = failure;
+    if (failed === undefined && (!Array.isArray(values) || values.length !== runs.length)) {
+      const got = Array.isArray(values) ? `a list of ${values.length}` : `a ${typeof values}`;
+      const wanted = `a list handler returns a list as long as the one it got (${runs.length})`;
+      failed = failureOf(new TypeError(`${wanted}, not ${got}`), true);
+    }
+    runs.forEach((run, i) => {
+      this.#end(run, failed === undefined ? (values as unknown[])[i] : undefined, failed);
+    });
+  }
+
+  // ---- PoolListener ----
+
+  succeeded(run: Run, body: Buffer | undefined, compressed: boolean): void {
+    if (!this.#over(run)) return;
+    if (run.cancelled) this.#results.cancelled(run);
+    else this.#results.body(run, body, compressed);
+    this.link.flushSoon();
+  }
+
+  failed(run: Run, failure: Failure): void {
+    this.#end(run, undefined, failure);
+    this.link.flushSoon();
+  }
+
+  free(): void {
+    this.#pumpSoon();
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    value !== null &&
+    typeof value === "object" &&
+    "then" in value &&
+    typeof value.then === "function"
+  );
+}

@@ -1,0 +1,188 @@
+/**
+ * Errors, one class per situation, so that callers can catch what they can deal with.
+ *
+ * All are `TuskError`: `code` is for programs and never changes, `message` is for people.
+ */
+
+/** The root of all errors of this package. */
+export class TuskError extends Error {
+  /** A short name that never changes, such as `"failed"`, `"timeout"`, `"id_conflict"`. */
+  readonly code: string;
+  /** The task that it is about (UUID text), where there is one. */
+  taskId: string | undefined;
+
+  constructor(code: string, message: string, taskId?: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.taskId = taskId;
+  }
+
+  static {
+    Object.defineProperty(TuskError.prototype, "name", { get: nameOfClass, configurable: true });
+  }
+}
+
+function nameOfClass(this: Error): string {
+  return this.constructor.name;
+}
+
+/** A value that has no exact form in a body, or a body that cannot be read. */
+export class BodyError extends TuskError {
+  constructor(message: string) {
+    super("body", message);
+  }
+}
+
+/** What is known about the failure of a handler, the same from every language. */
+export interface RemoteFailure {
+  /** The language of the worker, such as `"python"`. */
+  language: string;
+  /** The class of what was raised there. */
+  type: string;
+  /** Its message. */
+  message: string;
+  /** Its stack as that language prints it, where there is one. */
+  stack: string | undefined;
+  /** Which run failed, from 1; undefined where the broker did not say. */
+  attempt: number | undefined;
+  /** The name of the worker that ran it. */
+  worker: string | undefined;
+  /** Whether another run of the same task may do better. */
+  retryable: boolean;
+}
+
+/** The handler failed. `remote` has what it raised, in whatever language. */
+export class TaskFailed extends TuskError {
+  readonly remote: RemoteFailure;
+
+  constructor(what: string, remote: RemoteFailure, taskId: string, code = "failed") {
+    const where =
+      remote.worker === undefined ? remote.language : `${remote.worker}, ${remote.language}`;
+    super(code, `${what}: ${remote.type}: ${remote.message} (${where})`, taskId);
+    this.remote = remote;
+  }
+}
+
+/** Every allowed run failed, or too many workers died of the task. */
+export class TaskDead extends TaskFailed {
+  constructor(what: string, remote: RemoteFailure, taskId: string) {
+    super(what, remote, taskId, "dead");
+  }
+}
+
+/** Somebody cancelled the task. */
+export class TaskCancelled extends TuskError {
+  constructor(message: string, taskId?: string, options?: ErrorOptions) {
+    super("cancelled", message, taskId, options);
+  }
+}
+
+/** The task's deadline passed before it was run. */
+export class TaskExpired extends TuskError {
+  constructor(message: string, taskId: string) {
+    super("expired", message, taskId);
+  }
+}
+
+/** The caller waited as long as it wanted to. The task goes on; ask for it by its id. */
+export class Timeout extends TuskError {
+  constructor(message: string, taskId?: string) {
+    super("timeout", message, taskId);
+  }
+}
+
+/** No broker answers at `url`. */
+export class Unavailable extends TuskError {
+  readonly url: string;
+
+  constructor(url: string, message: string, taskId?: string) {
+    super("unavailable", message, taskId);
+    this.url = url;
+  }
+}
+
+/** The client or worker was closed. */
+export class Closed extends TuskError {
+  constructor(message: string, taskId?: string) {
+    super("closed", message, taskId);
+  }
+}
+
+/** The broker, or this package on its behalf, refused a request. `code` says why. */
+export class BrokerError extends TuskError {
+  /** What the broker adds, by name; see the error's row in SPEC.md. */
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(
+    code: string,
+    message: string,
+    details: Readonly<Record<string, unknown>> = {},
+    taskId?: string,
+  ) {
+    super(code, message, taskId);
+    this.details = details;
+  }
+}
+
+/** No worker runs this type and none is configured to. */
+export class Unserved extends BrokerError {}
+/** This peer has too much unanswered or unacknowledged; later there is room. */
+export class Busy extends BrokerError {}
+/** A queue or table of the broker is full; later there is room. */
+export class Full extends BrokerError {}
+/** Over a limit; `details.limit` is its name and `details.value` the bound. */
+export class TooLarge extends BrokerError {}
+/** The id belongs to another type or body. */
+export class IdConflict extends BrokerError {}
+/** The task of this id ended and its ending was told; `details.state` is how. */
+export class AlreadyEnded extends BrokerError {}
+/** The task may have run before, and the broker cannot know. The caller decides. */
+export class UnknownOutcome extends BrokerError {}
+/** No such task, topic, stage or handle. */
+export class Unknown extends BrokerError {}
+/** The broker's configuration does not allow this worker. */
+export class Refused extends BrokerError {}
+
+const classes: Readonly<Record<string, typeof BrokerError>> = {
+  unserved: Unserved,
+  busy: Busy,
+  full: Full,
+  too_large: TooLarge,
+  id_conflict: IdConflict,
+  already_ended: AlreadyEnded,
+  unknown_outcome: UnknownOutcome,
+  unknown_task: Unknown,
+  unknown_topic: Unknown,
+  unknown_stage: Unknown,
+  unknown_handle: Unknown,
+  refused: Refused,
+};
+
+/** The error record of the broker as an error to throw. */
+export function brokerError(
+  code: string,
+  message: string,
+  details: Readonly<Record<string, unknown>>,
+  taskId?: string,
+): TuskError {
+  if (code === "timeout") return new Timeout(message, taskId);
+  return new (classes[code] ?? BrokerError)(code, message, details, taskId);
+}
+
+/** An error of a limit that WELCOME stated. */
+export function tooLarge(what: string, size: number, limit: string, bound: number): TooLarge {
+  return new TooLarge("too_large", `${what} has ${size} bytes; the limit ${limit} is ${bound}`, {
+    limit,
+    value: bound,
+  });
+}
+
+/**
+ * What a handler throws when another run makes no sense:
+ *
+ *     throw new NoRetry("no such account");
+ *     throw new NoRetry("cannot parse", { cause: error });   // the cause is what the caller sees
+ */
+export class NoRetry extends Error {
+  override name = "NoRetry";
+}

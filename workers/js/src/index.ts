@@ -1,0 +1,17 @@
+/** tuskd for JavaScript and TypeScript: a client and a worker. See README.md. */
+export {
+  type CallOptions,
+  Client,
+  type ClientOptions,
+  type PushOptions,
+  type SubmitOptions,
+  type SubscribeOptions,
+} from "./client.js";
+export * from "./errors.js";
+export type { ManyOptions, Outcome } from "./many.js";
+export type { Context } from "./run.js";
+export type { Subscription, TopicEvent } from "./subscription.js";
+export type { Task } from "./task.js";
+export { type TaskId, uuid7 } from "./uuid.js";
+export { DROP, Float, Timestamp } from "./values.js";
+export { type BatchOptions, Worker, type WorkerOptions } from "./worker.js";

@@ -1,0 +1,66 @@
+/** Where runs wait: for the main thread, for a batch to fill, or for a thread of a pool. */
+import type { Pool } from "./pool.js";
+import { type Context, type Run, RunState } from "./run.js";
+
+// biome-ignore lint/suspicious/noExplicitAny: what a body holds is between caller and handler
+export type Handler = (body: any, context: Context) => unknown;
+// biome-ignore lint/suspicious/noExplicitAny: as above
+export type BatchHandler = (bodies: any[], contexts: Context[]) => unknown;
+
+/** Runs in the order of their arrival; one that was taken back is passed over. */
+export class Waiting {
+  #runs: Run[] = [];
+  #head = 0;
+  /** How many wait. */
+  size = 0;
+
+  push(run: Run): void {
+    this.#runs.push(run);
+    this.size++;
+  }
+
+  shift(): Run | undefined {
+    while (this.#head < this.#runs.length) {
+      const run = this.#runs[this.#head++]!;
+      if (this.#head === this.#runs.length) {
+        this.#runs = [];
+        this.#head = 0;
+      }
+      if (run.state === RunState.waiting) {
+        this.size--;
+        return run;
+      }
+    }
+    return undefined;
+  }
+}
+
+export interface MainLane {
+  kind: "main";
+  handler: Handler;
+}
+
+export interface BatchLane {
+  kind: "batch";
+  handler: BatchHandler;
+  waiting: Waiting;
+  /** At most so many items in one list. */
+  size: number;
+  /** How long the first item waits for more, in ms. */
+  wait: number;
+  timer: NodeJS.Timeout | undefined;
+  /** The first item has waited long enough. */
+  due: boolean;
+}
+
+export interface PoolLane {
+  kind: "pool";
+  pool: Pool;
+}
+
+/** The lane of a type that this worker did not announce. */
+export interface NoLane {
+  kind: "none";
+}
+
+export type Lane = MainLane | BatchLane | PoolLane | NoLane;

@@ -1,0 +1,564 @@
+/**
+ * The client's side of the protocol: requests out, answers in, and everything sent again that a new
+ * session needs. `Client` is the face of it.
+ */
+import { Attributes, BodyPlace, writeRaw } from "./body.js";
+import {
+  Busy,
+  brokerError,
+  Closed,
+  type RemoteFailure,
+  TaskCancelled,
+  TaskDead,
+  TaskExpired,
+  TaskFailed,
+  Timeout,
+  TuskError,
+  tooLarge,
+  Unavailable,
+} from "./errors.js";
+import { Link, type Peer, type Welcome } from "./link.js";
+import { compress } from "./lz4.js";
+import type { Reader } from "./msgpack/reader.js";
+import { Writer } from "./msgpack/writer.js";
+import type { Packet } from "./packet.js";
+import { Deadlines, NO_ATTRIBUTES, Pending, type RequestAttributes } from "./pending.js";
+import { writeUuid7 } from "./uuid.js";
+import { Attribute, Kind, Reply, State } from "./wire.js";
+
+/** How long a caller waits before the broker has said what the default is, in ms. */
+const FIRST_TIMEOUT = 5000;
+/** Names of endings, in errors. */
+const STATE_NAMES: Readonly<Record<number, string>> = { 2: "failed", 5: "is dead" };
+
+/** What a topic's events go to. */
+export interface EventSink {
+  event(topic: string, sequence: number, body: BodyPlace): void;
+}
+
+const scratch = new Writer();
+const place = new BodyPlace();
+const attributes = new Attributes();
+
+export class Requests implements Peer<never> {
+  readonly link: Link<never>;
+  readonly #events: EventSink;
+  readonly #onWelcome: (welcome: Welcome) => void;
+  readonly #pending = new Map<number, Pending>();
+  readonly #deadlines = new Deadlines((pending) => this.#expire(pending));
+  #lastRequest = 0;
+  #parkedBytes = 0;
+  #session = 0;
+  /** The broker refused this client for good. */
+  #refused: TuskError | undefined;
+
+  /** Pushes that the broker has not answered, and those that wait for one of them to be. */
+  #pushes = 0;
+  readonly #heldPushes = new Set<Pending>();
+
+  /** Called when the last request was answered. */
+  onIdle: () => void = () => undefined;
+
+  constructor(
+    url: string,
+    name: string | undefined,
+    events: EventSink,
+    onWelcome: (welcome: Welcome) => void,
+  ) {
+    this.#events = events;
+    this.#onWelcome = onWelcome;
+    this.link = new Link<never>(url, this, name);
+  }
+
+  /** Requests without an answer, and how many of them were never sent. */
+  get outstanding(): { requests: number; unsent: number } {
+    let unsent = 0;
+    for (const pending of this.#pending.values()) if (pending.writtenIn === 0) unsent++;
+    return { requests: this.#pending.size, unsent };
+  }
+
+  get size(): number {
+    return this.#pending.size;
+  }
+
+  get defaultTimeout(): number {
+    return this.link.welcome?.timeout ?? FIRST_TIMEOUT;
+  }
+
+  /** An id (a new one unless given) and a body as one buffer. @throws BodyError, TooLarge, Busy */
+  encode(id: Buffer | undefined, body: unknown): Buffer {
+    scratch.pos = 16;
+    try {
+      scratch.value(body);
+      const length = scratch.pos - 16;
+      const { body: bound, session_bytes } = this.link.limits;
+      if (length > bound) throw tooLarge("the body", length, "body", bound);
+      const waiting = this.link.outstandingBytes + this.#parkedBytes;
+      if (waiting > 0 && waiting + length > session_bytes) {
+        throw new Busy(
+          "busy",
+          `${waiting} bytes are unacknowledged; the bound is ${session_bytes}`,
+          {
+            limit: "session_bytes",
+            value: session_bytes,
+          },
+        );
+      }
+    } catch (error) {
+      if (scratch.buf.length > LARGE) scratch.detach(0);
+      throw error;
+    }
+    if (id === undefined) writeUuid7(scratch.buf, 0);
+    else id.copy(scratch.buf);
+    if (scratch.pos > LARGE) return scratch.detach(0);
+    return Buffer.from(scratch.buf.subarray(0, scratch.pos));
+  }
+
+  /**
+   * Begins a request. `bytes` is what `encode` made, or for a query its arguments; `timeout` in ms.
+   */
+  begin(
+    kind: number,
+    name: string,
+    bytes: Buffer | undefined,
+    options: Readonly<RequestAttributes>,
+    timeout: number,
+    done: (value: unknown) => void,
+    failed: (error: TuskError) => void,
+    accepted?: () => void,
+  ): Pending {
+    const pending = new Pending(++this.#lastRequest, kind, name, options, done, failed, accepted);
+    pending.bytes = bytes;
+    pending.resent = options.resent;
+    if (this.#refused !== undefined) {
+      failed(this.#refused);
+      return pending;
+    }
+    this.link.open();
+    this.#pending.set(pending.request, pending);
+    this.#parkedBytes += pending.size;
+    this.#deadlines.add(pending, timeout);
+    if (this.link.isUp && !(this.link.leaving && kind === Kind.submit)) this.#send(pending);
+    return pending;
+  }
+
+  /** Forgets a request whose caller went away; a task that was sent is cancelled. */
+  abandon(pending: Pending, error: TuskError): void {
+    if (this.#pending.get(pending.request) !== pending) return;
+    if (pending.kind === Kind.submit && pending.writtenIn !== 0) this.cancel(pending.bytes!);
+    this.#remove(pending);
+    pending.failed(error);
+  }
+
+  /** Sends a cancel whose answer nobody waits for. */
+  cancel(id: Buffer): void {
+    const nobody = () => undefined;
+    const bytes = Buffer.from(id.subarray(0, 16));
+    this.begin(Kind.cancel, "", bytes, NO_ATTRIBUTES, this.defaultTimeout, nobody, nobody);
+  }
+
+  /** Whether the request still waits. */
+  waits(pending: Pending): boolean {
+    return this.#pending.get(pending.request) === pending;
+  }
+
+  /** Fails all requests. */
+  failAll(make: (pending: Pending) => TuskError): void {
+    for (const pending of [...this.#pending.values()]) {
+      this.#remove(pending);
+      pending.failed(make(pending));
+    }
+  }
+
+  #expire(pending: Pending): void {
+    if (pending.patient && this.link.isUp) {
+      this.#deadlines.add(pending, pending.timeout);
+      return;
+    }
+    this.#remove(pending);
+    pending.failed(this.#expired(pending));
+  }
+
+  #expired(pending: Pending): TuskError {
+    const id = hasId(pending.kind) ? pending.id : undefined;
+    const what = describe(pending);
+    const { url } = this.link;
+    if (!this.link.isUp) {
+      const fate = pending.writtenIn === 0 ? "was not sent" : "was sent and may still be done";
+      return new Unavailable(url, `no broker answers at ${url}; ${what} ${fate}`, id);
+    }
+    if (pending.writtenIn === 0) {
+      return new Timeout(`${what} had no turn within its time`, id);
+    }
+    const fate = pending.kind === Kind.submit ? "; the task goes on" : "";
+    return new Timeout(`${what} has no answer within its time${fate}`, id);
+  }
+
+  #remove(pending: Pending): void {
+    this.#pending.delete(pending.request);
+    this.#deadlines.remove(pending);
+    if (pending.parked) {
+      this.#parkedBytes -= pending.size;
+      this.#heldPushes.delete(pending);
+    } else if (pending.kind === Kind.push) {
+      this.#pushes--;
+      this.#sendHeldPushes();
+    }
+    if (this.#pending.size === 0) this.onIdle();
+  }
+
+  // ---- sending ----
+
+  /** Writes the request into a packet. What cannot be written fails. */
+  #send(pending: Pending): void {
+    if (pending.kind === Kind.push && this.#pushes >= this.link.limits.push_window) {
+      this.#heldPushes.add(pending);
+      return;
+    }
+    try {
+      this.#write(pending);
+    } catch (error) {
+      if (!(error instanceof TuskError)) throw error;
+      this.#remove(pending);
+      if (hasId(pending.kind)) error.taskId = pending.id;
+      pending.failed(error);
+      return;
+    }
+    if (pending.parked) {
+      pending.parked = false;
+      this.#parkedBytes -= pending.size;
+      this.#heldPushes.delete(pending);
+      if (pending.kind === Kind.push) this.#pushes++;
+    }
+    if (pending.writtenIn !== 0 && hasId(pending.kind)) pending.resent = true;
+    pending.writtenIn = this.#session;
+    this.link.flushSoon();
+  }
+
+  #sendHeldPushes(): void {
+    if (!this.link.isUp) return;
+    for (const pending of this.#heldPushes) {
+      if (this.#pushes >= this.link.limits.push_window) return;
+      this.#send(pending);
+    }
+  }
+
+  #write(pending: Pending): void {
+    const { outbox } = this.link;
+    try {
+      do this.#writeRecord(outbox.begin(), pending);
+      while (!outbox.end());
+    } catch (error) {
+      outbox.abort();
+      throw error;
+    }
+  }
+
+  #writeRecord(packet: Packet<never>, pending: Pending): void {
+    const { writer } = packet;
+    const start = writer.pos;
+    writer.array(3);
+    writer.int(pending.kind);
+    writer.int(pending.request);
+    let elements = 3;
+    switch (pending.kind) {
+      case Kind.submit:
+      case Kind.push:
+        writer.bin(pending.bytes!.subarray(0, 16));
+        writer.str(pending.name);
+        this.#writeBody(packet, pending);
+        elements = 5;
+        break;
+      case Kind.publish:
+        writer.str(pending.name);
+        this.#writeBody(packet, pending);
+        elements = 4;
+        break;
+      case Kind.cancel:
+        writer.bin(pending.bytes!);
+        break;
+      case Kind.query:
+        writer.str(pending.name);
+        if (pending.bytes !== undefined) {
+          writer.raw(pending.bytes);
+          elements = 4;
+        }
+        break;
+      default:
+        writer.str(pending.name);
+    }
+    if (this.#writeAttributes(writer, pending)) elements++;
+    writer.buf[start] = 0x90 | elements;
+  }
+
+  #writeBody(packet: Packet<never>, pending: Pending): void {
+    let body = pending.body!;
+    // Sent again, it must be the same bytes: another body under the same id is a conflict.
+    if (pending.writtenIn === 0 && !pending.compressed) {
+      const threshold = this.link.welcome?.compressionThreshold ?? Number.POSITIVE_INFINITY;
+      const smaller = body.length >= threshold ? compress(body) : undefined;
+      if (smaller !== undefined) {
+        const bytes = Buffer.concat([pending.bytes!.subarray(0, 16), smaller]);
+        if (pending.parked) this.#parkedBytes += bytes.length - pending.size;
+        pending.bytes = bytes;
+        pending.compressed = true;
+        body = pending.body!;
+      }
+    }
+    const bound = this.link.limits.body;
+    if (body.length > bound) throw tooLarge("the body", body.length, "body", bound);
+    writeRaw(packet, body);
+  }
+
+  #writeAttributes(writer: Writer, pending: Pending): boolean {
+    const { attributes: chosen, compressed } = pending;
+    const resent = pending.resent || (pending.writtenIn !== 0 && hasId(pending.kind));
+    if (chosen === NO_ATTRIBUTES && !resent && !compressed) return false;
+    const start = writer.pos;
+    writer.map(0);
+    let count = 0;
+    const put = (key: number) => {
+      writer.int(key);
+      count++;
+    };
+    if (chosen.trace !== undefined) {
+      put(Attribute.trace);
+      writer.str(chosen.trace);
+    }
+    if (chosen.baggage !== undefined) {
+      put(Attribute.baggage);
+      writer.str(chosen.baggage);
+    }
+    if (chosen.reply !== Reply.result) {
+      put(Attribute.reply);
+      writer.int(chosen.reply);
+    }
+    if (resent) {
+      put(Attribute.resent);
+      writer.bool(true);
+    }
+    if (compressed) {
+      put(Attribute.compression);
+      writer.int(1);
+    }
+    if (chosen.rerunOk) {
+      put(Attribute.rerunOk);
+      writer.bool(true);
+    }
+    if (chosen.tellWait && pending.deadline !== Number.POSITIVE_INFINITY) {
+      put(Attribute.wait);
+      writer.int(Math.max(1, Math.ceil(pending.deadline - performance.now())));
+    }
+    if (count === 0) writer.pos = start;
+    else writer.buf[start] = 0x80 | count;
+    return count > 0;
+  }
+
+  // ---- Peer ----
+
+  hello(): Record<string, unknown> {
+    return { role: "client" };
+  }
+
+  welcomed(welcome: Welcome): void {
+    const fresh = welcome.session !== this.#session;
+    this.#session = welcome.session;
+    if (fresh) {
+      this.link.takeOld();
+      this.#pushes = 0;
+    }
+    for (const pending of [...this.#pending.values()]) {
+      if (!fresh && !pending.parked) continue;
+      if (fresh && pending.kind === Kind.publish && pending.writtenIn !== 0) {
+        // Events are at most once, and this one may have reached its subscribers.
+        this.#remove(pending);
+        const { url } = this.link;
+        const message = `the broker at ${url} lost the session; ${describe(pending)} may have been done`;
+        pending.failed(new Unavailable(url, message));
+        continue;
+      }
+      if (fresh && !pending.parked) {
+        pending.parked = true;
+        this.#parkedBytes += pending.size;
+      }
+      this.#send(pending);
+    }
+    this.#onWelcome(welcome);
+  }
+
+  disconnected(): void {
+    // Whoever waits goes on waiting, until its time is over.
+  }
+
+  packetEnd(): void {
+    // Callers were told with each record.
+  }
+
+  refused(error: TuskError): void {
+    this.#refused = error;
+    this.failAll(() => error);
+    this.link.close();
+  }
+
+  complain(message: string): void {
+    process.emitWarning(message, { type: "TuskWarning" });
+  }
+
+  undeliverable(packet: Packet<never>): void {
+    for (const pending of [...this.#pending.values()]) {
+      if (
+        pending.size === 0 ||
+        !packet.bodies.some((body) => body.buffer === pending.bytes!.buffer)
+      ) {
+        continue;
+      }
+      this.#remove(pending);
+      const error = tooLarge("the body", pending.size - 16, "body", this.link.limits.body);
+      error.taskId = hasId(pending.kind) ? pending.id : undefined;
+      pending.failed(error);
+    }
+  }
+
+  error(ref: number, code: string, message: string, details: Record<string, unknown>): void {
+    const pending = this.#pending.get(ref);
+    if (pending === undefined) return;
+    if (code === "shutting_down") {
+      // This is no ending: it is submitted again, by its id, when a broker is back.
+      if (!pending.parked) {
+        pending.parked = true;
+        this.#parkedBytes += pending.size;
+        if (pending.kind === Kind.push) this.#pushes--;
+      }
+      return;
+    }
+    this.#remove(pending);
+    pending.failed(
+      brokerError(code, message, details, hasId(pending.kind) ? pending.id : undefined),
+    );
+  }
+
+  record(kind: number, length: number, reader: Reader, frames: Buffer[]): boolean {
+    switch (kind) {
+      case Kind.result:
+        this.#onResult(length, reader, frames);
+        return true;
+      case Kind.accepted: {
+        const pending = this.#pending.get(reader.int());
+        if (pending === undefined) return true;
+        if (pending.kind === Kind.submit && pending.attributes.reply === Reply.both) {
+          pending.accepted?.();
+          return true;
+        }
+        this.#remove(pending);
+        pending.done(undefined);
+        return true;
+      }
+      case Kind.answer: {
+        const pending = this.#pending.get(reader.int());
+        if (pending === undefined) return true;
+        const value = reader.value();
+        this.#remove(pending);
+        pending.done(value);
+        return true;
+      }
+      case Kind.event: {
+        const sequence = reader.int();
+        const topic = reader.str();
+        place.locate(reader, frames);
+        if (length > 4) {
+          attributes.read(reader);
+          place.codec = attributes.codec;
+          place.compressed = attributes.compressed;
+        }
+        this.#events.event(topic, sequence, place);
+        return true;
+      }
+      default:
+        return false;
+    }
+  }
+
+  #onResult(length: number, reader: Reader, frames: Buffer[]): void {
+    const pending = this.#pending.get(reader.int());
+    if (pending === undefined) return; // its caller went away
+    const state = reader.int();
+    place.clear();
+    if (length > 3) place.locate(reader, frames);
+    attributes.clear();
+    if (length > 4) attributes.read(reader);
+    place.codec = attributes.codec;
+    place.compressed = attributes.compressed;
+    this.#remove(pending);
+    if (state !== State.succeeded) {
+      pending.failed(endingError(pending, state));
+      return;
+    }
+    let value: unknown;
+    try {
+      if (attributes.unsupported !== undefined) {
+        throw brokerError("unsupported", `attribute ${attributes.unsupported} is unknown here`, {
+          attribute: attributes.unsupported,
+        });
+      }
+      value = place.read(this.link.limits.body);
+    } catch (error) {
+      if (!(error instanceof TuskError)) throw error;
+      error.taskId = pending.id;
+      pending.failed(error);
+      return;
+    }
+    pending.done(value);
+  }
+}
+
+/** Bodies beyond this are handed over with their buffer; smaller ones are copied out of it. */
+const LARGE = 64 * 1024;
+
+function hasId(kind: number): boolean {
+  return kind === Kind.submit || kind === Kind.push;
+}
+
+function describe(pending: Pending): string {
+  switch (pending.kind) {
+    case Kind.submit:
+      return `the task ${pending.id} of type "${pending.name}"`;
+    case Kind.push:
+      return `the item ${pending.id} for stage "${pending.name}"`;
+    case Kind.publish:
+      return `the event for topic "${pending.name}"`;
+    case Kind.cancel:
+      return "the cancel";
+    case Kind.query:
+      return `the query "${pending.name}"`;
+    default:
+      return `the subscription to "${pending.name}"`;
+  }
+}
+
+/** The error for an ending that is not a success; reads the attributes of the record at hand. */
+function endingError(pending: Pending, state: number): TuskError {
+  const { id, name } = pending;
+  if (state === State.cancelled)
+    return new TaskCancelled(`task ${id} of type "${name}" was cancelled`, id);
+  if (state === State.expired) return new TaskExpired(`task ${id} of type "${name}" expired`, id);
+  const error = attributes.error ?? {};
+  const text = (key: string, otherwise: string): string =>
+    typeof error[key] === "string" ? error[key] : otherwise;
+  const remote: RemoteFailure = {
+    language: text("language", "unknown"),
+    type: text("type", "Error"),
+    message: text("message", ""),
+    stack: typeof error.stack === "string" ? error.stack : undefined,
+    attempt: attributes.attempt,
+    worker: attributes.worker,
+    retryable: !attributes.noRetry,
+  };
+  const what = `task ${id} of type "${name}" ${STATE_NAMES[state] ?? `ended in state ${state}`}`;
+  return state === State.dead ? new TaskDead(what, remote, id) : new TaskFailed(what, remote, id);
+}
+
+/** The error of a request that close() left unfinished. */
+export function closedError(pending: Pending): Closed {
+  const id = hasId(pending.kind) ? pending.id : undefined;
+  return new Closed(`the client was closed before ${describe(pending)} was answered`, id);
+}

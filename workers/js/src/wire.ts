@@ -1,0 +1,88 @@
+/** The numbers of TUSK/1: kinds of records, keys of attributes, states, limits. See SPEC.md. */
+
+export const VERSION = 1;
+
+export const Kind = {
+  header: 0,
+  hello: 1,
+  welcome: 2,
+  ping: 3,
+  pong: 4,
+  error: 5,
+  bye: 6,
+  goaway: 7,
+  submit: 16,
+  cancel: 17,
+  query: 18,
+  publish: 20,
+  subscribe: 21,
+  unsubscribe: 22,
+  push: 24,
+  result: 32,
+  returned: 33,
+  slots: 40,
+  accepted: 48,
+  answer: 49,
+  event: 50,
+  task: 64,
+  item: 65,
+  recall: 66,
+  drain: 68,
+} as const;
+
+/** Kinds from here on may be ignored by who does not know them. */
+export const FIRST_IGNORABLE_KIND = 128;
+
+export const Attribute = {
+  error: 2,
+  attempt: 4,
+  worker: 6,
+  trace: 8,
+  baggage: 10,
+  reply: 15,
+  resent: 17,
+  codec: 27,
+  compression: 29,
+  rerunOk: 53,
+  wait: 55,
+  noRetry: 57,
+  crashed: 59,
+} as const;
+
+export const State = { succeeded: 1, failed: 2, expired: 3, cancelled: 4, dead: 5 } as const;
+
+/** Values of the attribute `reply`. */
+export const Reply = { result: 0, accepted: 1, both: 2 } as const;
+
+/** Values of the attribute `codec`. */
+export const Codec = { msgpack: 0, json: 1, bytes: 2 } as const;
+
+/** Bodies from this size on get a frame of their own, so that the broker copies none of it. */
+export const OWN_FRAME = 8 * 1024;
+
+/** A name of a type, topic, stage or worker is at most this many bytes. */
+export const MAX_NAME = 255;
+
+/** Bounds that the broker states in WELCOME; these defaults hold before. */
+export interface Limits {
+  frame: number;
+  body: number;
+  records: number;
+  frames: number;
+  session_bytes: number;
+  push_window: number;
+}
+
+export const DEFAULT_LIMITS: Readonly<Limits> = {
+  frame: 1 << 20,
+  body: 64 << 20,
+  records: 1024,
+  frames: 256,
+  session_bytes: 256 << 20,
+  push_window: 1024,
+};
+
+/** The longest stack of a failure that is sent, in bytes. */
+export const MAX_STACK = 64 * 1024;
+
+export const DEFAULT_URL = "tcp://127.0.0.1:7420";
