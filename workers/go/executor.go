@@ -145,7 +145,8 @@ func (x *executor) work() {
 			continue // given back or cancelled meanwhile
 		}
 		x.runOne(u.run, one, &a)
-		took := int64(time.Since(began))
+		// One run that the system held up must not make a quick handler look slow for long.
+		took := min(int64(time.Since(began)), int64(10*quick))
 		average := u.handler.took.Load()
 		u.handler.took.Store(average + (took-average)/8)
 	}

@@ -1,8 +1,6 @@
 package tusk
 
 import (
-	"encoding/binary"
-
 	"github.com/tuskd/tuskd/workers/go/internal/wire"
 )
 
@@ -39,14 +37,20 @@ func (p *packet) list(n int, kind wire.Kind, ref int64) {
 }
 
 func appendHeader(b []byte, session, seq, ack int64) []byte {
-	b = append(b, 0x94, byte(wire.HeaderKind), 0xcf)
-	b = binary.BigEndian.AppendUint64(b, uint64(session))
+	b = append(b, 0x94, byte(wire.HeaderKind))
+	b = wire.AppendUint(b, uint64(session))
 	b = wire.AppendUint(b, uint64(seq))
 	return wire.AppendUint(b, uint64(ack))
 }
 
 // headerSize is the most that appendHeader writes.
 const headerSize = 2 + 3*9
+
+var byeRecord = []byte{0x91, byte(wire.Bye)}
+
+func pong(token int64) []byte {
+	return wire.AppendInt([]byte{0x92, byte(wire.Pong)}, token)
+}
 
 // appendErrorRecord writes an error record with one detail.
 func appendErrorRecord(b []byte, ref int64, code code, message, detail string, number int64) []byte {

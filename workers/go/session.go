@@ -166,7 +166,7 @@ func (s *session) finish(bye bool, linger time.Duration) {
 	if bye && s.phase == up && !s.goodbye {
 		s.goodbye = true
 		p := s.put(16, nil)
-		p.head = append(p.head, 0x91, byte(wire.Bye))
+		p.head = append(p.head, byeRecord...)
 		s.seal()
 		s.transmit(time.Now())
 	}

@@ -94,8 +94,7 @@ func (s *session) arrivedBare(records []wire.Record, now time.Time) {
 func (s *session) apply(r *wire.Record, now time.Time) {
 	switch {
 	case r.Kind == wire.Ping:
-		b := append([]byte{0x92, byte(wire.Pong)}, make([]byte, 0, 9)...)
-		s.say(wire.AppendInt(b, r.Ref))
+		s.say(pong(r.Ref))
 	case r.Kind == wire.Pong, r.Kind == wire.Welcome:
 	case r.Kind == wire.Error && r.Ref == 0:
 		s.refused(r, now)

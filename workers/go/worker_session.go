@@ -232,12 +232,7 @@ func (w *Worker) flush(time.Time) {
 	s := w.session
 	for w.returns.len() > 0 && s.room() {
 		r := w.returns.pop()
-		p := s.put(16+9*len(r.handles), nil)
-		p.list(3, wire.Returned, r.recall)
-		p.head = wire.AppendList(p.head, len(r.handles))
-		for _, handle := range r.handles {
-			p.head = wire.AppendUint(p.head, uint64(handle))
-		}
+		writeReturned(s.put(16+9*len(r.handles), nil), r)
 	}
 	for w.ready.len() > 0 && s.room() {
 		answer := w.ready.pop()
@@ -245,6 +240,14 @@ func (w *Worker) flush(time.Time) {
 			delete(w.runs, r.handle)
 			w.write(answer)
 		}
+	}
+}
+
+func writeReturned(p *packet, r returned) {
+	p.list(3, wire.Returned, r.recall)
+	p.head = wire.AppendList(p.head, len(r.handles))
+	for _, handle := range r.handles {
+		p.head = wire.AppendUint(p.head, uint64(handle))
 	}
 }
 
@@ -280,11 +283,11 @@ func (w *Worker) write(a result) {
 	}
 	if n > 0 {
 		p.head = wire.AppendMap(p.head, n)
-		p.head = attributes.pairsOnly(p.head)
 		if wrong != nil {
 			p.head = wire.AppendUint(p.head, wire.ErrorMap)
 			p.head = append(p.head, wrong...)
 		}
+		p.head = attributes.pairsOnly(p.head)
 	}
 	p.results = append(p.results, a)
 }

@@ -57,6 +57,7 @@ func Decode(frames [][]byte, records []Record) (_ []Record, header *Header, _ er
 		}
 	}
 	d := decoder{Reader: NewReader(frames[0]), frames: frames}
+	strange := false
 	for n := 0; d.More(); n++ {
 		size := len(records)
 		if size < cap(records) {
@@ -70,11 +71,13 @@ func Decode(frames [][]byte, records []Record) (_ []Record, header *Header, _ er
 		if d.failed {
 			return nil, header, &Malformed{n, "cut, or an element missing, of another type or out of its range"}
 		}
+		// A kind of a later version may name frames in a way of its own.
+		strange = strange || record.Kind >= Ignorable || !record.Kind.Known()
 		if record.Kind == HeaderKind || record.Kind >= Ignorable {
 			records = records[:size]
 		}
 	}
-	if d.named != len(frames)-1 {
+	if d.named != len(frames)-1 && !strange {
 		return nil, header, &Malformed{-1, "body frame that no record names"}
 	}
 	return records, header, nil

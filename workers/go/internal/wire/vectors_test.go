@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"reflect"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -65,5 +68,171 @@ func TestMalformedVectorsAreRefusedWholeAndTheRecordNamed(t *testing.T) {
 				t.Fatalf("blames record %d, want %d: %v", malformed.Record, want, err)
 			}
 		})
+	}
+}
+
+var kindNames = map[string]Kind{"header": HeaderKind, "hello": Hello, "welcome": Welcome, "ping": Ping, "pong": Pong,
+	"error": Error, "bye": Bye, "goaway": Goaway, "submit": Submit, "cancel": Cancel, "query": Query, "publish": Publish,
+	"subscribe": Subscribe, "unsubscribe": Unsubscribe, "push": Push, "result": Result, "returned": Returned,
+	"slots": Slots, "accepted": Accepted, "answer": Answer, "event": Event, "task": Task, "item": Item,
+	"recall": Recall, "drain": Drain}
+
+// plain turns msgpack into what encoding/json makes of the vectors' JSON.
+func plain(t *testing.T, raw []byte) any {
+	r := NewReader(raw)
+	v := plainNext(t, &r)
+	if r.Failed() || r.More() {
+		t.Fatalf("not one value: %x", raw)
+	}
+	return v
+}
+
+func plainNext(t *testing.T, r *Reader) any {
+	switch r.Peek() {
+	case Nil:
+		r.Nil()
+		return nil
+	case Bool:
+		return r.Bool()
+	case Int:
+		return float64(r.Signed())
+	case Float:
+		return r.Float()
+	case Text:
+		return string(r.Text())
+	case Bytes:
+		return map[string]any{"hex": hex.EncodeToString(r.Bytes())}
+	case List:
+		list := make([]any, r.List())
+		for i := range list {
+			list[i] = plainNext(t, r)
+		}
+		return list
+	case Map:
+		pairs := map[string]any{}
+		for range r.Map() {
+			key := string(r.Text())
+			pairs[key] = plainNext(t, r)
+		}
+		return pairs
+	}
+	t.Fatal("nothing more")
+	return nil
+}
+
+func TestPacketVectorsAreReadAsTheirJSONSays(t *testing.T) {
+	var cases []struct {
+		Name, Bytes string
+		JSON        struct {
+			Records [][]any
+			Frames  []struct{ Hex string }
+		}
+	}
+	load(t, "packets/v1.json", &cases)
+	if len(cases) == 0 {
+		t.Fatal("no cases")
+	}
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			records, header, err := Decode(split(t, c.Bytes), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range c.JSON.Records {
+				name, known := want[0].(string)
+				if !known {
+					continue // may be ignored, and is
+				}
+				kind := kindNames[name]
+				if kind == HeaderKind {
+					if got := []any{float64(header.Session), float64(header.Seq), float64(header.Ack)}; !reflect.DeepEqual(got, want[1:4]) {
+						t.Fatalf("header %v, want %v", got, want)
+					}
+					continue
+				}
+				if records[0].Kind != kind {
+					t.Fatalf("kind %d, want %s", records[0].Kind, name)
+				}
+				compare(t, &records[0], want[1:], func(n int) string { return c.JSON.Frames[n-1].Hex })
+				records = records[1:]
+			}
+			if len(records) != 0 {
+				t.Fatal("more records than there are", records)
+			}
+		})
+	}
+}
+
+// compare looks at each element that the record's shape knows.
+func compare(t *testing.T, r *Record, want []any, frame func(int) string) {
+	t.Helper()
+	bytes := func(b []byte) any {
+		if b == nil {
+			return nil
+		}
+		return map[string]any{"hex": hex.EncodeToString(b)}
+	}
+	at := 0
+	for _, letter := range strings.ReplaceAll(shapes[r.Kind], "?", "") {
+		if at == len(want) {
+			break
+		}
+		expected := want[at]
+		at++
+		var got any
+		switch letter {
+		case 'u', 'i':
+			got = float64(r.Ref)
+		case 'c':
+			got = float64(r.State)
+		case 'n':
+			got = float64(r.Attempt)
+		case 's':
+			got = string(r.Name)
+		case 't':
+			got = string(r.Text)
+		case 'd', 'D':
+			if got = bytes(r.ID[:]); expected == nil && r.ID == [16]byte{} {
+				got = nil
+			}
+		case 'b':
+			got = bytes(r.Body)
+			if n, ok := expected.(float64); ok {
+				expected = map[string]any{"hex": frame(int(n))}
+			}
+		case 'a':
+			compareAttributes(t, r.Attrs, expected.(map[string]any))
+			continue
+		default:
+			got = plain(t, r.Raw)
+		}
+		if !reflect.DeepEqual(got, expected) {
+			t.Errorf("%c of kind %d: got %v, want %v", letter, r.Kind, got, expected)
+		}
+	}
+}
+
+func compareAttributes(t *testing.T, a *Attributes, want map[string]any) {
+	t.Helper()
+	if a == nil {
+		a = &Attributes{}
+	}
+	got := map[string]any{"reply": float64(a.Reply), "resent": a.Resent, "codec": float64(a.Codec),
+		"compression": float64(a.Compression), "rerun_ok": a.RerunOK, "wait": float64(a.Wait), "no_retry": a.NoRetry,
+		"crashed": a.Crashed, "attempt": float64(a.Attempt), "worker": string(a.Worker), "trace": string(a.Trace),
+		"baggage": string(a.Baggage)}
+	if a.Error != nil {
+		got["error"] = plain(t, a.Error)
+	}
+	for name, expected := range want {
+		if _, err := strconv.Atoi(name); err == nil {
+			continue // has no name, and is skipped
+		}
+		if !reflect.DeepEqual(got[name], expected) {
+			t.Errorf("attribute %s: got %v, want %v", name, got[name], expected)
+		}
+	}
+	if a.Unsupported != 0 || a.Invalid != 0 {
+		t.Errorf("unsupported %d, invalid %d", a.Unsupported, a.Invalid)
 	}
 }

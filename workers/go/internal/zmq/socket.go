@@ -15,15 +15,15 @@ package zmq
 #include <unistd.h>
 #include <zmq.h>
 
-// More frames than any packet may have (256 bodies and its records), so that a packet over the
-// limit is seen as such. Frames beyond are read and thrown away.
-#define TUSK_FRAMES 1024
+// More frames than any broker can be told to send. Frames beyond are read and thrown away.
+#define TUSK_FRAMES 65600
 
 typedef struct {
     void *context, *socket, *monitor;
-    zmq_msg_t part[TUSK_FRAMES];
-    void *data[TUSK_FRAMES];
-    size_t size[TUSK_FRAMES];
+    zmq_msg_t *part;
+    void **data;
+    size_t *size;
+    int room;  // in part, data and size
     int held;  // parts that tusk_receive gave out and has not closed yet
 } tusk_socket;
 
@@ -32,17 +32,39 @@ static void tusk_release(tusk_socket *s) {
     s->held = 0;
 }
 
+static int tusk_grow(tusk_socket *s) {
+    int room = s->room ? 4 * s->room : 16;
+    zmq_msg_t *part = malloc(room * sizeof *part);
+    void **data = realloc(s->data, room * sizeof *data);
+    if (data) s->data = data;
+    size_t *size = realloc(s->size, room * sizeof *size);
+    if (size) s->size = size;
+    if (!part || !data || !size) {
+        free(part);
+        return -1;
+    }
+    for (int i = 0; i < s->held; i++) {
+        zmq_msg_init(&part[i]);
+        zmq_msg_move(&part[i], &s->part[i]);
+        data[i] = zmq_msg_data(&part[i]);  // a small frame lies within its zmq_msg_t
+    }
+    free(s->part);
+    s->part = part;
+    s->room = room;
+    return 0;
+}
+
 // Returns the number of frames of the packet that was received whole, TUSK_FRAMES + 1 if it had more
 // than fit, or minus errno. The frames live until the next call.
 static int tusk_receive(tusk_socket *s) {
     tusk_release(s);
-    int n = 0, more = 1, over = 0;
+    int more = 1, over = 0;
     while (more) {
-        if (n == TUSK_FRAMES) {
+        if (s->held == TUSK_FRAMES || (s->held == s->room && tusk_grow(s))) {
             over = 1;
-            zmq_msg_close(&s->part[--n]);
-            s->held = n;
+            zmq_msg_close(&s->part[--s->held]);
         }
+        int n = s->held;
         zmq_msg_init(&s->part[n]);
         // libzmq hands a multipart message out whole: once its first frame is there all are.
         int rc;
@@ -56,10 +78,10 @@ static int tusk_receive(tusk_socket *s) {
         }
         s->data[n] = zmq_msg_data(&s->part[n]);
         s->size[n] = zmq_msg_size(&s->part[n]);
+        s->held++;
         more = zmq_msg_more(&s->part[n]);
-        s->held = ++n;
     }
-    return over ? TUSK_FRAMES + 1 : n;
+    return over ? TUSK_FRAMES + 1 : s->held;
 }
 
 // Sends a packet of n frames whole. Returns 0, or minus errno with nothing sent.
@@ -90,6 +112,9 @@ static void tusk_close(tusk_socket *s, int linger_ms) {
         zmq_close(s->socket);
     }
     if (s->context) while (zmq_ctx_term(s->context) < 0 && errno == EINTR);
+    free(s->part);
+    free(s->data);
+    free(s->size);
     free(s);
 }
 
@@ -98,7 +123,7 @@ static tusk_socket *tusk_open(const char *url) {
     tusk_socket *s = calloc(1, sizeof *s);
     if (!s) return NULL;
     s->context = zmq_ctx_new();
-    if (!s->context) goto failed;
+    if (!s->context || tusk_grow(s)) goto failed;
     s->socket = zmq_socket(s->context, ZMQ_DEALER);
     if (!s->socket) goto failed;
     void *z = s->socket;
@@ -172,7 +197,7 @@ import (
 var ErrAgain = errors.New("again")
 
 // ErrFrames says that a packet had more frames than any packet may have.
-var ErrFrames = errors.New("packet of more than 1,024 frames")
+var ErrFrames = errors.New("packet of too many frames")
 
 // Event is what the monitor saw of the connection.
 type Event int
@@ -249,8 +274,9 @@ func (s *Socket) Receive() ([][]byte, error) {
 		return nil, ErrFrames
 	}
 	frames := make([][]byte, n)
+	data, size := unsafe.Slice(s.c.data, n), unsafe.Slice(s.c.size, n)
 	for i := range frames {
-		frames[i] = bytes.Clone(unsafe.Slice((*byte)(s.c.data[i]), s.c.size[i]))
+		frames[i] = bytes.Clone(unsafe.Slice((*byte)(data[i]), size[i]))
 	}
 	return frames, nil
 }
