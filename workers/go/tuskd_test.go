@@ -1,0 +1,343 @@
+package tusk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// These tests run against a real tuskd: the one that TUSKD names, else that of the release build.
+// Without one they are skipped.
+
+type daemon struct {
+	t       *testing.T
+	url     string
+	path    string
+	config  string
+	process *exec.Cmd
+}
+
+func newDaemon(t *testing.T) *daemon {
+	path := firstOf(os.Getenv("TUSKD"), "../../build/release/daemon/tuskd")
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("no tuskd: ", err)
+	}
+	folder := t.TempDir()
+	d := &daemon{t: t, path: path, url: "ipc://" + filepath.Join(folder, "router"), config: filepath.Join(folder, "tuskd.tsk")}
+	text := fmt.Sprintf(`[tuskd]
+endpoint: %q
+events_in: null
+events_out: null
+pipeline_in: null
+pipeline_out: null
+http: null
+state: null
+reconnect_grace: 200ms
+
+[types]
+once: { attempts: 1 }
+thrice: { attempts: 3 }
+
+[topics]
+prices: {}
+
+[ipc_patterns]
+pipeline: { stages: ["double", "sum"] }
+`, d.url)
+	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.start()
+	t.Cleanup(d.kill)
+	return d
+}
+
+func (d *daemon) start() {
+	d.t.Helper()
+	d.process = exec.Command(d.path, d.config)
+	d.process.Stderr = os.Stderr
+	if err := d.process.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *daemon) kill() {
+	d.process.Process.Kill()
+	d.process.Wait()
+}
+
+func (d *daemon) client(timeout time.Duration) *Client {
+	d.t.Helper()
+	c, err := NewClient(Options{URL: d.url, Timeout: timeout})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (d *daemon) worker(options WorkerOptions, register func(w *Worker)) {
+	d.t.Helper()
+	options.URL = d.url
+	w := NewWorker(options)
+	register(w)
+	stop, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(stop) }()
+	d.t.Cleanup(func() {
+		cancel()
+		w.ask("the test ends")
+		if err := <-ended; err != nil {
+			d.t.Error(err)
+		}
+	})
+}
+
+// TestMain lets the test binary be a worker process too.
+func TestMain(m *testing.M) {
+	if os.Getenv("TUSK_TEST_PROCESS") == "" {
+		os.Exit(m.Run())
+	}
+	w := NewWorker(WorkerOptions{})
+	Handle(w, "add", func(ctx context.Context, in struct{ A, B int }) (int, error) {
+		time.Sleep(time.Millisecond)
+		return add(ctx, in)
+	})
+	if err := w.Run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// processWorker starts a worker process of eight slots.
+func (d *daemon) processWorker() *exec.Cmd {
+	d.t.Helper()
+	worker := exec.Command(os.Args[0])
+	worker.Env = append(os.Environ(), "TUSK_TEST_PROCESS=1", "TUSK_SLOTS=8", "TUSK_URL="+d.url)
+	worker.Stderr = os.Stderr
+	if err := worker.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() {
+		worker.Process.Kill()
+		worker.Wait()
+	})
+	return worker
+}
+
+func add(_ context.Context, in struct{ A, B int }) (int, error) { return in.A + in.B, nil }
+
+func TestWithTuskdCallsEndAsTheirHandlersDo(t *testing.T) {
+	d := newDaemon(t)
+	c := d.client(within)
+	d.worker(WorkerOptions{Slots: 4, Name: "gopher"}, func(w *Worker) {
+		Handle(w, "add", add)
+		Handle(w, "echo", func(_ context.Context, in any) (any, error) { return in, nil })
+		Handle(w, "once", func(context.Context, any) (any, error) { return nil, errors.New("no") })
+		Handle(w, "last", func(context.Context, any) (any, error) { return nil, NoRetry(errors.New("never")) })
+		Handle(w, "thrice", func(ctx context.Context, _ any) (int, error) {
+			info, _ := TaskFromContext(ctx)
+			if info.Attempt < 3 {
+				return 0, errors.New("not yet")
+			}
+			return info.Attempt, nil
+		})
+		Handle(w, "wait", func(ctx context.Context, _ any) (any, error) { <-ctx.Done(); return nil, ctx.Err() })
+	})
+	if got, err := Call[int](ctx, c, "add", map[string]any{"a": 1, "b": 2}); err != nil || got != 3 {
+		t.Fatal(got, err)
+	}
+	if got, err := Call[int](ctx, c, "thrice", nil); err != nil || got != 3 {
+		t.Fatal(got, err)
+	}
+	for name, message := range map[string]string{"once": "no", "last": "never"} {
+		_, err := Call[any](ctx, c, name, nil)
+		var failed *TaskError
+		if !errors.As(err, &failed) || !errors.Is(err, ErrFailed) || failed.Message != message || failed.Worker != "gopher" || failed.Attempt != 1 {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	large := make([]byte, 5<<20)
+	for i := range large {
+		large[i] = byte(i >> 10)
+	}
+	if got, err := Call[[]byte](ctx, c, "echo", large); err != nil || !slices.Equal(got, large) {
+		t.Fatal(len(got), err)
+	}
+	if _, err := Call[any](ctx, c, "echo", make([]byte, 65<<20)); !errors.Is(err, ErrTooLarge) {
+		t.Fatal(err)
+	}
+	id := NewTaskID()
+	if _, err := c.Enqueue(ctx, "echo", 1, WithID(id)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Enqueue(ctx, "echo", 2, WithID(id)); !errors.Is(err, ErrIDConflict) && !errors.Is(err, ErrAlreadyEnded) {
+		t.Fatal(err)
+	}
+	task, err := c.Submit(ctx, "wait", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for state := ""; state != "running"; {
+		id := task.ID()
+		answer, err := c.Query(ctx, "task", map[string]any{"id": id[:]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		state, _ = answer.(map[string]any)["state"].(string)
+	}
+	if state, err := task.Cancel(ctx); err != nil || state != "cancelling" {
+		t.Fatal(state, err)
+	}
+	if _, err := Result[any](ctx, task); !errors.Is(err, ErrCancelled) {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancel()
+	if _, err := Call[any](short, c, "wait", nil); !errors.Is(err, ErrTimeout) {
+		t.Fatal(err)
+	}
+}
+
+func TestWithTuskdEventsAndStagesFlow(t *testing.T) {
+	d := newDaemon(t)
+	c := d.client(within)
+	sums := make(chan int, 100)
+	d.worker(WorkerOptions{Slots: 16}, func(w *Worker) {
+		HandleStage(w, "double", func(_ context.Context, n int) (int, error) {
+			if n%2 == 1 {
+				return 0, Drop
+			}
+			return 2 * n, nil
+		})
+		HandleStageBatch(w, "sum", Batch{Size: 4, Wait: 5 * time.Millisecond},
+			func(_ context.Context, items []Item[int]) ([]Output[int], error) {
+				sum := 0
+				for _, item := range items {
+					sum += item.Value
+				}
+				sums <- sum
+				return make([]Output[int], len(items)), nil
+			})
+	})
+	numbers := make([]int, 100)
+	for i := range numbers {
+		numbers[i] = i
+	}
+	if n, err := PushMany(ctx, c, "double", slices.Values(numbers)); err != nil || n != 100 {
+		t.Fatal(n, err)
+	}
+	for total := 0; total < 4900; { // twice the even ones
+		total += wait(t, sums)
+	}
+	events, err := c.Subscribe(ctx, "prices")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		if err := c.Publish(ctx, "prices", i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 10 {
+		e := wait(t, events.Events())
+		var n int
+		if err := e.Decode(&n); err != nil || n != i || e.Sequence != int64(i+1) || e.Missed != 0 {
+			t.Fatal(n, err, e)
+		}
+	}
+	if _, err := c.Subscribe(ctx, "price"); !errors.Is(err, ErrUnknownTopic) {
+		t.Fatal(err)
+	}
+	if _, err := c.Push(ctx, "dubble", 1); !errors.Is(err, ErrUnknownStage) {
+		t.Fatal(err)
+	}
+}
+
+// The broker is killed again and again while tasks run. Each call has one ending, the right one.
+func TestWithTuskdKilledUnderLoadEveryCallEndsOnce(t *testing.T) {
+	d := newDaemon(t)
+	c := d.client(2 * within)
+	var runs atomic.Int64
+	for range 2 {
+		d.worker(WorkerOptions{Slots: 100}, func(w *Worker) {
+			Handle(w, "add", func(ctx context.Context, in struct{ A, B int }) (int, error) {
+				if runs.Add(1)%16 == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				return add(ctx, in)
+			})
+		})
+	}
+	const callers, each = 50, 400
+	var ended atomic.Int64
+	var group sync.WaitGroup
+	for caller := range callers {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			for i := range each {
+				got, err := Call[int](ctx, c, "add", map[string]int{"a": caller, "b": i})
+				if err != nil || got != caller+i {
+					t.Errorf("%d + %d = %d, %v", caller, i, got, err)
+					return
+				}
+				ended.Add(1)
+			}
+		}()
+	}
+	for part := range int64(4) {
+		for ended.Load() < (part+1)*callers*each/5 && !t.Failed() {
+			time.Sleep(time.Millisecond)
+		}
+		d.kill()
+		d.start()
+	}
+	group.Wait()
+	if ended.Load() != callers*each {
+		t.Fatal(ended.Load(), "of", callers*each, "ended")
+	}
+	t.Logf("%d calls, %d runs, 4 kills", ended.Load(), runs.Load())
+}
+
+func TestWithTuskdAWorkerProcessIsKilledAndAnotherEndsInOrder(t *testing.T) {
+	d := newDaemon(t)
+	c := d.client(2 * within)
+	first, second := d.processWorker(), d.processWorker()
+	const calls = 4000
+	inputs := func(yield func(map[string]int) bool) {
+		for i := range calls {
+			switch i {
+			case calls / 3:
+				first.Process.Kill()
+				d.processWorker()
+			case 2 * calls / 3:
+				second.Process.Signal(os.Interrupt)
+			}
+			if !yield(map[string]int{"a": i, "b": 1}) {
+				return
+			}
+		}
+	}
+	i := 0
+	for got, err := range CallMany[int](ctx, c, "add", inputs, RerunOK()) {
+		if err != nil || got != i+1 {
+			t.Fatal(i, got, err)
+		}
+		i++
+	}
+	if i != calls {
+		t.Fatal(i)
+	}
+	if err := second.Wait(); err != nil {
+		t.Fatal("the worker that was interrupted:", err)
+	}
+}
