@@ -1,13 +1,14 @@
 /** The client: tasks, queries, events and pipeline items into the broker, answers out of it. */
-import type { BodyPlace } from "./body.js";
+import { closedError } from "./endings.js";
 import { BodyError, Closed, TaskCancelled, type TuskError } from "./errors.js";
-import { type ManyOptions, type Outcome, results, settled } from "./many.js";
+import { Many, type ManyOptions, type Outcome, valueOrThrow } from "./many.js";
 import { Writer } from "./msgpack/writer.js";
 import { NO_ATTRIBUTES, Pending, type RequestAttributes } from "./pending.js";
-import { closedError, type EventSink, Requests } from "./requests.js";
+import { type EventSink, Requests } from "./requests.js";
 import { running } from "./running.js";
-import { Subscription, TopicEvent } from "./subscription.js";
+import type { Subscription } from "./subscription.js";
 import { Task } from "./task.js";
+import { Topics } from "./topics.js";
 import { idBytes, type TaskId } from "./uuid.js";
 import { DEFAULT_URL, Kind, MAX_NAME, Reply } from "./wire.js";
 
@@ -16,7 +17,6 @@ const CLOSE_WAIT = 1000;
 /** Between looks at whether an idle client is all that keeps the process alive; each is twice as long. */
 const IDLE_CHECK = 50;
 const IDLE_CHECK_LONGEST = 1000;
-const EVENT_BUFFER = 10_000;
 
 export interface ClientOptions {
   /** A name for people; by default the broker makes one of language and pid. */
@@ -62,16 +62,6 @@ export interface SubscribeOptions {
   buffer?: number;
 }
 
-interface Topic {
-  subscriptions: Set<Subscription>;
-  subscribed: boolean;
-  /** The session in which it was subscribed. */
-  session: number;
-  /** The last event's number, 0 before the first; it counts anew with each start of the broker. */
-  last: number;
-  epoch: number;
-}
-
 /** Clients that have not been closed, for the word at exit. */
 const open = new Set<Client>();
 let exitHooked = false;
@@ -88,16 +78,18 @@ let exitHooked = false;
 export class Client {
   readonly url: string;
   readonly #requests: Requests;
-  readonly #topics = new Map<string, Topic>();
+  readonly #topics: Topics;
   #closed = false;
   #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(url?: string, options: ClientOptions = {}) {
     this.url = url ?? process.env.TUSK_URL ?? DEFAULT_URL;
     const sink: EventSink = {
-      event: (topic, sequence, body) => this.#event(topic, sequence, body),
+      event: (topic, sequence, body) => this.#topics.event(topic, sequence, body),
     };
-    this.#requests = new Requests(this.url, options.name, sink, () => this.#subscribeAgain());
+    const welcomed = () => this.#topics.subscribeAgain();
+    this.#requests = new Requests(this.url, options.name, sink, welcomed);
+    this.#topics = new Topics(this.#requests);
     this.#requests.onIdle = () => this.#watchIdle(IDLE_CHECK);
     open.add(this);
     if (!exitHooked) {
@@ -147,8 +139,8 @@ export class Client {
     type: string,
     bodies: Iterable<unknown> | AsyncIterable<unknown>,
     options?: ManyOptions,
-  ): AsyncGenerator<Result, void, undefined> {
-    return results<Result>(this.#starter(type, options), bodies, options);
+  ): AsyncIterableIterator<Result> {
+    return new Many(this.#starter(type, options), bodies, options, valueOrThrow<Result>);
   }
 
   /** As `map`, but yields `{ index, value }` or `{ index, error }` for each and goes on. */
@@ -156,8 +148,13 @@ export class Client {
     type: string,
     bodies: Iterable<unknown> | AsyncIterable<unknown>,
     options?: ManyOptions,
-  ): AsyncGenerator<Outcome<Result>, void, undefined> {
-    return settled<Result>(this.#starter(type, options), bodies, options);
+  ): AsyncIterableIterator<Outcome<Result>> {
+    return new Many<Result, Outcome<Result>>(
+      this.#starter(type, options),
+      bodies,
+      options,
+      (outcome) => outcome,
+    );
   }
 
   /**
@@ -202,23 +199,9 @@ export class Client {
    * closed; it throws if the broker does not know the topic.
    */
   subscribe<Body = unknown>(topic: string, options: SubscribeOptions = {}): Subscription<Body> {
-    const bound = options.buffer ?? EVENT_BUFFER;
-    if (!(bound >= 1)) throw new RangeError("a subscription buffers at least one event");
-    const subscription = new Subscription<Body>(topic, bound, (s) =>
-      this.#unsubscribe(s as Subscription),
-    );
     this.#checkOpen();
     checkName(topic);
-    let entry = this.#topics.get(topic);
-    if (entry === undefined) {
-      entry = { subscriptions: new Set(), subscribed: false, session: 0, last: 0, epoch: 0 };
-      this.#topics.set(topic, entry);
-      this.#subscribe(topic, entry, this.#requests.defaultTimeout);
-    } else if (entry.subscribed) {
-      subscription.subscribed();
-    }
-    entry.subscriptions.add(subscription as Subscription);
-    return subscription;
+    return this.#topics.subscribe<Body>(topic, options.buffer);
   }
 
   /**
@@ -245,7 +228,7 @@ export class Client {
     const start = (body: unknown, done: (value: unknown) => void, failed: (e: TuskError) => void) =>
       this.#withBody(Kind.push, stage, body, { timeout: options.timeout }, done, failed);
     const abandon = (pending: Pending, error: TuskError) => this.#requests.abandon(pending, error);
-    for await (const _ of results<undefined>({ start, abandon }, bodies, options)) count++;
+    for await (const _ of new Many({ start, abandon }, bodies, options, valueOrThrow)) count++;
     return count;
   }
 
@@ -258,9 +241,7 @@ export class Client {
     this.#closed = true;
     clearTimeout(this.#idleTimer);
     const { requests, unsent } = this.#unfinished();
-    for (const { subscriptions } of this.#topics.values())
-      for (const s of [...subscriptions]) s.close();
-    this.#topics.clear();
+    this.#topics.close();
     this.#requests.failAll(closedError);
     open.delete(this);
     if (requests > 0) {
@@ -392,77 +373,6 @@ export class Client {
         this.#submit(type, body, each, done, failed),
       abandon: (pending: Pending, error: TuskError) => this.#requests.abandon(pending, error),
     };
-  }
-
-  // ---- topics ----
-
-  #subscribe(topic: string, entry: Topic, timeout: number): void {
-    entry.subscribed = false;
-    this.#requests.begin(
-      Kind.subscribe,
-      topic,
-      undefined,
-      NO_ATTRIBUTES,
-      timeout,
-      () => {
-        entry.subscribed = true;
-        entry.session = this.#requests.link.session;
-        for (const subscription of entry.subscriptions) subscription.subscribed();
-      },
-      (error) => {
-        if (this.#topics.get(topic) !== entry) return;
-        this.#topics.delete(topic);
-        for (const subscription of [...entry.subscriptions]) subscription.fail(error);
-      },
-    );
-  }
-
-  #subscribeAgain(): void {
-    const { epoch, session } = this.#requests.link;
-    for (const [topic, entry] of this.#topics) {
-      if (entry.epoch !== epoch) entry.last = 0;
-      entry.epoch = epoch;
-      // A subscribe without an answer is sent again with the other requests.
-      if (entry.subscribed && entry.session !== session) {
-        this.#subscribe(topic, entry, Number.POSITIVE_INFINITY);
-      }
-    }
-  }
-
-  #unsubscribe(subscription: Subscription): void {
-    const { topic } = subscription;
-    const entry = this.#topics.get(topic);
-    if (entry === undefined || !entry.subscriptions.delete(subscription)) return;
-    if (entry.subscriptions.size > 0) return;
-    this.#topics.delete(topic);
-    if (this.#closed) return;
-    const nobody = () => undefined;
-    const timeout = this.#requests.defaultTimeout;
-    this.#requests.begin(
-      Kind.unsubscribe,
-      topic,
-      undefined,
-      NO_ATTRIBUTES,
-      timeout,
-      nobody,
-      nobody,
-    );
-  }
-
-  #event(topic: string, sequence: number, place: BodyPlace): void {
-    const entry = this.#topics.get(topic);
-    if (entry === undefined) return; // it was sent before the unsubscribe arrived
-    const missed = entry.last === 0 ? 0 : Math.max(0, sequence - entry.last - 1);
-    entry.last = sequence;
-    const body =
-      place.buf === undefined ? undefined : Buffer.from(place.buf.subarray(place.start, place.end));
-    const event = new TopicEvent(topic, sequence, missed, {
-      buf: body,
-      codec: place.codec,
-      compressed: place.compressed,
-      limit: this.#requests.link.limits.body,
-    });
-    for (const subscription of entry.subscriptions) subscription.deliver(event);
   }
 
   // ---- the end ----

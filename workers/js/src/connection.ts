@@ -59,13 +59,13 @@ export class Connection {
       reconnectMaxInterval: RECONNECT_LONGEST,
     });
     this.#monitor = observe(this.#socket);
+    void this.#watch();
     try {
       this.#socket.connect(url);
     } catch (error) {
       this.close();
       throw error;
     }
-    void this.#watch();
     void this.#read();
   }
 
@@ -80,7 +80,6 @@ export class Connection {
     if (this.#closed) return;
     this.#closed = true;
     this.#socket.close();
-    this.#monitor.close();
   }
 
   async #read(): Promise<void> {
@@ -97,16 +96,15 @@ export class Connection {
     }
   }
 
+  /**
+   * Reads the monitor to its last event, also after close(): libzmq waits for its reader, and would wait
+   * for ever, with all its sockets, for one that left.
+   */
   async #watch(): Promise<void> {
-    for (;;) {
-      let event: Awaited<ReturnType<Observer["receive"]>> | undefined;
-      try {
-        event = await this.#monitor.receive();
-      } catch (error) {
-        if (this.#closed) return;
-        throw error;
-      }
-      if (this.#closed || event === undefined) return;
+    while (!this.#monitor.closed) {
+      const event = await this.#monitor.receive();
+      if (event.type === "end") return;
+      if (this.#closed) continue;
       if (event.type === "handshake") this.#listener.connected();
       else if (event.type === "disconnect") this.#listener.disconnected();
     }

@@ -5,14 +5,16 @@
  * nothing is read; hello therefore promises "lookahead" only if all handlers run in pools. The other
  * way, a thread for the socket, was measured: see README.md, "Why the socket is on the main thread".
  */
+import { type BatchHost, isThenable, startBatches } from "./batches.js";
 import { Attributes } from "./body.js";
 import { TuskError, Unknown } from "./errors.js";
 import { type Failure, failureOf } from "./failure.js";
 import type { BatchLane, Lane } from "./lanes.js";
 import { Waiting } from "./lanes.js";
-import { Link, type Peer, type Welcome } from "./link.js";
+import { Link } from "./link.js";
 import type { Reader } from "./msgpack/reader.js";
 import type { Packet } from "./packet.js";
+import type { Peer, Welcome } from "./peer.js";
 import type { Pool, PoolListener } from "./pool.js";
 import { Results } from "./results.js";
 import { Run, RunState } from "./run.js";
@@ -47,7 +49,7 @@ export interface DeskListener {
 const NO_LANE: Lane = { kind: "none" };
 const attributes = new Attributes();
 
-export class Desk implements Peer<Run>, PoolListener {
+export class Desk implements Peer<Run>, PoolListener, BatchHost {
   readonly link: Link<Run>;
   readonly #options: DeskOptions;
   readonly #listener: DeskListener;
@@ -333,7 +335,7 @@ export class Desk implements Peer<Run>, PoolListener {
         this.#begin(pool.waiting.shift()!);
       }
     }
-    for (const lane of this.#batches) this.#startBatches(lane);
+    for (const lane of this.#batches) startBatches(lane, this);
     const until = performance.now() + SLICE;
     while (this.#main.size > 0 && this.#running < slots) {
       this.#startPlain(this.#main.shift()!);
@@ -379,6 +381,30 @@ export class Desk implements Peer<Run>, PoolListener {
     }
   }
 
+  // ---- BatchHost ----
+
+  get freeSlots(): number {
+    return this.#options.slots - this.#running;
+  }
+
+  get slots(): number {
+    return this.#options.slots;
+  }
+
+  begin(run: Run): unknown {
+    this.#begin(run);
+    return run.place.read(this.link.limits.body);
+  }
+
+  end(run: Run, value: unknown, failure: Failure | undefined): void {
+    this.#end(run, value, failure);
+  }
+
+  pumpSoon(): void {
+    this.link.flushSoon();
+    this.#pumpSoon();
+  }
+
   /** Ends a run outside of the pump: what it made room for may start. */
   #endLater(run: Run, value: unknown, failure: Failure | undefined): void {
     this.#end(run, value, failure);
@@ -405,83 +431,6 @@ export class Desk implements Peer<Run>, PoolListener {
     return !run.dropped;
   }
 
-  // ---- batches ----
-
-  #startBatches(lane: BatchLane): void {
-    const { slots } = this.#options;
-    const full = Math.min(lane.size, slots);
-    while (lane.waiting.size > 0 && (lane.due || lane.waiting.size >= full)) {
-      const free = slots - this.#running;
-      if (free <= 0) return; // an end pumps again
-      const runs: Run[] = [];
-      const count = Math.min(lane.waiting.size, lane.size, free);
-      for (let i = 0; i < count; i++) runs.push(lane.waiting.shift()!);
-      lane.due = false;
-      clearTimeout(lane.timer);
-      lane.timer = undefined;
-      this.#startBatch(lane, runs);
-    }
-    if (lane.waiting.size > 0 && lane.timer === undefined) {
-      lane.timer = setTimeout(() => {
-        lane.timer = undefined;
-        lane.due = lane.waiting.size > 0;
-        this.#pumpSoon();
-      }, lane.wait);
-    }
-  }
-
-  #startBatch(lane: BatchLane, runs: Run[]): void {
-    const bodies: unknown[] = [];
-    const readable: Run[] = [];
-    for (const run of runs) {
-      run.state = RunState.running;
-      this.#running++;
-      try {
-        bodies.push(run.place.read(this.link.limits.body));
-        readable.push(run);
-      } catch (error) {
-        this.#end(run, undefined, failureOf(error, true));
-      }
-    }
-    if (readable.length === 0) return;
-    let value: unknown;
-    try {
-      value = lane.handler(bodies, readable);
-    } catch (error) {
-      this.#endBatch(readable, undefined, failureOf(error));
-      return;
-    }
-    if (isThenable(value)) {
-      for (const run of readable) run.detach();
-      value.then(
-        (resolved) => {
-          this.#endBatch(readable, resolved, undefined);
-          this.link.flushSoon();
-          this.#pumpSoon();
-        },
-        (error: unknown) => {
-          this.#endBatch(readable, undefined, failureOf(error));
-          this.link.flushSoon();
-          this.#pumpSoon();
-        },
-      );
-    } else {
-      this.#endBatch(readable, value, undefined);
-    }
-  }
-
-  #endBatch(runs: Run[], values: unknown, failure: Failure | undefined): void {
-    let failed = failure;
-    if (failed === undefined && (!Array.isArray(values) || values.length !== runs.length)) {
-      const got = Array.isArray(values) ? `a list of ${values.length}` : `a ${typeof values}`;
-      const wanted = `a list handler returns a list as long as the one it got (${runs.length})`;
-      failed = failureOf(new TypeError(`${wanted}, not ${got}`), true);
-    }
-    runs.forEach((run, i) => {
-      this.#end(run, failed === undefined ? (values as unknown[])[i] : undefined, failed);
-    });
-  }
-
   // ---- PoolListener ----
 
   succeeded(run: Run, body: Buffer | undefined, compressed: boolean): void {
@@ -499,13 +448,4 @@ export class Desk implements Peer<Run>, PoolListener {
   free(): void {
     this.#pumpSoon();
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    value !== null &&
-    typeof value === "object" &&
-    "then" in value &&
-    typeof value.then === "function"
-  );
 }

@@ -6,11 +6,13 @@
  */
 import { randomBytes } from "node:crypto";
 import { Connection } from "./connection.js";
-import { BodyError, brokerError, type TuskError } from "./errors.js";
+import { BodyError, brokerError } from "./errors.js";
 import { LANGUAGE, processFields, SDK } from "./identity.js";
 import { Reader } from "./msgpack/reader.js";
 import { Writer } from "./msgpack/writer.js";
 import { headerBytes, Outbox, type Packet } from "./packet.js";
+import { type Peer, readWelcome, type Welcome } from "./peer.js";
+import { RecordEnds } from "./scan.js";
 import { DEFAULT_LIMITS, FIRST_IGNORABLE_KIND, Kind, type Limits, VERSION } from "./wire.js";
 
 /** The protocol allows 50 ms and 64 packets until what arrived is acknowledged. */
@@ -25,46 +27,6 @@ const REOPEN_DELAY = 100;
 const MAX_DISCONNECTS = 3;
 /** Errors in answer to hello that pass: it is said again. */
 const PASSING: ReadonlySet<string> = new Set(["busy", "full", "shutting_down", "timeout"]);
-
-export interface Welcome {
-  session: number;
-  epoch: number;
-  /** Whether this is the session that was there before. */
-  resumed: boolean;
-  limits: Readonly<Limits>;
-  /** How long a caller waits by default, in ms. */
-  timeout: number;
-  /** Bodies of at least so many bytes are compressed; Infinity: none. */
-  compressionThreshold: number;
-  /** How long a worker waits for a broker to come back, in ms. */
-  adoptGrace: number;
-  /** One `[id, handle or null]` for each claim of hello. */
-  claims: [Uint8Array, number | null][];
-}
-
-/** What stands on a link. `T` is what it attaches to packets. */
-export interface Peer<T> {
-  /** Its own fields of hello: role, types, slots, claims, ... */
-  hello(resuming: boolean): Record<string, unknown>;
-  /** The session stands. Unless `resumed`, what was under way is to be sent anew. */
-  welcomed(welcome: Welcome): void;
-  /** A record; `length` elements in all, `reader` is behind the first, its kind. False if unknown. */
-  record(kind: number, length: number, reader: Reader, frames: Buffer[]): boolean;
-  /** An error record about the request or handle `ref`. */
-  error(ref: number, code: string, message: string, details: Record<string, unknown>): void;
-  /** All records of a packet were applied. */
-  packetEnd(): void;
-  /** The connection is gone. */
-  disconnected(): void;
-  /** The broker received this packet. */
-  acknowledged?(packet: Packet<T>): void;
-  /** This packet can never arrive: each connection that it was sent on broke. Called before it is emptied. */
-  undeliverable(packet: Packet<T>): void;
-  /** The broker refuses this peer for good: wrong version, or not allowed. */
-  refused(error: TuskError): void;
-  /** An error about the session that needs nobody's reaction, for people to see. */
-  complain(message: string): void;
-}
 
 type LinkState = "closed" | "down" | "greeting" | "up";
 
@@ -99,7 +61,7 @@ export class Link<T> {
   #helloTimer: NodeJS.Timeout | undefined;
   #reopenTimer: NodeJS.Timeout | undefined;
   readonly #reader = new Reader(Buffer.alloc(0));
-  #ends = new Float64Array(1024);
+  readonly #ends = new RecordEnds();
 
   constructor(url: string, peer: Peer<T>, name: string | undefined) {
     this.url = url;
@@ -350,7 +312,7 @@ export class Link<T> {
       } else {
         reader.pos = 0;
       }
-      count = this.#scan(reader, frames.length - 1);
+      count = this.#ends.scan(reader);
     } catch (error) {
       if (!(error instanceof BodyError)) throw error;
       this.sendError(0, "malformed", error.message, {});
@@ -382,34 +344,9 @@ export class Link<T> {
     else if (waiting > 0) this.#ackTimer ??= setTimeout(this.#ackLate, ACK_DELAY).unref();
   }
 
-  /**
-   * Walks over all records from where `reader` is, so that none is applied of a packet that is broken.
-   * Notes where each ends, and returns their number; `reader` is where it was.
-   */
-  #scan(reader: Reader, bodies: number): number {
-    const start = reader.pos;
-    let count = 0;
-    while (!reader.atEnd) {
-      const elements = reader.array();
-      if (elements === 0) throw new BodyError(`record ${count} is empty`);
-      const kind = reader.int();
-      if (kind < 0) throw new BodyError(`record ${count} has no kind`);
-      for (let i = 1; i < elements; i++) reader.skip(1);
-      if (count === this.#ends.length) {
-        const grown = new Float64Array(count * 2);
-        grown.set(this.#ends);
-        this.#ends = grown;
-      }
-      this.#ends[count++] = reader.pos;
-    }
-    if (bodies > 0 && count === 0) throw new BodyError("body frames without a record");
-    reader.pos = start;
-    return count;
-  }
-
   #apply(reader: Reader, frames: Buffer[], count: number): void {
     for (let i = 0; i < count; i++) {
-      const end = this.#ends[i]!;
+      const end = this.#ends.at(i);
       try {
         const length = reader.array();
         this.#record(reader.int(), length, reader, frames);
@@ -560,29 +497,4 @@ export class Link<T> {
   outstanding(): Packet<T>[] {
     return [...this.#kept, ...this.outbox.packets()];
   }
-}
-
-function readWelcome(fields: Record<string, unknown>): Welcome {
-  const whole = (value: unknown, otherwise: number): number =>
-    typeof value === "number" && value >= 0 ? value : otherwise;
-  const given = (fields.limits ?? {}) as Record<string, unknown>;
-  const limits = { ...DEFAULT_LIMITS };
-  for (const name of Object.keys(limits) as (keyof Limits)[]) {
-    limits[name] = whole(given[name], limits[name]);
-  }
-  const session = whole(fields.session, 0);
-  if (session === 0) throw new BodyError("a welcome without a session");
-  return {
-    session,
-    epoch: whole(fields.epoch, 0),
-    resumed: fields.resumed === true,
-    limits,
-    timeout: whole(fields.timeout, 5000),
-    compressionThreshold:
-      fields.compression === "lz4"
-        ? whole(fields.compression_threshold, Number.POSITIVE_INFINITY)
-        : Number.POSITIVE_INFINITY,
-    adoptGrace: whole(fields.adopt_grace, 10_000),
-    claims: Array.isArray(fields.claims) ? (fields.claims as Welcome["claims"]) : [],
-  };
 }

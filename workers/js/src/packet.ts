@@ -120,7 +120,7 @@ export class Outbox<T> {
    */
   end(owner?: T): boolean {
     const packet = this.#open;
-    if (packet.recordBytes > this.limits.frame) {
+    if (packet.recordBytes + HEADER_ROOM > this.limits.frame) {
       const size = packet.writer.pos - this.#start;
       this.abort();
       if (packet.records === 0) throw tooLarge("the record", size, "frame", this.limits.frame);

@@ -24,6 +24,9 @@ export const NO_ATTRIBUTES: Readonly<RequestAttributes> = {
   baggage: undefined,
 };
 
+/** The callback of a request whose answer nobody waits for. */
+export const nobody = (): void => undefined;
+
 /**
  * One request of a client, with all that is needed to send it again.
  *

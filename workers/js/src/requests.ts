@@ -3,33 +3,21 @@
  * session needs. `Client` is the face of it.
  */
 import { Attributes, BodyPlace, writeRaw } from "./body.js";
-import {
-  Busy,
-  brokerError,
-  Closed,
-  type RemoteFailure,
-  TaskCancelled,
-  TaskDead,
-  TaskExpired,
-  TaskFailed,
-  Timeout,
-  TuskError,
-  tooLarge,
-  Unavailable,
-} from "./errors.js";
-import { Link, type Peer, type Welcome } from "./link.js";
+import { describe, endingError, hasId } from "./endings.js";
+import { Busy, brokerError, Timeout, TuskError, tooLarge, Unavailable } from "./errors.js";
+import { Link } from "./link.js";
 import { compress } from "./lz4.js";
 import type { Reader } from "./msgpack/reader.js";
 import { Writer } from "./msgpack/writer.js";
 import type { Packet } from "./packet.js";
-import { Deadlines, NO_ATTRIBUTES, Pending, type RequestAttributes } from "./pending.js";
+import type { Peer, Welcome } from "./peer.js";
+import { Deadlines, NO_ATTRIBUTES, nobody, Pending, type RequestAttributes } from "./pending.js";
+import { writeAttributes } from "./request-attributes.js";
 import { writeUuid7 } from "./uuid.js";
-import { Attribute, Kind, Reply, State } from "./wire.js";
+import { Kind, Reply, State } from "./wire.js";
 
 /** How long a caller waits before the broker has said what the default is, in ms. */
 const FIRST_TIMEOUT = 5000;
-/** Names of endings, in errors. */
-const STATE_NAMES: Readonly<Record<number, string>> = { 2: "failed", 5: "is dead" };
 
 /** What a topic's events go to. */
 export interface EventSink {
@@ -70,11 +58,16 @@ export class Requests implements Peer<never> {
     this.link = new Link<never>(url, this, name);
   }
 
-  /** Requests without an answer, and how many of them were never sent. */
+  /** Requests whose answer somebody waits for, and how many of them were never sent. */
   get outstanding(): { requests: number; unsent: number } {
+    let requests = 0;
     let unsent = 0;
-    for (const pending of this.#pending.values()) if (pending.writtenIn === 0) unsent++;
-    return { requests: this.#pending.size, unsent };
+    for (const pending of this.#pending.values()) {
+      if (pending.done === nobody || pending.kind === Kind.subscribe) continue;
+      requests++;
+      if (pending.writtenIn === 0) unsent++;
+    }
+    return { requests, unsent };
   }
 
   get size(): number {
@@ -152,7 +145,6 @@ export class Requests implements Peer<never> {
 
   /** Sends a cancel whose answer nobody waits for. */
   cancel(id: Buffer): void {
-    const nobody = () => undefined;
     const bytes = Buffer.from(id.subarray(0, 16));
     this.begin(Kind.cancel, "", bytes, NO_ATTRIBUTES, this.defaultTimeout, nobody, nobody);
   }
@@ -287,7 +279,7 @@ export class Requests implements Peer<never> {
       default:
         writer.str(pending.name);
     }
-    if (this.#writeAttributes(writer, pending)) elements++;
+    if (writeAttributes(writer, pending)) elements++;
     writer.buf[start] = 0x90 | elements;
   }
 
@@ -308,50 +300,6 @@ export class Requests implements Peer<never> {
     const bound = this.link.limits.body;
     if (body.length > bound) throw tooLarge("the body", body.length, "body", bound);
     writeRaw(packet, body);
-  }
-
-  #writeAttributes(writer: Writer, pending: Pending): boolean {
-    const { attributes: chosen, compressed } = pending;
-    const resent = pending.resent || (pending.writtenIn !== 0 && hasId(pending.kind));
-    if (chosen === NO_ATTRIBUTES && !resent && !compressed) return false;
-    const start = writer.pos;
-    writer.map(0);
-    let count = 0;
-    const put = (key: number) => {
-      writer.int(key);
-      count++;
-    };
-    if (chosen.trace !== undefined) {
-      put(Attribute.trace);
-      writer.str(chosen.trace);
-    }
-    if (chosen.baggage !== undefined) {
-      put(Attribute.baggage);
-      writer.str(chosen.baggage);
-    }
-    if (chosen.reply !== Reply.result) {
-      put(Attribute.reply);
-      writer.int(chosen.reply);
-    }
-    if (resent) {
-      put(Attribute.resent);
-      writer.bool(true);
-    }
-    if (compressed) {
-      put(Attribute.compression);
-      writer.int(1);
-    }
-    if (chosen.rerunOk) {
-      put(Attribute.rerunOk);
-      writer.bool(true);
-    }
-    if (chosen.tellWait && pending.deadline !== Number.POSITIVE_INFINITY) {
-      put(Attribute.wait);
-      writer.int(Math.max(1, Math.ceil(pending.deadline - performance.now())));
-    }
-    if (count === 0) writer.pos = start;
-    else writer.buf[start] = 0x80 | count;
-    return count > 0;
   }
 
   // ---- Peer ----
@@ -490,7 +438,7 @@ export class Requests implements Peer<never> {
     place.compressed = attributes.compressed;
     this.#remove(pending);
     if (state !== State.succeeded) {
-      pending.failed(endingError(pending, state));
+      pending.failed(endingError(pending, state, attributes));
       return;
     }
     let value: unknown;
@@ -513,52 +461,3 @@ export class Requests implements Peer<never> {
 
 /** Bodies beyond this are handed over with their buffer; smaller ones are copied out of it. */
 const LARGE = 64 * 1024;
-
-function hasId(kind: number): boolean {
-  return kind === Kind.submit || kind === Kind.push;
-}
-
-function describe(pending: Pending): string {
-  switch (pending.kind) {
-    case Kind.submit:
-      return `the task ${pending.id} of type "${pending.name}"`;
-    case Kind.push:
-      return `the item ${pending.id} for stage "${pending.name}"`;
-    case Kind.publish:
-      return `the event for topic "${pending.name}"`;
-    case Kind.cancel:
-      return "the cancel";
-    case Kind.query:
-      return `the query "${pending.name}"`;
-    default:
-      return `the subscription to "${pending.name}"`;
-  }
-}
-
-/** The error for an ending that is not a success; reads the attributes of the record at hand. */
-function endingError(pending: Pending, state: number): TuskError {
-  const { id, name } = pending;
-  if (state === State.cancelled)
-    return new TaskCancelled(`task ${id} of type "${name}" was cancelled`, id);
-  if (state === State.expired) return new TaskExpired(`task ${id} of type "${name}" expired`, id);
-  const error = attributes.error ?? {};
-  const text = (key: string, otherwise: string): string =>
-    typeof error[key] === "string" ? error[key] : otherwise;
-  const remote: RemoteFailure = {
-    language: text("language", "unknown"),
-    type: text("type", "Error"),
-    message: text("message", ""),
-    stack: typeof error.stack === "string" ? error.stack : undefined,
-    attempt: attributes.attempt,
-    worker: attributes.worker,
-    retryable: !attributes.noRetry,
-  };
-  const what = `task ${id} of type "${name}" ${STATE_NAMES[state] ?? `ended in state ${state}`}`;
-  return state === State.dead ? new TaskDead(what, remote, id) : new TaskFailed(what, remote, id);
-}
-
-/** The error of a request that close() left unfinished. */
-export function closedError(pending: Pending): Closed {
-  const id = hasId(pending.kind) ? pending.id : undefined;
-  return new Closed(`the client was closed before ${describe(pending)} was answered`, id);
-}

@@ -40,7 +40,7 @@ export interface Script {
 export class TestBroker {
   url = "";
   epoch = 1;
-  /** Whether each packet is acknowledged at once. */
+  /** Whether each packet is acknowledged at once; else none is. */
   acknowledges = true;
   script: Script = {};
   readonly log: Received[] = [];
@@ -59,7 +59,12 @@ export class TestBroker {
 
   async bind(url: string): Promise<void> {
     const router = new Router({ linger: 0, sendHighWaterMark: 0 });
-    await router.bind(url);
+    try {
+      await router.bind(url);
+    } catch (error) {
+      router.close();
+      throw error;
+    }
     this.url = router.lastEndpoint!;
     this.#router = router;
     this.#byIdentity.clear();
@@ -128,7 +133,7 @@ export class TestBroker {
   /** Sends records in one packet of the peer's session. */
   send(peer: TestPeer, records: Rec[], bodies: Buffer[] = []): void {
     const seq = ++peer.sent;
-    const header = [Kind.header, peer.session, seq, peer.received];
+    const header = [Kind.header, peer.session, seq, this.acknowledges ? peer.received : 0];
     const frames = [encode([header, ...records]), ...bodies];
     peer.kept.push({ seq, frames });
     this.raw(peer.identity, frames);

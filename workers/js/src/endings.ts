@@ -1,0 +1,66 @@
+/** Requests and their endings, in words. */
+import type { Attributes } from "./body.js";
+import {
+  Closed,
+  type RemoteFailure,
+  TaskCancelled,
+  TaskDead,
+  TaskExpired,
+  TaskFailed,
+  type TuskError,
+} from "./errors.js";
+import type { Pending } from "./pending.js";
+import { Kind, State } from "./wire.js";
+
+/** Names of endings, in errors. */
+const STATE_NAMES: Readonly<Record<number, string>> = { 2: "failed", 5: "is dead" };
+
+/** Whether requests of this kind bring a task's or an item's id. */
+export function hasId(kind: number): boolean {
+  return kind === Kind.submit || kind === Kind.push;
+}
+
+export function describe(pending: Pending): string {
+  switch (pending.kind) {
+    case Kind.submit:
+      return `the task ${pending.id} of type "${pending.name}"`;
+    case Kind.push:
+      return `the item ${pending.id} for stage "${pending.name}"`;
+    case Kind.publish:
+      return `the event for topic "${pending.name}"`;
+    case Kind.cancel:
+      return "the cancel";
+    case Kind.query:
+      return `the query "${pending.name}"`;
+    default:
+      return `the subscription to "${pending.name}"`;
+  }
+}
+
+/** The error for an ending that is not a success. */
+export function endingError(pending: Pending, state: number, attributes: Attributes): TuskError {
+  const { id, name } = pending;
+  if (state === State.cancelled)
+    return new TaskCancelled(`task ${id} of type "${name}" was cancelled`, id);
+  if (state === State.expired) return new TaskExpired(`task ${id} of type "${name}" expired`, id);
+  const error = attributes.error ?? {};
+  const text = (key: string, otherwise: string): string =>
+    typeof error[key] === "string" ? error[key] : otherwise;
+  const remote: RemoteFailure = {
+    language: text("language", "unknown"),
+    type: text("type", "Error"),
+    message: text("message", ""),
+    stack: typeof error.stack === "string" ? error.stack : undefined,
+    attempt: attributes.attempt,
+    worker: attributes.worker,
+    retryable: !attributes.noRetry,
+  };
+  const what = `task ${id} of type "${name}" ${STATE_NAMES[state] ?? `ended in state ${state}`}`;
+  return state === State.dead ? new TaskDead(what, remote, id) : new TaskFailed(what, remote, id);
+}
+
+/** The error of a request that close() left unfinished. */
+export function closedError(pending: Pending): Closed {
+  const id = hasId(pending.kind) ? pending.id : undefined;
+  return new Closed(`the client was closed before ${describe(pending)} was answered`, id);
+}

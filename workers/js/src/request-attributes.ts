@@ -1,0 +1,50 @@
+/** The attributes of a request, written. */
+import { hasId } from "./endings.js";
+import type { Writer } from "./msgpack/writer.js";
+import { NO_ATTRIBUTES, type Pending } from "./pending.js";
+import { Attribute, Reply } from "./wire.js";
+
+/** Writes a request's attributes; false if it has none, and then nothing. */
+export function writeAttributes(writer: Writer, pending: Pending): boolean {
+  const { attributes: chosen, compressed } = pending;
+  const resent = pending.resent || (pending.writtenIn !== 0 && hasId(pending.kind));
+  if (chosen === NO_ATTRIBUTES && !resent && !compressed) return false;
+  const start = writer.pos;
+  writer.map(0);
+  let count = 0;
+  const put = (key: number) => {
+    writer.int(key);
+    count++;
+  };
+  if (chosen.trace !== undefined) {
+    put(Attribute.trace);
+    writer.str(chosen.trace);
+  }
+  if (chosen.baggage !== undefined) {
+    put(Attribute.baggage);
+    writer.str(chosen.baggage);
+  }
+  if (chosen.reply !== Reply.result) {
+    put(Attribute.reply);
+    writer.int(chosen.reply);
+  }
+  if (resent) {
+    put(Attribute.resent);
+    writer.bool(true);
+  }
+  if (compressed) {
+    put(Attribute.compression);
+    writer.int(1);
+  }
+  if (chosen.rerunOk) {
+    put(Attribute.rerunOk);
+    writer.bool(true);
+  }
+  if (chosen.tellWait && pending.deadline !== Number.POSITIVE_INFINITY) {
+    put(Attribute.wait);
+    writer.int(Math.max(1, Math.ceil(pending.deadline - performance.now())));
+  }
+  if (count === 0) writer.pos = start;
+  else writer.buf[start] = 0x80 | count;
+  return count > 0;
+}
