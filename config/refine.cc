@@ -64,10 +64,12 @@ std::string refine_tcp(std::string& text) {
       (!bracketed && host.find(':') != std::string_view::npos)) {
     return "the host is odd; an IPv6 address stands in brackets";
   }
+  if (port == "*") return {};  // any that is free
   int number = 0;
   auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
   bool whole = error == std::errc() && end == port.data() + port.size() && is_digit(port[0]);
-  if (!whole || number < 1 || number > 65535) return "the port is a number from 1 to 65535";
+  if (!whole || number < 1 || number > 65535)
+    return "the port is a number from 1 to 65535, or * for any free one";
   return {};
 }
 

@@ -142,7 +142,7 @@ void Resolver::endpoints() {
       {"http", t.http}};
   for (std::size_t i = 0; i < all.size(); ++i) {
     for (std::size_t j = 0; j < i && all[i].second; ++j) {
-      if (all[i].second != all[j].second) continue;
+      if (all[i].second != all[j].second || all[i].second->ends_with(":*")) continue;
       // The later of the two in the file, if it stands there: else the other is at its default.
       std::string_view shown = at({"tuskd", all[i].first}) != nullptr ? all[i].first : all[j].first;
       error(place({"tuskd", shown}), "[tuskd] " + std::string(all[i].first) + " and " +
@@ -308,7 +308,7 @@ void Resolver::warn(const std::vector<Reader::Idle>& idle) {
 // `message` names an entry of [message_types], if there is that section.
 void Resolver::message_references(std::string_view section) {
   const Value* entries = at({section});
-  if (!has("message_types") || !entries->is(Value::Kind::map)) return;
+  if (!has("message_types") || entries == nullptr || !entries->is(Value::Kind::map)) return;
   std::vector<std::string_view> names = names_of(config_.sections.message_types);
   std::set<std::string_view> known(names.begin(), names.end());
   const Map& map = entries->map();

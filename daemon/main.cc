@@ -1,62 +1,80 @@
-// tuskd: reads the command line and the config, and wires the data plane to the control plane.
-#include <spdlog/spdlog.h>
-
+// tuskd's command line.
 #include <CLI/CLI.hpp>
-#include <boost/asio.hpp>
-#include <csignal>
 #include <iostream>
 #include <memory>
-#include <thread>
+#include <string>
 
 #include "config/orchestration.h"
-#include "daemon/transport/data_plane.h"
+#include "daemon/control/log.h"
+#include "daemon/daemon.h"
 #include "daemon/version.h"
 
 namespace {
 
-using tusk::config::Orchestration;
-
 constexpr int kBadConfig = 2;
 
-}  // namespace
+// --check: `FILE: ok`, with its warnings, or its errors.
+int check(const std::string& file) {
+  auto loaded = tusk::config::load(file);
+  if (!loaded) {
+    std::cerr << tusk::config::format(loaded.error());
+    return kBadConfig;
+  }
+  for (const tusk::config::Error& warning : loaded->warnings) {
+    std::cerr << tusk::config::format(warning);
+  }
+  std::cout << file << ": ok\n";
+  return 0;
+}
 
-int main(int argc, char** argv) {
-  CLI::App app{"tuskd: lets a program in any language hand work to a program in any other"};
-  std::string file;
-  app.add_option("config", file, "TuskLang file; without one tuskd runs on defaults");
-  app.set_version_flag("--version", tusk::kServer);
-  CLI11_PARSE(app, argc, argv);
+// --print: the typed configuration with its defaults, as JSON.
+int print(const std::string& file) {
+  auto loaded = tusk::config::load(file);
+  if (!loaded) {
+    std::cerr << tusk::config::format(loaded.error());
+    return kBadConfig;
+  }
+  std::cout << tusk::config::to_json(loaded->orchestration) << '\n';
+  return 0;
+}
 
-  auto config = std::make_shared<const Orchestration>();
+int serve(const std::string& file) {
+  auto config = std::make_shared<const tusk::config::Orchestration>();
+  std::vector<tusk::config::Error> warnings;
   if (!file.empty()) {
     auto loaded = tusk::config::load(file);
     if (!loaded) {
       std::cerr << tusk::config::format(loaded.error());
       return kBadConfig;
     }
-    config = std::make_shared<const Orchestration>(std::move(loaded->orchestration));
+    warnings = std::move(loaded->warnings);
+    config = std::make_shared<const tusk::config::Orchestration>(std::move(loaded->orchestration));
   }
+  tusk::Daemon daemon(config, file);
+  for (const tusk::config::Error& warning : warnings) {
+    tusk::control::log::write(tusk::config::LogLevel::warning, tusk::config::format(warning));
+  }
+  return daemon.run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "tuskd: one daemon that lets a program in any language hand work to a program in any "
+      "other.\nSIGHUP reloads FILE, SIGTERM stops."};
+  std::string file, to_check, to_print;
+  app.add_option("FILE", file, "TuskLang config; without one tuskd runs on defaults");
+  app.add_option("--check", to_check, "check this config and exit (0 ok, 2 not)");
+  app.add_option("--print", to_print, "print this config with its defaults as JSON and exit");
+  app.set_version_flag("--version", tusk::kServer);
+  CLI11_PARSE(app, argc, argv);
   try {
-    tusk::transport::DataPlane plane(config, tusk::kServer);
-    plane.on_log = [](const tusk::core::LogLine& line) { spdlog::warn(line.text); };
-    boost::asio::io_context io;
-    boost::asio::signal_set signals(io, SIGINT, SIGTERM);
-    std::function<void(boost::system::error_code, int)> on_signal = [&](auto error, int) {
-      if (error) return;
-      plane.post(tusk::core::Shutdown{});
-      signals.async_wait(on_signal);
-    };
-    signals.async_wait(on_signal);
-    std::thread data([&] {
-      plane.run();
-      io.stop();
-    });
-    spdlog::info("{} listens on {}", tusk::kServer, plane.endpoints().router);
-    io.run();
-    data.join();
+    if (!to_check.empty()) return check(to_check);
+    if (!to_print.empty()) return print(to_print);
+    return serve(file);
   } catch (const std::exception& e) {
     std::cerr << "tuskd: error: " << e.what() << '\n';
     return 1;
   }
-  return 0;
 }

@@ -1,5 +1,6 @@
 #include "daemon/core/broker.h"
 
+#include <algorithm>
 #include <cassert>
 
 namespace tusk::core {
@@ -17,6 +18,12 @@ constexpr Duration kErrorInterval = std::chrono::milliseconds(20);
 // A peer that acknowledges on its own is told so after this many packets, or this long.
 constexpr uint64_t kPacketsPerAck = 32;
 constexpr Duration kAckDelay = std::chrono::milliseconds(40);
+
+bool has_empty(std::span<const proto::Bytes> bodies) {
+  return std::any_of(bodies.begin(), bodies.end(),
+                     [](const proto::Bytes& body) { return body.size() == 0; });
+}
+
 }  // namespace
 
 Broker::Broker(Surroundings surroundings, Time now)
@@ -143,7 +150,9 @@ void Broker::on(const PacketReceived& packet) {
     too_large("the packet has more body frames than the limit", "frames", limit.frames);
   } else {
     decoded = decoder_.decode(packet.records, packet.bodies.size());
-    if (!decoded.ok()) {
+    if (has_empty(packet.bodies)) {
+      whole = "a body frame is empty";
+    } else if (!decoded.ok()) {
       whole = decoded.malformed.why;
       at = decoded.malformed.record;
     } else if (decoded.records.size() > limit.records + 1) {
@@ -344,6 +353,7 @@ void Broker::on(const Disconnected& event) {
   if (!from.open) return;
   from.open = false;
   ++from.generation;  // requests that wait for a reply on it have nobody
+  from.last_error = {};
   if (from.session != kNone) detach(sessions_[from.session]);
 }
 
