@@ -67,24 +67,32 @@ class Handler:
         except Exception:  # an annotation that cannot be evaluated is not ours
             hints = {}
         kinds = []
+        self.only = ""
         for name, parameter in parameters.items():
             if hints.get(name, parameter.annotation) in (Context, "Context", "tuskd.Context"):
                 self.context_name = name
             else:
                 kinds.append(parameter.kind)
+                self.only = name
         by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+        if len(kinds) > 1 or self.context_name is not None:
+            kinds = [kind for kind in kinds if kind is not inspect.Parameter.VAR_POSITIONAL]
         self.counted = len(kinds)
         self.named = len(kinds) > 1 or (len(kinds) == 1 and kinds[0] in by_name)
         if self.batch and (self.named or self.counted != 1):
             raise TypeError(f"stage {self.name}: a list handler has one parameter, the list")
-        if self.named and inspect.Parameter.POSITIONAL_ONLY in kinds:
+        by_name_only = self.named or self.context_name is not None
+        if by_name_only and inspect.Parameter.POSITIONAL_ONLY in kinds:
             raise TypeError(f"{self.name}: a positional-only parameter cannot be given by name")
 
     def call(self, value: Any, context: Context | None) -> Any:
         """Calls the function; raises BodyError when the body does not fit its parameters."""
         extra = {} if self.context_name is None else {self.context_name: context}
         if self.counted == 1 and not self.named:
-            return self.function(value, **extra) if extra else self.function(value)
+            if not extra:
+                return self.function(value)
+            # By name, for the context may come first.
+            return self.function(**{self.only: value}, **extra)
         if self.counted == 0:
             if value is not None and value != {}:
                 raise BodyError(f"{self.name} takes no arguments; its body must be null")

@@ -19,9 +19,10 @@ from .link import NEVER
 from .runs import Batch, Run, Runs, take
 
 FAST = 100e-6  # a run that is shorter does not hold up the results before it
+SLOW = 2 * FAST
 FLUSH_EVERY = 300e-6
-STALL = 0.005
-STALL_TICK = 0.001
+STALL = 0.01
+STALL_TICK = 0.002
 
 
 class Executes(Protocol):
@@ -132,7 +133,8 @@ class Runners:
             took = now - last
             last = now
             self._started += 1
-            self._cost += (took - self._cost) * 0.125
+            # Bounded: one run that the system interrupted does not make a type slow.
+            self._cost += ((took if took < SLOW else SLOW) - self._cost) * 0.0625
             if took > FAST or now - flushed > FLUSH_EVERY:
                 link.flush()
                 flushed = last = perf_counter()

@@ -169,8 +169,6 @@ class Runs:
             packed = self._pack((wire.RESULT, handle, state, body, attributes))
         else:
             packed = self._pack((wire.RESULT, handle, state, body))
-        if self.draining:
-            return self._fewer_slots() + packed
         return packed
 
     def records(self, records: list[list[Any]]) -> None:
@@ -253,11 +251,6 @@ class Runs:
                 back.append(handle)
         self.link.outbox.append(self._pack((wire.RETURNED, recall, back)))
 
-    def _fewer_slots(self) -> bytes:
-        # While it drains, a worker has no free slot: else what it gives back would come again.
-        packed: bytes = self._pack((wire.SLOTS, max(1, len(self.held))))
-        return packed
-
     def _give_back(self, recall: int) -> None:
         back = [h for h, run in list(self.held.items()) if take(run)]
         if back:
@@ -269,9 +262,8 @@ class Runs:
         if self.draining:
             return
         self.draining = True
-        running = sum(1 for run in self.held.values() if len(run) <= TICKET)
-        if running:
-            self.link.outbox.append(self._pack((wire.SLOTS, running)))
+        # No slots: else what is given back would come again.
+        self.link.outbox.append(self._pack((wire.SLOTS, 0)))
         self._collecting.clear()
         self._give_back(0)
 

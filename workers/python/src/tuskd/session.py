@@ -61,8 +61,7 @@ class Session:
         """The next packet from what is ready, within the limits; None if nothing need be said."""
         limits = self.limits
         soft = limits["frame"] // 2  # no single record is over half a frame
-        # Half, for a worker that drains says two records with each result.
-        most, most_frames = max(1, limits["records"] // 2), limits["frames"]
+        most, most_frames = limits["records"], limits["frames"]
         parts: list[bytes] = [b""]
         items: list[Any] = []
         bodies: list[bytes] = []

@@ -132,7 +132,6 @@ class PacketReader:
 
     def _renew(self) -> None:
         self._unpacker = msgpack.Unpacker(strict_map_key=False, ext_hook=_refuse_ext)
-        self._fed = 0
 
     def read(self, frames: list[bytes]) -> list[list[Any]]:
         """The records of a packet, bodies in place of references to frames.
@@ -144,12 +143,13 @@ class PacketReader:
         records: list[list[Any]] = []
         try:
             self._unpacker.feed(first)
-            self._fed += len(first)
+            # A nil behind the packet: it is there as a value only if the packet was whole.
+            self._unpacker.feed(b"\xc0")
             records.extend(self._unpacker)
         except Exception as error:
             self._renew()
             raise Malformed(str(error) or type(error).__name__, len(records)) from None
-        if self._unpacker.tell() != self._fed:
+        if not records or records.pop() is not None:
             self._renew()
             raise Malformed("the packet is cut", len(records))
         if not records:
@@ -205,7 +205,7 @@ class PacketReader:
                     _check_shape(record, at)
         except (TypeError, IndexError, KeyError):
             raise Malformed("a record is not an array that begins with its kind", at) from None
-        if used != len(frames) - 1:
+        if used != len(frames) - 1 and all(record[0] < 128 for record in records):
             raise Malformed("a body frame is not named by exactly one record")
         return records
 

@@ -232,7 +232,7 @@ class Worker:
             runs.link.flush()
             with runs.link.changed:
                 runs.link.changed.wait(0.02)
-        runs.link.close(1.0)
+        runs.link.close(min(1.0, self._grace))
 
     def _take_signals(self) -> Callable[[], None]:
         if threading.current_thread() is not threading.main_thread():

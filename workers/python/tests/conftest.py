@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_broker import FakeBroker
+
+Start = Callable[..., Future[Any]]
+
+
+@pytest.fixture
+def start() -> Start:
+    """Runs a call that blocks in a thread of its own."""
+
+    def begin(function: Callable[..., Any], *args: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(function(*args, **options))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        return future
+
+    return begin
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"ipc://{tmp_path}/router"
+
+
+@pytest.fixture
+def make_broker(url: str) -> Iterator[Callable[..., FakeBroker]]:
+    made: list[FakeBroker] = []
+
+    def make(**welcome: Any) -> FakeBroker:
+        made.append(FakeBroker(url, **welcome))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        if not broker.context.closed:
+            broker.close()
+
+
+@pytest.fixture
+def broker(make_broker: Callable[..., FakeBroker]) -> FakeBroker:
+    return make_broker()

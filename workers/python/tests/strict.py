@@ -1,0 +1,172 @@
+"""A strict reader of packets to the broker, as SPEC has it: what an SDK sends must pass it.
+
+Written from SPEC and not from the SDK; the vectors of malformed packets hold it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+MAX = 2**53 - 1
+RESERVED_ODD = {1, 3, 5, 7, 9, 11, 13, 19, 21, 23, 25, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 51}
+KNOWN_ODD = {15, 17, 27, 29, 53, 55, 57, 59}
+
+# Elements behind the kind: u unsigned, i integer, d id, D id or nil, s text, b body, m map,
+# a attributes, l list of unsigned, * anything. Behind "?" they may be left out.
+SHAPES = {
+    0: "uuu",
+    1: "um",
+    3: "i",
+    4: "i",
+    5: "uss?m",
+    6: "?s",
+    16: "udsb?a",
+    17: "ud?a",
+    18: "us?m",
+    20: "usb?a",
+    21: "us?a",
+    22: "us",
+    24: "uDsb?a",
+    32: "uu?ba",
+    33: "ul",
+    40: "u",
+}
+
+
+class Refused(Exception):
+    def __init__(self, code: str, record: int | None) -> None:
+        super().__init__(f"{code} at record {record}")
+        self.code = code
+        self.record = record
+
+
+class _Ext(Exception):
+    pass
+
+
+def _ext(code: int, data: bytes) -> Any:
+    raise _Ext
+
+
+def _depth(value: Any) -> int:
+    deepest, level = 0, [value]
+    while level:
+        containers = [v for v in level if isinstance(v, (list, tuple, dict))]
+        if not containers:
+            break
+        deepest += 1
+        level = [
+            x for c in containers for x in ([*c.keys(), *c.values()] if isinstance(c, dict) else c)
+        ]
+    return deepest
+
+
+def _records(first: bytes) -> list[Any]:
+    at = 0
+    out: list[Any] = []
+    while at < len(first):
+        unpacker = msgpack.Unpacker(
+            strict_map_key=False,
+            ext_hook=_ext,
+            object_pairs_hook=_Pairs,
+            timestamp=0,
+        )
+        unpacker.feed(first[at:])
+        try:
+            record = unpacker.unpack()
+        except Exception:
+            raise Refused("malformed", len(out)) from None
+        at += unpacker.tell()
+        if not isinstance(record, list) or not record or type(record[0]) is not int:
+            raise Refused("malformed", len(out))
+        if not 0 <= record[0] <= MAX or _depth(record) > 8 or _has_timestamp(record):
+            raise Refused("malformed", len(out))
+        out.append(record)
+    return out
+
+
+class _Pairs(dict[Any, Any]):
+    """A map that remembers whether a key was there twice."""
+
+    def __init__(self, pairs: list[tuple[Any, Any]]) -> None:
+        super().__init__(pairs)
+        self.twice = len(self) != len(pairs)
+
+
+def _has_timestamp(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_timestamp, value))
+    if isinstance(value, dict):
+        return any(map(_has_timestamp, [*value.keys(), *value.values()]))
+    return isinstance(value, msgpack.Timestamp)
+
+
+def _fits(letter: str, value: Any) -> bool:
+    if letter == "u":
+        return type(value) is int and 0 <= value <= MAX
+    if letter == "i":
+        return type(value) is int and -MAX <= value <= MAX
+    if letter == "d":
+        return type(value) is bytes and len(value) == 16
+    if letter == "D":
+        return value is None or (type(value) is bytes and len(value) == 16)
+    if letter == "s":
+        return type(value) is str
+    if letter == "m":
+        return isinstance(value, dict) and all(type(k) is str for k in value)
+    if letter == "a":
+        return (
+            isinstance(value, _Pairs)
+            and not value.twice
+            and all(type(k) is int and 0 <= k <= MAX for k in value)
+        )
+    if letter == "l":
+        return isinstance(value, list) and all(_fits("u", v) for v in value)
+    if letter == "b":
+        return value is None or type(value) in (bytes, int)
+    return True
+
+
+def read(frames: list[bytes]) -> list[list[Any]]:
+    """The records, bodies in place. Raises Refused as the broker would answer first."""
+    if not frames or not frames[0]:
+        raise Refused("malformed", None)
+    records = _records(frames[0])
+    if any(not f for f in frames[1:]):
+        raise Refused("malformed", None)
+    named: set[int] = set()
+    alone: Refused | None = None
+    for index, record in enumerate(records):
+        kind = record[0]
+        if kind == 0 and index:
+            raise Refused("malformed", index)
+        if kind not in SHAPES:
+            if kind < 128:
+                alone = alone or Refused("unsupported", index)
+            continue
+        needed, _, optional = SHAPES[kind].partition("?")
+        if len(record) - 1 < len(needed):
+            raise Refused("malformed", index)
+        for at, letter in enumerate((needed + optional)[: len(record) - 1], 1):
+            value = record[at]
+            if not _fits(letter, value):
+                raise Refused("malformed", index)
+            if letter == "b" and type(value) is int:
+                if not 1 <= value < len(frames) or value in named:
+                    raise Refused("malformed", index)
+                named.add(value)
+                record[at] = frames[value]
+            elif letter == "s" and kind != 5 and len(value.encode()) > 255:
+                alone = alone or Refused("too_large", index)
+            elif letter == "a":
+                if len(value) > 64:
+                    alone = alone or Refused("too_large", index)
+                if any(k & 1 and k not in KNOWN_ODD for k in value):
+                    alone = alone or Refused("unsupported", index)
+    if len(named) != len(frames) - 1 and all(r[0] < 128 for r in records):
+        raise Refused("malformed", None)
+    if alone is not None:
+        raise alone
+    return records
