@@ -4,7 +4,7 @@
 //   auto pid = spawn({.command = {"python3", "worker.py"}, .directory = "/srv"}, output_fd);
 //   if (!pid) log_error(pid.error());        // which command, which folder, why
 //   auto process = Process::watch(io, *pid, /*own=*/true);
-//   process->on_end([](Ending ending) { ... text(ending) ... });
+//   process->on_end([&] { log(text(process->reap())); });
 //   process->signal(SIGTERM);
 //
 // Linux with pidfd. All on the thread of the io_context.
@@ -61,35 +61,36 @@ std::string text(const Ending& ending);
 
 class Process {
  public:
-  // `own`: it is our child, and is reaped when it ends. The error is why it cannot be watched, a
-  // process that is gone included.
+  // `own`: it is our child. The error is why it cannot be watched, a process that is gone included.
   static tl::expected<std::unique_ptr<Process>, std::string> watch(boost::asio::io_context& io,
                                                                    pid_t pid, bool own);
-  // The process goes on.
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  // Destroyed early: the process goes on, the handler is not called.
   ~Process() = default;
 
   pid_t pid() const { return pid_; }
   bool own() const { return own_; }
 
-  // Calls back once, when the process ended. Before that: `before_reaping`, while the pid is still
-  // its own. Call once.
-  void on_end(std::function<void(Ending)> handler);
+  // Calls back once, when it ended. Call once.
+  void on_end(std::function<void()> handler);
 
-  // To the process alone. One that has ended gets nothing.
+  // After the end: frees the pid of our own child and says how it ended. Once.
+  Ending reap();
+
+  // To the process alone; nothing if it ended.
   void signal(int number);
 
-  // To it and to all that it started and that stayed in its group.
+  // To it and to all that it started and that stayed in its group, also after its end.
   void signal_group(int number);
 
  private:
   Process(boost::asio::io_context& io, pid_t pid, bool own, int pidfd);
-  Ending reap();
 
   pid_t pid_;
   bool own_;
-  bool ended_ = false;
   boost::asio::posix::stream_descriptor pidfd_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // guards callbacks
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for callbacks: this still exists
 };
 
 }  // namespace tusk::control
