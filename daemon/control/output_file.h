@@ -13,6 +13,7 @@
 // and emptying the file lie microseconds; what is printed just then is lost. One thread.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -59,8 +60,11 @@ class OutputFile {
   // Reads what is left, at most `max_file` bytes, and hands on a last line that has no end, too.
   void finish(Clock::time_point now, const Sink& sink);
 
-  // Where to go on after a restart: the start of the first line not handed on.
-  std::uint64_t offset() const { return offset_ - partial_.size(); }
+  // Where to go on after a restart: the start of the first line not handed on, or the file's start
+  // if the file was emptied amid that line.
+  std::uint64_t offset() const {
+    return offset_ - std::min<std::uint64_t>(offset_, partial_.size());
+  }
 
   // The newest lines, oldest first, those left out for their number included.
   const std::deque<std::string>& last_lines() const { return last_lines_; }
