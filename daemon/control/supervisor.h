@@ -14,51 +14,24 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
-#include <cstddef>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
 #include <vector>
 
 #include "config/orchestration.h"
-#include "daemon/control/output_file.h"
-#include "daemon/control/process.h"
-#include "daemon/control/restart_policy.h"
+#include "daemon/control/roster.h"
+#include "daemon/control/worker_process.h"
 
 namespace tusk::control {
 
-// One process, for people and for tuskctl.
-struct WorkerStatus {
-  enum class State { running, ending, pausing, given_up };
-  std::string name;    // "pandas-2"
-  std::string worker;  // "pandas", the name in the config
-  State state;
-  pid_t pid;  // 0: none at this moment
-  std::size_t restarts;
-  bool adopted;   // started by a former tuskd
-  bool outdated;  // runs with former settings until its turn to be replaced comes
-};
-
 class Supervisor {
  public:
-  struct Options {
-    std::string state;  // the state folder
-    std::string url;    // TUSK_URL: what a process on this machine connects to
-    RestartPolicy::Bounds restart = {};
-    OutputFile::Bounds output = {};
-    std::chrono::milliseconds poll{100};     // how often output is looked for
-    std::chrono::milliseconds settled{500};  // a replacement ran this long: the next one's turn
-  };
-
-  struct Hooks {
-    // A line that a process printed, of at most OutputFile::Bounds::max_line and a mark.
-    std::function<void(std::string_view process, std::string_view line)> on_line;
-    std::function<void(config::LogLevel level, const std::string& text)> on_log;
-  };
+  using Options = SupervisorOptions;
+  using Hooks = SupervisorHooks;
 
   Supervisor(boost::asio::io_context& io, Options options, Hooks hooks);
   ~Supervisor();
@@ -85,12 +58,40 @@ class Supervisor {
   std::vector<WorkerStatus> status() const;
 
  private:
-  struct Child;
-  using ChildPtr = std::shared_ptr<Child>;
+  using Children = std::map<std::string, std::shared_ptr<WorkerProcess>, std::less<>>;
+
+  void adopt_former();
+  tl::expected<void, std::string> apply(const config::Orchestration& config);
+  void remove(WorkerProcess& child);
+  void roll(std::string_view worker);
+  void ended(WorkerProcess& child);
+  void tick();
+  void schedule_tick(std::chrono::milliseconds delay);
+  void finish_stop();
+
+  tl::expected<void, std::string> write_roster(const Children& more);
+  void save_soon();  // once for all that happens in this turn of the loop
+  void save();
+  void log(config::LogLevel level, const std::string& text) { hooks_.on_log(level, text); }
 
   boost::asio::io_context& io_;
   Options options_;
   Hooks hooks_;
+  Roster roster_;
+  WorkerProcess::Surroundings surroundings_;
+  Children children_;
+  std::chrono::microseconds grace_{0};
+
+  boost::asio::steady_timer tick_;
+  boost::asio::steady_timer stop_timer_;
+  bool ticking_ = false;
+  bool unsaved_ = false;      // the roster is behind
+  bool moved_ = false;        // only in its offsets
+  bool save_failed_ = false;  // and was logged
+  std::chrono::steady_clock::time_point saved_{};
+  bool stopping_ = false;
+  std::function<void()> stopped_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for callbacks: this still exists
 };
 
 }  // namespace tusk::control
