@@ -99,7 +99,6 @@ type link struct {
 	acked   int64 // the highest that the peer has acknowledged
 	mute    bool  // acknowledges nothing
 	records []wire.Record
-	frames  [][][]byte
 }
 
 // hello waits for a hello and does not answer it.

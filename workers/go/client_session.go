@@ -186,11 +186,11 @@ func (c *Client) flush(now time.Time) {
 		return
 	}
 	freed := int64(0)
-	for c.backlog.len() > 0 && c.session.room() {
+	for c.backlog.len() > 0 && c.session.room(len(c.backlog.first().body.bytes)) {
 		freed += c.send(c.backlog.pop(), now)
 	}
 	window := int(c.session.terms().Limits.PushWindow)
-	for c.pushes.len() > 0 && c.pushing < window && c.session.room() {
+	for c.pushes.len() > 0 && c.pushing < window && c.session.room(len(c.pushes.first().body.bytes)) {
 		if r := c.pushes.pop(); !r.ended {
 			c.pushing++
 			freed += c.send(r, now)

@@ -134,6 +134,8 @@ type noRetry struct{ error }
 func (e *noRetry) Unwrap() error { return e.error }
 
 // Drop is the error that a stage handler returns for an item that ends here: a filter's no.
+//
+//lint:ignore ST1012 it is an order, like fs.SkipDir
 var Drop = errors.New("tusk: drop this item")
 
 func newError(code code, id TaskID, format string, args ...any) *Error {

@@ -30,6 +30,7 @@ func (q *fifoOf[T]) pop() T {
 	return item
 }
 
+// first is the oldest; the queue is not empty.
 func (q *fifoOf[T]) first() T { return q.items[q.head] }
 
 // all returns what is queued, oldest first, and leaves the queue empty.

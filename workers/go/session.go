@@ -43,7 +43,7 @@ type peer interface {
 	welcomed(w *welcome, lost []*packet)  // the session is up; lost: not resumed, these packets are void
 	take(r *wire.Record, now time.Time)   // one record; its slices are the packet's, not copied
 	disconnected(now time.Time)           // until welcomed is called again
-	flush(now time.Time)                  // put what is ready, while room() says so
+	flush(now time.Time)                  // put what is ready, while room says so
 	tick(now time.Time) (next time.Time)  // do what is due; zero: nothing will be
 	hopeless(err *Error)                  // the broker does not take this peer
 	tooLarge(p *packet, now time.Time)    // connections end on this packet: it will not be sent again

@@ -7,11 +7,17 @@ import (
 	"github.com/tuskd/tuskd/workers/go/internal/wire"
 )
 
-// room says whether another record may be put. At a bound records wait where they are, and more of
-// them fit into the next packet.
-func (s *session) room() bool {
-	return s.phase == up && !s.blocked && !s.goodbye && len(s.packets)-s.sent < sendAhead &&
-		s.bytes.Load() < s.terms().Limits.SessionBytes
+// room says whether another record with a body of so many bytes may be put. At a bound records wait
+// where they are, and more of them fit into the next packet.
+func (s *session) room(body int) bool {
+	if s.phase != up || s.blocked || s.goodbye || len(s.packets)-s.sent >= sendAhead {
+		return false
+	}
+	waiting := s.bytes.Load()
+	if p := s.open; p != nil {
+		waiting += p.size + int64(len(p.head))
+	}
+	return waiting == 0 || waiting+int64(body) < s.terms().Limits.SessionBytes
 }
 
 // put returns the packet for one more record, of at most size bytes beside its body, which the caller
@@ -107,7 +113,7 @@ func (s *session) say(record []byte) {
 }
 
 func (s *session) writeControl() {
-	for len(s.control) > 0 && s.room() {
+	for len(s.control) > 0 && s.room(0) {
 		p := s.put(len(s.control[0]), nil)
 		p.head = append(p.head, s.control[0]...)
 		s.control = s.control[1:]

@@ -187,7 +187,13 @@ func (s *Subscription) Close() {
 
 func (c *Client) deliver(r *wire.Record) {
 	subscribed := c.topics[string(r.Name)]
-	if subscribed == nil || unreadable(r) != nil {
+	if subscribed == nil {
+		return
+	}
+	if err := unreadable(r); err != nil {
+		if r.Attrs.Unsupported != 0 {
+			c.session.say(appendErrorRecord(nil, 0, ErrUnsupported, err.Message, "attribute", r.Attrs.Unsupported))
+		}
 		return
 	}
 	event := Event{Topic: string(r.Name), Sequence: r.Ref, body: received(r), limit: c.session.terms().Limits.Body}

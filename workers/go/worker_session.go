@@ -230,11 +230,11 @@ func (w *Worker) giveBackWaiting() {
 
 func (w *Worker) flush(time.Time) {
 	s := w.session
-	for w.returns.len() > 0 && s.room() {
+	for w.returns.len() > 0 && s.room(0) {
 		r := w.returns.pop()
 		writeReturned(s.put(16+9*len(r.handles), nil), r)
 	}
-	for w.ready.len() > 0 && s.room() {
+	for w.ready.len() > 0 && s.room(len(w.ready.first().body.bytes)) {
 		answer := w.ready.pop()
 		if r := answer.run; !r.dropped {
 			delete(w.runs, r.handle)
@@ -252,6 +252,10 @@ func writeReturned(p *packet, r returned) {
 }
 
 func (w *Worker) write(a result) {
+	// Written under the terms of an earlier session, it may be too large for this one.
+	if size, limit := int64(len(a.body.bytes)), w.session.terms().Limits.Body; size > limit {
+		a = failed(a.run, NoRetry(newError(ErrTooLarge, TaskID{}, "the result has %d bytes, the limit `body` is %d", size, limit)))
+	}
 	var wrong []byte
 	attributes := pairs{}
 	if a.body.compressed {
@@ -293,13 +297,23 @@ func (w *Worker) write(a result) {
 }
 
 // claims are the runs that this worker holds, and those whose results have not been acknowledged. Of
-// two runs of one task the later counts.
+// two runs of one task the later counts. What would make hello larger than a packet may be is left
+// out, the answered ones first: their tasks run again.
 func (w *Worker) claims() []claim {
-	latest := map[TaskID]claim{}
+	place := map[TaskID]int{}
+	all := []claim{}
+	left := w.session.terms().Limits.Frame - 4096
 	add := func(r *run) {
 		c := claim{r.info.ID, int64(r.info.Attempt), r.info.Type, r.info.Item}
-		if other, twice := latest[c.id]; !r.dropped && (!twice || other.attempt < c.attempt) {
-			latest[c.id] = c
+		at, twice := place[c.id]
+		switch {
+		case r.dropped:
+		case twice && all[at].attempt < c.attempt:
+			all[at] = c
+		case !twice && left > 0:
+			left -= int64(len(c.name)) + 40
+			place[c.id] = len(all)
+			all = append(all, c)
 		}
 	}
 	for _, r := range w.runs {
@@ -310,11 +324,6 @@ func (w *Worker) claims() []claim {
 			add(a.run)
 		}
 	}
-	all := make([]claim, 0, len(latest))
-	for _, c := range latest {
-		all = append(all, c)
-	}
-	slices.SortFunc(all, func(a, b claim) int { return slices.Compare(a.id[:], b.id[:]) })
 	return all
 }
 
