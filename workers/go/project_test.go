@@ -43,7 +43,7 @@ func TestAnEmptyProjectUsesTheSDKByReplace(t *testing.T) {
 	const path = "github.com/tuskd/tuskd/workers/go"
 	run("mod", "init", "example.org/shop")
 	run("mod", "edit", "-replace", path+"="+here)
-	run("get", path)
+	run("get", path+"@v0.0.0")
 	run("build", "-o", "bin/", "./...")
 
 	d := newDaemon(t)
