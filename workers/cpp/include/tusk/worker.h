@@ -1,0 +1,295 @@
+// A worker: runs tasks and pipeline items for clients in any language.
+//
+//   tusk::Worker worker({.slots = 16});
+//   worker.task("add", [](const Add& in) { return in.a + in.b; });       // types are deduced
+//   worker.task("any", [](const tusk::Value& in, tusk::Context& context) { return in; });
+//   worker.run();                          // until SIGTERM, SIGINT, stop() or the broker's drain
+//
+// A handler takes its body as any type that convert.h knows, and returns one, or nothing. What it
+// throws is a failed run; tusk::NoRetry says that another run makes no sense; tusk::Cancelled that it
+// saw context.cancelled(). A body that is not of its type fails without another run.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "tusk/convert.h"
+#include "tusk/error.h"
+#include "tusk/task_id.h"
+#include "tusk/value.h"
+
+namespace tusk {
+
+struct WorkerOptions {
+  std::string url = {};  // default: TUSK_URL, else tcp://127.0.0.1:7420
+  // How many runs the broker may give this worker at once. Default: TUSK_SLOTS, else 1.
+  unsigned slots = 0;
+  // How many threads run handlers, so how many handlers run at the same time; the other runs wait
+  // in line here. Default: the smaller of slots and the number of processors. Handlers that wait
+  // (for a database, for a disk) want threads = slots; short ones that compute want no more threads
+  // than processors, and slots far above (1,000), so that the next run is always there already.
+  unsigned threads = 0;
+  std::string name = {};  // for people. Default: TUSK_WORKER, else cpp-<pid>
+  std::string pool = {};  // Default: TUSK_POOL, else "cpp"
+  // How long running handlers may go on after SIGTERM, SIGINT, stop() or drain.
+  std::chrono::milliseconds stop_timeout = std::chrono::seconds(10);
+  // Whether run() handles SIGTERM and SIGINT while it runs.
+  bool handle_signals = true;
+  // A worker that tuskd's supervisor started (TUSK_SUPERVISED=1) takes slots, name and pool from
+  // the environment even if they are given here, and ends when its broker does not come back.
+};
+
+// What a handler may ask about its run. Lives as long as the call of the handler.
+class Context {
+ public:
+  Context(const TaskId& id, std::string_view type, std::uint32_t attempt, std::stop_token stop)
+      : id_(id), type_(type), attempt_(attempt), stop_(std::move(stop)) {}
+
+  const TaskId& id() const { return id_; }
+  std::string_view type() const { return type_; }     // or the stage's handler
+  std::uint32_t attempt() const { return attempt_; }  // from 1
+  // Whether somebody cancelled the task. A handler that looks, and throws Cancelled, ends it; one
+  // that returns a result all the same has succeeded.
+  bool cancelled() const { return stop_.stop_requested(); }
+  const std::stop_token& stop_token() const { return stop_; }
+
+ private:
+  TaskId id_;
+  std::string_view type_;
+  std::uint32_t attempt_;
+  std::stop_token stop_;
+};
+
+// What a stage handler returns for an item that ends here: its result is std::optional<T>.
+inline constexpr std::nullopt_t drop = std::nullopt;
+
+// Items that a stage handler gets together: at most `items`, or what came within `time` of the first.
+struct Batch {
+  std::size_t items = 100;
+  std::chrono::milliseconds time = std::chrono::milliseconds(10);
+};
+
+namespace detail {
+
+struct WorkerState;
+
+// One item of a batch: its body, then its result.
+struct BatchItem {
+  std::string_view body;
+  unsigned codec = 0;
+  std::string result;
+  bool has_result = false;
+  std::exception_ptr error;
+};
+
+// Returns whether there is a body in `out`. Throws what the handler throws.
+using Handler =
+    std::function<bool(std::string_view body, unsigned codec, Context& context, std::string& out)>;
+using BatchHandler = std::function<void(std::vector<BatchItem>& items)>;
+
+// The argument and result types of a callable that is not overloaded.
+template <class F>
+struct Signature : Signature<decltype(&F::operator())> {};
+template <class R, class... Args>
+struct Signature<R (*)(Args...)> {
+  using Result = R;
+  static constexpr std::size_t kArguments = sizeof...(Args);
+  using First = std::tuple_element_t<0, std::tuple<Args..., void>>;
+};
+template <class R, class C, class... Args>
+struct Signature<R (C::*)(Args...) const> : Signature<R (*)(Args...)> {};
+template <class R, class C, class... Args>
+struct Signature<R (C::*)(Args...)> : Signature<R (*)(Args...)> {};
+template <class R, class... Args>
+struct Signature<R(Args...)> : Signature<R (*)(Args...)> {};
+
+// The body cannot be read: no fault of the handler, and no other run would go better.
+class UnreadableBody : public ValueError {
+ public:
+  using ValueError::ValueError;
+};
+// The handler's value cannot be written.
+class UnwritableResult : public ValueError {
+ public:
+  using ValueError::ValueError;
+};
+
+template <class In>
+In read_argument(std::string_view body, unsigned codec) {
+  try {
+    if (codec == 0) return from_body<In>(body);
+    if constexpr (std::same_as<In, Bytes>) {
+      if (codec == 2) return to_bytes(body);
+    } else if constexpr (std::same_as<In, Value>) {
+      if (codec == 2) return Value(to_bytes(body));
+    }
+  } catch (const ValueError& error) {
+    throw UnreadableBody(error.what());
+  }
+  throw UnreadableBody("the body is not msgpack (codec " + std::to_string(codec) + ")");
+}
+
+template <class T>
+void write_result(std::string& out, const T& value) {
+  try {
+    BodyWriter writer(out);
+    Convert<std::decay_t<T>>::write(writer, value);
+  } catch (const ValueError& error) {
+    throw UnwritableResult(error.what());
+  }
+}
+
+// Calls `f` with what it takes of body and context, and writes what it returns.
+template <bool kIsStage, class F>
+bool call_handler(F& f, std::string_view body, unsigned codec, Context& context,
+                  std::string& out) {
+  using S = Signature<std::decay_t<F>>;
+  using First = std::decay_t<typename S::First>;
+  static_assert(S::kArguments >= 1 && S::kArguments <= 2,
+                "a handler takes its body, and a tusk::Context& if it wants");
+  First in = read_argument<First>(body, codec);
+  auto run = [&]() -> decltype(auto) {
+    if constexpr (S::kArguments == 2) {
+      return f(std::move(in), context);
+    } else {
+      return f(std::move(in));
+    }
+  };
+  using R = typename S::Result;
+  if constexpr (std::is_void_v<R>) {
+    run();
+    if constexpr (!kIsStage) out += static_cast<char>(0xC0);  // null
+    return !kIsStage;
+  } else {
+    R result = run();
+    if constexpr (kIsStage && is_optional<R>) {
+      if (!result) return false;
+      write_result(out, *result);
+    } else {
+      write_result(out, result);
+    }
+    return true;
+  }
+}
+
+template <class T>
+inline constexpr bool is_vector = false;
+template <class T, class A>
+inline constexpr bool is_vector<std::vector<T, A>> = true;
+
+template <class F>
+inline constexpr bool wants_context = Signature<std::decay_t<F>>::kArguments == 2;
+
+template <class F>
+void call_batch_handler(F& f, std::vector<BatchItem>& items) {
+  using S = Signature<std::decay_t<F>>;
+  using Inputs = std::decay_t<typename S::First>;
+  using Outputs = typename S::Result;
+  static_assert(S::kArguments == 1 && is_vector<Inputs> && is_vector<Outputs>,
+                "a batch handler takes a vector of items and returns a vector of as many results");
+  Inputs inputs;
+  std::vector<BatchItem*> readable;
+  for (BatchItem& item : items) {
+    try {
+      inputs.push_back(read_argument<typename Inputs::value_type>(item.body, item.codec));
+      readable.push_back(&item);
+    } catch (...) {
+      item.error = std::current_exception();
+    }
+  }
+  if (readable.empty()) return;
+  Outputs outputs;
+  try {
+    outputs = f(std::move(inputs));
+    if (outputs.size() != readable.size()) {
+      throw UnwritableResult("a batch of " + std::to_string(readable.size()) + " items has " +
+                             std::to_string(outputs.size()) + " results");
+    }
+  } catch (...) {
+    for (BatchItem* item : readable) item->error = std::current_exception();
+    return;
+  }
+  for (std::size_t i = 0; i < readable.size(); ++i) {
+    try {
+      if constexpr (is_optional<typename Outputs::value_type>) {
+        if (!outputs[i]) continue;
+        write_result(readable[i]->result, *outputs[i]);
+      } else {
+        write_result(readable[i]->result, outputs[i]);
+      }
+      readable[i]->has_result = true;
+    } catch (...) {
+      readable[i]->error = std::current_exception();
+    }
+  }
+}
+
+}  // namespace detail
+
+class Worker {
+ public:
+  explicit Worker(WorkerOptions options = {});
+  Worker(Worker&&) noexcept;
+  Worker& operator=(Worker&&) noexcept;
+  ~Worker();
+
+  // Runs tasks of this type. The handler is called on up to `threads` threads at the same time. All
+  // handlers are named before run(). A name that is there already: std::invalid_argument.
+  template <class F>
+  void task(std::string type, F handler) {
+    add(false, std::move(type), detail::wants_context<F>,
+        [f = std::move(handler)](std::string_view body, unsigned codec, Context& context,
+                                 std::string& out) mutable {
+          return detail::call_handler<false>(f, body, codec, context, out);
+        });
+  }
+
+  // Runs items of the stage whose handler has this name. What it returns goes to the next stage;
+  // an empty std::optional (tusk::drop), or void, ends the item here.
+  template <class F>
+  void stage(std::string handler_name, F handler) {
+    add(true, std::move(handler_name), detail::wants_context<F>,
+        [f = std::move(handler)](std::string_view body, unsigned codec, Context& context,
+                                 std::string& out) mutable {
+          return detail::call_handler<true>(f, body, codec, context, out);
+        });
+  }
+
+  // The same for many items at once: takes std::vector<In>, returns a std::vector of as many
+  // results, std::optional ones if items may be dropped. What it throws fails all of them. Give the
+  // worker at least as many slots as a batch has items.
+  template <class F>
+  void stage(std::string handler_name, Batch batch, F handler) {
+    add(std::move(handler_name), batch, [f = std::move(handler)](
+                                            std::vector<detail::BatchItem>& items) mutable {
+      detail::call_batch_handler(f, items);
+    });
+  }
+
+  // Connects, and works until it is told to stop: then nothing new is started, what waits in line
+  // is given back, what runs may end within stop_timeout, and its results are delivered. For ever
+  // reconnects, but when a supervisor started it. Throws Refused or BrokerError if the broker does
+  // not take this worker, and Error if it was made before a fork().
+  void run();
+
+  // Makes run() return. May be called from any thread, a handler included, but not from a signal
+  // handler.
+  void stop();
+
+ private:
+  void add(bool is_stage, std::string name, bool wants_context, detail::Handler handler);
+  void add(std::string name, Batch batch, detail::BatchHandler handler);
+
+  std::shared_ptr<detail::WorkerState> state_;
+};
+
+}  // namespace tusk

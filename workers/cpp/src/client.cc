@@ -1,0 +1,178 @@
+#include "tusk/client.h"
+
+#include "client_core.h"
+#include "proto/decoder.h"
+
+namespace tusk {
+
+namespace detail {
+
+void Pending::finish(const Ending& ending) {
+  std::lock_guard lock(mutex);
+  body = ending.body();
+  codec = ending.codec();
+  error = ending.error();
+  done = true;
+  changed.notify_all();
+}
+
+void Pending::wait() {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [this] { return done; });
+}
+
+bool Pending::wait_until(std::chrono::steady_clock::time_point time) {
+  std::unique_lock lock(mutex);
+  return changed.wait_until(lock, time, [this] { return done; });
+}
+
+bool Crowd::enter(std::size_t most) {
+  std::unique_lock lock(mutex);
+  if (in_flight >= most) {
+    full = true;
+    changed.wait(lock, [&] { return in_flight < most; });
+    full = false;
+  }
+  if (error) return false;
+  ++in_flight;
+  return true;
+}
+
+void Crowd::leave(std::exception_ptr error_or_nothing) {
+  std::lock_guard lock(mutex);
+  if (error_or_nothing && !error) error = std::move(error_or_nothing);
+  --in_flight;
+  if (full || in_flight == 0) changed.notify_all();
+}
+
+void Crowd::finish() {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [this] { return in_flight == 0; });
+  if (error) std::rethrow_exception(error);
+}
+
+void cancel(ClientCore& client, const TaskId& id) {
+  client.hand_over(Submission::Op::kCancel, {}, {}, false, CallOptions{.id = id}, nullptr);
+}
+
+}  // namespace detail
+
+using detail::Submission;
+
+Client::Client(ClientOptions options)
+    : core_(std::make_shared<detail::ClientCore>(std::move(options))) {}
+Client::Client(Client&&) noexcept = default;
+Client& Client::operator=(Client&& other) noexcept {
+  if (this != &other) {
+    Client old(std::move(*this));
+    core_ = std::move(other.core_);
+  }
+  return *this;
+}
+
+Client::~Client() {
+  if (!core_) return;
+  if (core_->forked()) {
+    // Its thread and its sockets are the parent's. Nothing of it can be torn down here.
+    new std::shared_ptr<detail::ClientCore>(std::move(core_));
+    return;
+  }
+  core_->close();
+}
+
+const std::string& Client::url() const { return core_->url(); }
+
+void Client::close() { core_->close(); }
+
+TaskId Client::hand_over(Submission::Op op, std::string_view name, std::string body,
+                         CallOptions options, Callback done) {
+  return core_->hand_over(op, name, std::move(body), true, std::move(options), std::move(done));
+}
+
+namespace {
+
+std::string wait_for(detail::ClientCore& core, Submission::Op op, std::string_view name,
+                     std::string body, bool has_body, CallOptions options, TaskId* id = nullptr) {
+  core.check_may_wait();
+  auto pending = std::make_shared<detail::Pending>();
+  const TaskId made =
+      core.hand_over(op, name, std::move(body), has_body, std::move(options),
+                     [pending](const Ending& ending) { pending->finish(ending); });
+  pending->wait();
+  if (pending->error) std::rethrow_exception(pending->error);
+  if (id) *id = made;
+  return std::move(pending->body);
+}
+
+}  // namespace
+
+std::pair<TaskId, std::string> Client::wait(Submission::Op op, std::string_view name,
+                                            std::string body, CallOptions options) {
+  TaskId id;
+  std::string answer =
+      wait_for(*core_, op, name, std::move(body), true, std::move(options), &id);
+  return {id, std::move(answer)};
+}
+
+void Client::check_may_wait() const { core_->check_may_wait(); }
+
+std::string Client::cancel(const TaskId& id, CallOptions options) {
+  options.id = id;
+  const std::string answer =
+      wait_for(*core_, Submission::Op::kCancel, {}, {}, false, std::move(options));
+  return from_body<Value>(answer)["state"].text();
+}
+
+Value Client::query(std::string_view what, const Value& arguments, CallOptions options) {
+  std::string body = arguments.is_null() ? std::string() : to_body(arguments);
+  const bool has_body = !body.empty();
+  // The arguments are part of a record, with the bounds of one, which are tighter than a body's.
+  proto::Writer out;
+  out.start(proto::Kind::kQuery, 4).pack_uint64(1);
+  out.text("x");
+  out.records().write(has_body ? body.data() : "\xC0", has_body ? body.size() : 1);
+  proto::Decoder decoder;
+  if (auto packet = decoder.decode(out.records().view(), 0); !packet.ok()) {
+    throw ValueError(std::string("the arguments of a query: ") + packet.malformed.why);
+  }
+  return from_body<Value>(wait_for(*core_, Submission::Op::kQuery, what, std::move(body), has_body,
+                                   std::move(options)));
+}
+
+Subscription Client::subscribe(std::string_view topic, std::size_t buffer) {
+  auto channel = std::make_shared<detail::Channel>(std::string(topic), nullptr,
+                                                   std::max<std::size_t>(buffer, 1));
+  core_->listen(channel);
+  return Subscription(core_, std::move(channel));
+}
+
+Subscription Client::subscribe(std::string_view topic,
+                               std::function<void(const Event&)> on_event) {
+  auto channel = std::make_shared<detail::Channel>(std::string(topic), std::move(on_event), 0);
+  core_->listen(channel);
+  return Subscription(core_, std::move(channel));
+}
+
+Subscription::Subscription(std::shared_ptr<detail::ClientCore> client,
+                           std::shared_ptr<detail::Channel> channel)
+    : client_(std::move(client)), channel_(std::move(channel)) {}
+Subscription::Subscription(Subscription&&) noexcept = default;
+Subscription& Subscription::operator=(Subscription&& other) noexcept {
+  if (this != &other) {
+    close();
+    client_ = std::move(other.client_);
+    channel_ = std::move(other.channel_);
+  }
+  return *this;
+}
+Subscription::~Subscription() { close(); }
+
+std::optional<Event> Subscription::next(std::chrono::milliseconds time) {
+  return channel_->next(time);
+}
+
+void Subscription::close() {
+  if (auto client = std::exchange(client_, nullptr)) client->unlisten(channel_);
+}
+
+}  // namespace tusk

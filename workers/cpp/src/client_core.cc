@@ -1,0 +1,237 @@
+// The side of the callers: from a function's arguments to a request in the inbox.
+#include "client_core.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <cstdio>
+
+#include "errors.h"
+#include "identity.h"
+#include "proto/scanner.h"
+
+namespace tusk::detail {
+namespace {
+
+constexpr std::size_t kMaxTrace = 8192;      // bytes of a traceparent or baggage
+constexpr std::size_t kRequestBytes = 64;    // what a record has beside its body and names
+
+bool is_task(Submission::Op op) {
+  return op == Submission::Op::kSubmit || op == Submission::Op::kPost;
+}
+
+ClientOptions completed(ClientOptions options) {
+  if (options.url.empty()) options.url = environment("TUSK_URL", kDefaultUrl);
+  return options;
+}
+
+}  // namespace
+
+ClientCore::ClientCore(ClientOptions options)
+    : options_(completed(std::move(options))),
+      generation_(fork_generation()),
+      link_(options_.url, *this) {
+  if (options_.timeout) deadlines_.set_default(*options_.timeout);
+  // Signals are the program's own threads' to take.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "tusk-client");
+    link_.run();
+  });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+ClientCore::~ClientCore() { close(); }
+
+bool ClientCore::forked() const { return generation_ != fork_generation(); }
+
+void ClientCore::check_may_wait() const {
+  if (std::this_thread::get_id() == thread_.get_id()) {
+    throw Error("deadlock",
+                "a callback runs on the client's thread and cannot wait for the client: use submit, "
+                "push or publish with a callback");
+  }
+}
+
+void ClientCore::check_body(Op op, const std::string& body, const CallOptions& options) const {
+  const std::size_t limit = body_limit_.load(std::memory_order_relaxed);
+  if (body.size() > limit) {
+    throw TooLarge("too_large",
+                   "the body has " + std::to_string(body.size()) + " bytes, the limit \"body\" is " +
+                       std::to_string(limit),
+                   options.id, "body", limit);
+  }
+  if (options.trace.size() > kMaxTrace || options.baggage.size() > kMaxTrace) {
+    throw ValueError("trace and baggage have at most 8,192 bytes");
+  }
+  if (!proto::is_utf8(options.trace) || !proto::is_utf8(options.baggage)) {
+    throw ValueError("trace and baggage are text");
+  }
+  const std::size_t most = session_bytes_.load(std::memory_order_relaxed);
+  const std::size_t there = queued_bytes_.load(std::memory_order_relaxed) + link_.unacked_bytes();
+  // A body may be as large as everything: then it goes when it is alone.
+  if (op != Op::kCancel && op != Op::kQuery && there > 0 && there + body.size() > most) {
+    throw Busy("busy",
+               std::to_string(there) + " bytes are not acknowledged, the limit \"session_bytes\" is " +
+                   std::to_string(most) + ": try again when some are",
+               options.id, "session_bytes", most);
+  }
+}
+
+// At most twice the window is handed over and unanswered: one window on its way, one in line.
+void ClientCore::wait_for_push_place() {
+  std::unique_lock lock(push_mutex_);
+  const auto there_is_room = [this] {
+    return pushes_pending_ < 2 * push_window_.load(std::memory_order_relaxed) || closing_;
+  };
+  if (!there_is_room()) {
+    if (std::this_thread::get_id() == thread_.get_id()) {
+      throw Busy("busy", "too many pushes are unanswered", {}, "push_window", push_window_);
+    }
+    push_changed_.wait(lock, there_is_room);
+  }
+  ++pushes_pending_;
+}
+
+TaskId ClientCore::hand_over(Op op, std::string_view name, std::string body, bool has_body,
+                             CallOptions options, Callback done) {
+  if (forked()) {
+    throw Error("forked", "this client was made before fork(): make one in the child");
+  }
+  if (op != Op::kCancel) {
+    if (name.empty()) throw ValueError("a name is empty");
+    if (name.size() > proto::kMaxName) {
+      throw TooLarge("too_large", "a name has more than 255 bytes", {}, "name", proto::kMaxName);
+    }
+    if (!proto::is_utf8(name)) throw ValueError("a name is not UTF-8");
+  }
+  check_body(op, body, options);
+
+  Request r;
+  r.op = op;
+  r.has_body = has_body;
+  r.resent = options.resent;
+  r.rerun_ok = options.rerun_ok;
+  r.has_timeout = options.timeout.has_value();
+  r.timeout = options.timeout.value_or(std::chrono::milliseconds(0));
+  r.id = options.id ? *options.id
+                    : is_task(op) || op == Op::kPush ? TaskId::make() : TaskId{};
+  r.name = name;
+  const std::size_t threshold = threshold_.load(std::memory_order_relaxed);
+  if (threshold > 0 && (is_task(op) || op == Op::kPush || op == Op::kPublish)) {
+    r.compressed = compress(body, {.body = 0, .lz4 = true, .threshold = threshold});
+    r.prepared = true;
+  }
+  if (body.size() >= proto::kFrameBody) {
+    auto* owner = new std::string(std::move(body));
+    r.frame = proto::Bytes::adopt(owner->data(), owner->size(),
+                                  [](void* o) { delete static_cast<std::string*>(o); }, owner);
+  } else {
+    r.body = std::move(body);
+  }
+  if (!options.trace.empty() || !options.baggage.empty()) {
+    r.trace.reset(new std::string[2]{std::move(options.trace), std::move(options.baggage)});
+  }
+  r.done = std::move(done);
+  r.started = Clock::now();
+  const TaskId id = r.id;
+  const std::size_t bytes = r.body_size() + r.name.size() + kRequestBytes;
+
+  if (op == Op::kPush) wait_for_push_place();
+  {
+    std::lock_guard lock(mutex_);
+    if (closing_) throw Closed("closed", "the client is closed", id);
+    Request* place = pool_.take();
+    *place = std::move(r);
+    inbox_.push_back(place);
+    has_inbox_.store(true, std::memory_order_relaxed);
+  }
+  queued_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  link_.wake();
+  return id;
+}
+
+void ClientCore::listen(const std::shared_ptr<Channel>& channel) {
+  check_may_wait();
+  {
+    std::lock_guard lock(topics_mutex_);
+    topics_[channel->topic].channels.push_back(channel);
+  }
+  auto pending = std::make_shared<Pending>();
+  try {
+    hand_over(Op::kSubscribe, channel->topic, {}, false, {},
+              [pending](const Ending& ending) { pending->finish(ending); });
+    pending->wait();
+    if (pending->error) std::rethrow_exception(pending->error);
+  } catch (...) {
+    unlisten(channel);
+    throw;
+  }
+}
+
+void ClientCore::unlisten(const std::shared_ptr<Channel>& channel) {
+  channel->close();
+  if (forked()) return;
+  std::lock_guard lock(topics_mutex_);
+  auto at = topics_.find(channel->topic);
+  if (at == topics_.end()) return;
+  std::erase(at->second.channels, channel);
+  if (!at->second.channels.empty()) return;
+  topics_.erase(at);
+  try {
+    hand_over(Op::kUnsubscribe, channel->topic, {}, false, {}, nullptr);
+  } catch (const Error&) {
+    // Closed: the session's end is that of its subscriptions.
+  }
+}
+
+void ClientCore::close() {
+  if (forked()) return;
+  if (std::this_thread::get_id() == thread_.get_id()) {
+    throw Error("deadlock", "a callback cannot close its own client");
+  }
+  std::call_once(closed_, [this] {
+    {
+      std::lock_guard lock(mutex_);
+      closing_ = true;
+      has_inbox_ = true;
+    }
+    {
+      std::lock_guard lock(push_mutex_);
+      push_changed_.notify_all();
+    }
+    link_.wake();
+    thread_.join();
+    end_all();
+  });
+}
+
+// The thread has ended: what is left gets its error here.
+void ClientCore::end_all() {
+  std::size_t unsent = 0, unfinished = 0;
+  auto end = [&](Request* r, std::size_t& count) {
+    if (is_task(r->op) || r->op == Op::kPush) ++count;
+    fail(r, std::make_exception_ptr(Closed("closed", "the client was closed", r->id)));
+  };
+  {
+    std::lock_guard lock(mutex_);
+    taken_.swap(inbox_);
+  }
+  for (Request* r : taken_) make_ready(r);
+  for (RequestQueue* queue : {&ready_, &pushes_, &parked_}) {
+    while (Request* r = queue->first()) end(r, unsent);
+  }
+  for (Request* r : table_.all()) end(r, unfinished);
+  if (unsent + unfinished > 0) {
+    std::fprintf(stderr, "tusk: closed with %zu tasks unsent and %zu unfinished (%s)\n", unsent,
+                 unfinished, link_.url().c_str());
+  }
+  std::lock_guard lock(topics_mutex_);
+  for (auto& [name, topic] : topics_) {
+    for (auto& channel : topic.channels) channel->close();
+  }
+}
+
+}  // namespace tusk::detail

@@ -1,0 +1,122 @@
+// What is behind a tusk::Client: requests from any thread, one link, one thread of its own.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "channel.h"
+#include "link.h"
+#include "payload.h"
+#include "requests.h"
+#include "tusk/client.h"
+
+namespace tusk::detail {
+
+class ClientCore : public Link::Peer {
+ public:
+  using Clock = Link::Clock;
+  using Op = Submission::Op;
+
+  explicit ClientCore(ClientOptions options);
+  ~ClientCore() override;
+
+  // --- any thread ---
+
+  const std::string& url() const { return link_.url(); }
+  TaskId hand_over(Op op, std::string_view name, std::string body, bool has_body,
+                   CallOptions options, Callback done);
+  void listen(const std::shared_ptr<Channel>& channel);
+  void unlisten(const std::shared_ptr<Channel>& channel);
+  void close();
+  // Throws if this thread must not wait for an answer, because it is the one that brings it.
+  void check_may_wait() const;
+  std::thread::id thread() const { return thread_.get_id(); }
+  // Whether this is a forked child, in which there is no thread to talk to.
+  bool forked() const;
+
+  // --- the link's thread ---
+
+  std::uint32_t hello_fields() override;
+  void pack_hello(proto::Writer& out) override;
+  void welcomed(proto::Value fields, bool resumed) override;
+  void record(const proto::Record& record, Incoming& packet) override;
+  Clock::time_point work(Clock::time_point now) override;
+  bool has_work() override;
+  bool delivered() override;
+  void fill(proto::Writer& out, std::uint64_t seq) override;
+  void acknowledged(std::uint64_t) override {}
+  void refused(std::string_view code, std::string_view message) override;
+  void dropped(std::uint64_t seq) override;
+
+ private:
+  // One topic that somebody listens to.
+  struct Topic {
+    std::vector<std::shared_ptr<Channel>> channels;
+    std::uint64_t last = 0;  // sequence of the last event; 0: none came yet
+    bool restarted = false;  // the topic counts from 1 again, and we know it
+  };
+
+  void check_body(Op op, const std::string& body, const CallOptions& options) const;
+  void wait_for_push_place();
+  void make_ready(Request* r);
+  RequestQueue& queue_of(const Request& r) { return r.op == Op::kPush ? pushes_ : ready_; }
+  bool prepare(Request* r);
+  bool fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_t seq);
+  void write(proto::Writer& out, const Request& r);
+  void expire(Clock::time_point now);
+  void resubmit();
+  void finish(Request* r, std::string_view body, unsigned codec, std::exception_ptr error);
+  void fail(Request* r, std::exception_ptr error) { finish(r, {}, 0, std::move(error)); }
+  void take_out(Request* r);
+  void take_result(Request* r, const proto::Record& record, Incoming& packet);
+  void take_error(Request* r, const proto::Record& record);
+  void take_event(const proto::Record& record, Incoming& packet);
+  void end_all();
+
+  const ClientOptions options_;
+  const unsigned generation_;
+  Link link_;
+
+  // What callers and the link's thread share.
+  std::mutex mutex_;
+  std::vector<Request*> inbox_;
+  RequestPool pool_;
+  std::atomic<bool> has_inbox_{false};
+  std::atomic<bool> closing_{false};
+  std::atomic<std::size_t> queued_bytes_{0};
+  std::atomic<std::size_t> session_bytes_{proto::Limits{}.session_bytes};
+  std::atomic<std::size_t> push_window_{proto::Limits{}.push_window};
+  std::atomic<std::size_t> body_limit_{proto::Limits{}.body};
+  std::atomic<std::size_t> threshold_{0};  // 0: not known, or no compression
+  std::mutex push_mutex_;
+  std::condition_variable push_changed_;
+  std::size_t pushes_pending_ = 0;  // under push_mutex_
+  std::mutex topics_mutex_;
+  std::map<std::string, Topic, std::less<>> topics_;
+  std::once_flag closed_;
+
+  // The link's thread alone.
+  std::vector<Request*> taken_;
+  std::vector<Request*> used_;  // to go back into the pool
+  RequestTable table_;
+  RequestQueue ready_;
+  RequestQueue pushes_;
+  RequestQueue parked_;  // the broker was leaving: again when one is there
+  Deadlines deadlines_;
+  PayloadRules rules_;
+  proto::AttributeWriter attributes_;
+  std::size_t unanswered_pushes_ = 0;
+  std::size_t awaiting_accept_ = 0;  // posts, pushes and publishes without an answer
+  Clock::time_point parked_until_ = Clock::time_point::max();
+  std::uint64_t epoch_ = 0;
+
+  std::thread thread_;  // last: it uses the rest
+};
+
+}  // namespace tusk::detail

@@ -1,0 +1,422 @@
+// The side of the link: requests become records, records become endings.
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "client_core.h"
+#include "errors.h"
+#include "identity.h"
+#include "proto/lz4.h"
+#include "version.h"
+
+namespace tusk::detail {
+namespace {
+
+using proto::Attribute;
+using proto::Kind;
+
+constexpr std::size_t kRequestBytes = 64;
+constexpr auto kParked = std::chrono::seconds(1);
+
+bool is_task(Submission::Op op) {
+  return op == Submission::Op::kSubmit || op == Submission::Op::kPost;
+}
+// What may be given twice to a broker that may have it: those with an id.
+bool has_id(Submission::Op op) { return is_task(op) || op == Submission::Op::kPush; }
+bool awaits_accept(Submission::Op op) {
+  return op == Submission::Op::kPost || op == Submission::Op::kPush ||
+         op == Submission::Op::kPublish;
+}
+
+std::optional<TaskId> id_of(const Request& r) {
+  if (has_id(r.op) || r.op == Submission::Op::kCancel) return r.id;
+  return std::nullopt;
+}
+
+proto::TaskId wire(const TaskId& id) { return proto::TaskId{id.bytes}; }
+
+}  // namespace
+
+std::uint32_t ClientCore::hello_fields() { return 6; }
+
+void ClientCore::pack_hello(proto::Writer& out) {
+  const Identity who = Identity::of_this_process();
+  out.text("role");
+  out.text("client");
+  out.text("name");
+  out.text(options_.name.empty() ? "cpp-" + std::to_string(who.pid) : options_.name);
+  out.text("pid");
+  out.packer().pack_uint64(who.pid);
+  out.text("pid_ns");
+  out.packer().pack_uint64(who.pid_ns);
+  out.text("boot_id");
+  out.text(who.boot_id);
+  out.text("sdk");
+  out.text(kSdk);
+}
+
+void ClientCore::welcomed(proto::Value fields, bool resumed) {
+  rules_ = PayloadRules::of(fields, link_.limits().body);
+  body_limit_ = rules_.body;
+  session_bytes_ = link_.limits().session_bytes;
+  push_window_ = link_.limits().push_window;
+  threshold_ = rules_.lz4 ? std::max<std::size_t>(rules_.threshold, 1) : 0;
+  if (!options_.timeout) {
+    if (auto timeout = fields.get("timeout").number(); timeout && *timeout > 0) {
+      deadlines_.set_default(std::chrono::milliseconds(*timeout));
+    }
+  }
+  if (!resumed) resubmit();
+  while (Request* r = parked_.first()) {
+    parked_.remove(r);
+    r->where = Request::Where::kReady;
+    queue_of(*r).add(r);
+  }
+  epoch_ = link_.epoch();
+}
+
+// The session is another one: what has no answer is asked again, first of all.
+void ClientCore::resubmit() {
+  const bool restarted = epoch_ != 0 && epoch_ != link_.epoch();
+  RequestQueue later = std::exchange(ready_, {});
+  RequestQueue later_pushes = std::exchange(pushes_, {});
+  unanswered_pushes_ = 0;
+  for (Request* r : table_.all()) {
+    if (r->op == Op::kPublish) {
+      fail(r, std::make_exception_ptr(Unavailable(
+                  url(), "the broker went away before it answered: whether the event was published "
+                         "is not known")));
+      continue;
+    }
+    table_.remove(r);
+    r->where = Request::Where::kReady;
+    r->resent |= has_id(r->op);
+    queue_of(*r).add(r);
+  }
+  for (auto [from, to] : {std::pair(&later, &ready_), std::pair(&later_pushes, &pushes_)}) {
+    while (Request* r = from->first()) {
+      from->remove(r);
+      to->add(r);
+    }
+  }
+  if (epoch_ == 0) return;  // the first session: no subscription is lost
+  std::lock_guard lock(topics_mutex_);
+  for (auto& [name, topic] : topics_) {
+    if (restarted) {
+      topic.last = 0;
+      topic.restarted = true;
+    }
+    std::lock_guard pool_lock(mutex_);
+    Request* r = pool_.take();
+    *r = Request{};
+    r->op = Op::kSubscribe;
+    r->name = name;
+    r->started = Clock::now();
+    r->where = Request::Where::kReady;
+    deadlines_.add(r);
+    ready_.add(r);
+  }
+}
+
+bool ClientCore::has_work() { return has_inbox_.load(std::memory_order_relaxed); }
+
+bool ClientCore::delivered() {
+  return !has_work() && ready_.empty() && pushes_.empty() && parked_.empty() &&
+         awaiting_accept_ == 0;
+}
+
+void ClientCore::make_ready(Request* r) {
+  r->where = Request::Where::kReady;
+  deadlines_.add(r);
+  queue_of(*r).add(r);
+  if (awaits_accept(r->op)) ++awaiting_accept_;
+}
+
+ClientCore::Clock::time_point ClientCore::work(Clock::time_point now) {
+  if (has_inbox_.load(std::memory_order_relaxed) || !used_.empty()) {
+    std::lock_guard lock(mutex_);
+    taken_.swap(inbox_);
+    has_inbox_.store(false, std::memory_order_relaxed);
+    for (Request* r : used_) pool_.give_back(r);
+    used_.clear();
+  }
+  for (Request* r : taken_) make_ready(r);
+  taken_.clear();
+  if (closing_ && !link_.finishing()) link_.finish(now + options_.close_timeout);
+  expire(now);
+  if (parked_until_ <= now) {
+    parked_until_ = Clock::time_point::max();
+    while (Request* r = parked_.first()) {
+      parked_.remove(r);
+      r->where = Request::Where::kReady;
+      queue_of(*r).add(r);
+    }
+  }
+  return std::min(deadlines_.next(), parked_until_);
+}
+
+void ClientCore::expire(Clock::time_point now) {
+  while (Request* r = deadlines_.due(now)) {
+    const auto waited = std::to_string(deadlines_.time_of(*r).count()) + " ms";
+    if (!link_.welcome()) {
+      fail(r, std::make_exception_ptr(Unavailable(
+                  url(), "no broker answered at " + url() + " within " + waited, id_of(*r))));
+    } else {
+      fail(r, std::make_exception_ptr(Timeout(
+                  "timeout",
+                  "no answer within " + waited + (is_task(r->op) ? "; the task goes on" : ""),
+                  id_of(*r))));
+    }
+  }
+}
+
+// Compression and limits, for what was handed over before the broker said its own.
+bool ClientCore::prepare(Request* r) {
+  if (!r->prepared && (has_id(r->op) || r->op == Op::kPublish)) {
+    std::string body = r->frame ? std::string(r->frame.view()) : std::move(r->body);
+    if (body.size() <= rules_.body) r->compressed = compress(body, rules_);
+    r->frame = body.size() >= proto::kFrameBody ? proto::Bytes::copy(body) : proto::Bytes();
+    r->body = r->frame ? std::string() : std::move(body);
+    r->prepared = true;
+  }
+  if (r->body_size() <= rules_.body) return true;
+  fail(r, broker_error(proto::code::kTooLarge,
+                       "the body has " + std::to_string(r->body_size()) +
+                           " bytes, the limit \"body\" is " + std::to_string(rules_.body),
+                       id_of(*r), url(), "body", rules_.body));
+  return false;
+}
+
+void ClientCore::fill(proto::Writer& out, std::uint64_t seq) {
+  if (fill_from(ready_, out, seq)) fill_from(pushes_, out, seq);
+}
+
+// False: the packet is full.
+bool ClientCore::fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_t seq) {
+  while (Request* r = queue.first()) {
+    if (link_.leaving() && has_id(r->op)) return true;  // they wait for the next broker
+    if (r->op == Op::kPush && unanswered_pushes_ >= link_.limits().push_window) return true;
+    if (!prepare(r)) continue;
+    if (!r->frame && r->has_body && r->body.size() >= link_.frame_body() && r->op != Op::kQuery) {
+      r->frame = proto::Bytes::copy(r->body);
+      r->body.clear();
+    }
+    const std::size_t bytes = r->body.size() + r->name.size() + kRequestBytes +
+                              (r->trace ? r->trace[0].size() + r->trace[1].size() + 16 : 0);
+    if (link_.full(out, bytes, r->frame.size())) return false;
+    queue.remove(r);
+    queued_bytes_.fetch_sub(std::min(queued_bytes_.load(std::memory_order_relaxed),
+                                     r->body_size() + r->name.size() + kRequestBytes),
+                            std::memory_order_relaxed);
+    table_.add(r);
+    r->where = Request::Where::kSent;
+    r->seq = seq;
+    if (r->op == Op::kPush) ++unanswered_pushes_;
+    write(out, *r);
+  }
+  return true;
+}
+
+void ClientCore::write(proto::Writer& out, const Request& r) {
+  attributes_.clear();
+  if (r.op == Op::kPost) attributes_.number(Attribute::kReply, 1);
+  if (r.resent) attributes_.flag(Attribute::kResent);
+  if (r.rerun_ok) attributes_.flag(Attribute::kRerunOk);
+  if (r.compressed) attributes_.number(Attribute::kCompression, 1);
+  if (r.trace) {
+    if (!r.trace[0].empty()) attributes_.text(Attribute::kTrace, r.trace[0]);
+    if (!r.trace[1].empty()) attributes_.text(Attribute::kBaggage, r.trace[1]);
+  }
+  const proto::BodyOut body = !r.has_body ? proto::BodyOut::none()
+                              : r.frame   ? proto::BodyOut{true, {}, r.frame}
+                                          : proto::BodyOut::copied(r.body);
+  switch (r.op) {
+    case Op::kSubmit:
+    case Op::kPost:
+      out.submit(r.number, wire(r.id), r.name, body, attributes_);
+      break;
+    case Op::kPush:
+      out.push(r.number, wire(r.id), r.name, body, attributes_);
+      break;
+    case Op::kPublish:
+      out.publish(r.number, r.name, body, attributes_);
+      break;
+    case Op::kCancel:
+      out.cancel(r.number, wire(r.id));
+      break;
+    case Op::kQuery:
+      out.start(Kind::kQuery, r.has_body ? 4 : 3).pack_uint64(r.number);
+      out.text(r.name);
+      if (r.has_body) out.records().write(r.body.data(), r.body.size());
+      break;
+    case Op::kSubscribe:
+      out.subscribe(r.number, r.name);
+      break;
+    case Op::kUnsubscribe:
+      out.unsubscribe(r.number, r.name);
+      break;
+  }
+}
+
+void ClientCore::record(const proto::Record& record, Incoming& packet) {
+  if (record.kind == Kind::kEvent) {
+    take_event(record, packet);
+    return;
+  }
+  Request* r = table_.find(record.ref);
+  if (!r) return;  // its caller waited no longer
+  switch (record.kind) {
+    case Kind::kResult:
+      if (is_task(r->op)) take_result(r, record, packet);
+      break;
+    case Kind::kAccepted:
+      if (r->op != Op::kSubmit) finish(r, "\xC0", 0, nullptr);
+      break;
+    case Kind::kAnswer: {
+      proto::Buffer buffer;
+      proto::Packer packer(buffer);
+      proto::write_value(packer, record.value);
+      finish(r, buffer.view(), 0, nullptr);
+      break;
+    }
+    case Kind::kError:
+      take_error(r, record);
+      break;
+    default:
+      break;
+  }
+}
+
+void ClientCore::take_result(Request* r, const proto::Record& record, Incoming& packet) {
+  if (record.state != proto::State::kSucceeded) {
+    fail(r, ending_of(record, r->id));
+    return;
+  }
+  if (record.body.where == proto::BodyRef::Where::kNone) {
+    finish(r, "\xC0", 0, nullptr);
+    return;
+  }
+  const std::string_view body = raw_body(record, packet);
+  if (record.attributes.compression == proto::Compression::kNone) {
+    finish(r, body, record.attributes.codec, nullptr);
+    return;
+  }
+  if (auto content = proto::lz4_decompress(body, rules_.body)) {
+    finish(r, *content, record.attributes.codec, nullptr);
+  } else {
+    fail(r, std::make_exception_ptr(
+                ValueError("the result is no LZ4 frame of at most " + std::to_string(rules_.body) +
+                           " bytes")));
+  }
+}
+
+void ClientCore::take_error(Request* r, const proto::Record& record) {
+  if (record.name == proto::code::kShuttingDown && has_id(r->op)) {
+    // No ending: the same id again when a broker is back, for as long as its caller waits.
+    table_.remove(r);
+    if (r->op == Op::kPush) --unanswered_pushes_;
+    r->where = Request::Where::kParked;
+    r->resent = true;
+    parked_.add(r);
+    parked_until_ = std::min(parked_until_, Clock::now() + kParked);
+    return;
+  }
+  fail(r, error_of(record, id_of(*r), url()));
+}
+
+void ClientCore::take_event(const proto::Record& record, Incoming& packet) {
+  Event event;
+  event.sequence = record.ref;
+  std::vector<std::shared_ptr<Channel>> channels;
+  {
+    std::lock_guard lock(topics_mutex_);
+    auto at = topics_.find(record.name);
+    if (at == topics_.end()) return;
+    Topic& topic = at->second;
+    if (topic.last > 0 ? event.sequence > topic.last : topic.restarted) {
+      event.missed = event.sequence - topic.last - 1;
+    }
+    topic.last = event.sequence;
+    topic.restarted = false;
+    channels = topic.channels;
+  }
+  event.topic = record.name;
+  const std::string_view body = raw_body(record, packet);
+  if (record.body.where == proto::BodyRef::Where::kNone) {
+    event.body = "\xC0";
+  } else if (record.attributes.compression == proto::Compression::kNone) {
+    event.body = body;
+  } else if (auto content = proto::lz4_decompress(body, rules_.body)) {
+    event.body = std::move(*content);
+  } else {
+    link_.complain("an event of " + event.topic + " is no LZ4 frame within the limits");
+    return;
+  }
+  for (auto& channel : channels) channel->deliver(event);
+}
+
+void ClientCore::refused(std::string_view code, std::string_view message) {
+  const auto error = [&](Request* r) {
+    return broker_error(code, message, id_of(*r), url());
+  };
+  for (RequestQueue* queue : {&ready_, &pushes_, &parked_}) {
+    while (Request* r = queue->first()) fail(r, error(r));
+  }
+  for (Request* r : table_.all()) fail(r, error(r));
+  link_.complain(url() + " refuses this client: " + std::string(message));
+}
+
+void ClientCore::dropped(std::uint64_t seq) {
+  for (Request* r : table_.all()) {
+    if (r->seq != seq || !r->frame) continue;
+    fail(r, broker_error(proto::code::kTooLarge,
+                         "the broker ended the connection each time that this body of " +
+                             std::to_string(r->body_size()) + " bytes was sent",
+                         id_of(*r), url(), "body", rules_.body));
+  }
+}
+
+// Out of whatever it is in.
+void ClientCore::take_out(Request* r) {
+  deadlines_.remove(r);
+  if (awaits_accept(r->op)) --awaiting_accept_;
+  switch (r->where) {
+    case Request::Where::kReady:
+      queue_of(*r).remove(r);
+      queued_bytes_.fetch_sub(std::min(queued_bytes_.load(std::memory_order_relaxed),
+                                       r->body_size() + r->name.size() + kRequestBytes),
+                              std::memory_order_relaxed);
+      break;
+    case Request::Where::kParked:
+      parked_.remove(r);
+      break;
+    case Request::Where::kSent:
+      table_.remove(r);
+      if (r->op == Op::kPush) --unanswered_pushes_;
+      break;
+    case Request::Where::kFree:
+      break;
+  }
+  r->where = Request::Where::kFree;
+}
+
+void ClientCore::finish(Request* r, std::string_view body, unsigned codec,
+                        std::exception_ptr error) {
+  take_out(r);
+  if (r->op == Op::kPush) {
+    std::lock_guard lock(push_mutex_);
+    --pushes_pending_;
+    push_changed_.notify_one();
+  }
+  const Callback done = std::move(r->done);
+  const Ending ending(r->id, body, codec, std::move(error));
+  used_.push_back(r);
+  if (done) {
+    // An exception that leaves a callback has nobody to catch it: it ends the program.
+    [&]() noexcept { done(ending); }();
+  } else if (!ending.ok() && r->op == Op::kSubscribe) {
+    link_.complain("subscribing to " + r->name + " again failed");
+  }
+}
+
+}  // namespace tusk::detail

@@ -1,0 +1,86 @@
+// Between the link's thread and the threads of the handlers: runs go over in chunks, a packet's at
+// a time, and come back in chunks, so that a short task costs no lock of its own against others.
+//
+// A run is claimed by moving its chunk's index on, so no thread hoards runs while another is idle.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "run.h"
+#include "wake.h"
+
+namespace tusk::detail {
+
+class RunQueue : public std::enable_shared_from_this<RunQueue> {
+ public:
+  // `keep`: owns the runs and their handlers; held as long as a thread may use them.
+  RunQueue(std::shared_ptr<Wake> wake, std::shared_ptr<ResultRules> rules,
+           std::shared_ptr<void> keep)
+      : wake_(std::move(wake)), rules_(std::move(rules)), keep_(std::move(keep)) {}
+
+  void start(unsigned threads);
+
+  // --- the link's thread ---
+
+  // Takes the runs and leaves the vector empty.
+  void add(std::vector<Run*>& runs);
+  // Runs that a batch handler gets together.
+  void add_batch(Entry& entry, std::vector<Run*>& runs);
+  // Appends the runs that are done, and those that were withdrawn and have left the queue.
+  void collect(std::vector<Run*>& done);
+  // Whether a thread said that there is something to collect.
+  bool has_done() const { return told_.load(std::memory_order_seq_cst); }
+  // Call it before you sleep, behind Wake::about_to_sleep(). True: sleep a millisecond at most, for
+  // there is something of which nobody will say so for a while.
+  bool must_look_again();
+  // Ends the threads. Those that are still in a handler are left alone, with what they use.
+  void stop(bool wait);
+
+ private:
+  struct Chunk {
+    std::vector<Run*> runs;
+    std::atomic<std::size_t> next{0};
+    Entry* batch = nullptr;  // all runs at once
+    bool is_taken() const { return next.load(std::memory_order_relaxed) >= size(); }
+    std::size_t size() const { return batch ? 1 : runs.size(); }
+  };
+  // What one thread has finished. The lock is its own: the link's thread alone comes by.
+  struct Bin {
+    std::mutex mutex;
+    std::vector<Run*> done;
+    bool holds = false;  // counted in holding_
+  };
+
+  void add_chunk(std::shared_ptr<Chunk> chunk);
+  void work(Bin& bin);
+  // Puts finished runs into the bin; whether they are the first in it.
+  bool put(Bin& bin, Run* const* runs, std::size_t count);
+  void tell();
+  // The next chunk with something in it, or nothing: the end.
+  std::shared_ptr<Chunk> next_chunk();
+  void run_batch(Chunk& chunk, Bin& bin);
+
+  const std::shared_ptr<Wake> wake_;
+  const std::shared_ptr<ResultRules> rules_;
+  const std::shared_ptr<void> keep_;
+  std::vector<std::thread> threads_;
+  std::vector<std::unique_ptr<Bin>> bins_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::shared_ptr<Chunk>> chunks_;
+  unsigned idle_ = 0;
+  bool stopping_ = false;
+
+  std::atomic<int> holding_{0};      // bins with something in them
+  std::atomic<bool> told_{false};
+  std::atomic<bool> looking_{true};  // the link's thread looks again within a millisecond
+};
+
+}  // namespace tusk::detail

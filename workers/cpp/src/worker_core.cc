@@ -1,0 +1,321 @@
+// Runs and their answers. What is said about the worker as a whole (hello, claims, stopping) is in
+// worker_session.cc.
+#include "worker_core.h"
+
+#include <algorithm>
+
+#include "payload.h"
+
+namespace tusk::detail {
+namespace {
+
+using proto::Attribute;
+using proto::Kind;
+
+constexpr std::size_t kResultBytes = 64;  // what a result's record has beside body and error
+
+}  // namespace
+
+void WorkerCore::link_in(Run* run) {
+  run->before = nullptr;
+  run->behind = first_;
+  if (first_) first_->before = run;
+  first_ = run;
+  ++live_;
+  ++open_;
+}
+
+void WorkerCore::link_out(Run* run) {
+  (run->before ? run->before->behind : first_) = run->behind;
+  if (run->behind) run->behind->before = run->before;
+  run->before = run->behind = nullptr;
+  --live_;
+}
+
+void WorkerCore::is_ready(Run* run) {
+  run->answer = Run::Answer::kReady;
+  --open_;
+  ready_.push_back(run);
+}
+
+void WorkerCore::forget(Run* run) {
+  if (run->answer == Run::Answer::kOpen) --open_;
+  link_out(run);
+  run->answer = Run::Answer::kGone;
+  release(run);
+}
+
+void WorkerCore::release(Run* run) {
+  if (run->answer == Run::Answer::kGone && run->back) state_->pool.give_back(run);
+}
+
+void WorkerCore::record(const proto::Record& record, Incoming& packet) {
+  switch (record.kind) {
+    case Kind::kTask:
+    case Kind::kItem:
+      take_run(record, packet);
+      break;
+    case Kind::kCancel:
+      cancel(record.ref);
+      break;
+    case Kind::kRecall:
+      recall(record);
+      break;
+    case Kind::kDrain:
+      state_->stop_requested = true;
+      break;
+    case Kind::kError:
+      // Of a result: the broker has given the run to somebody else (unknown_handle), or refused it.
+      // Either way its answer is acknowledged like any other.
+      break;
+    default:
+      break;
+  }
+}
+
+void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
+  if (stopping_) {
+    returned_.push_back({0, {record.ref}});
+    return;
+  }
+  Run* run = state_->pool.take();
+  run->id.bytes = record.id().bytes;
+  run->attempt = record.attempt;
+  run->is_item = record.kind == Kind::kItem;
+  run->compressed = record.attributes.compression == proto::Compression::kLz4;
+  run->codec = record.attributes.codec;
+  run->handle = record.ref;
+  run->answer = Run::Answer::kOpen;
+  run->back = false;
+  run->cancelled.store(false, std::memory_order_relaxed);
+  if (record.body.where == proto::BodyRef::Where::kFrame) {
+    run->frame = packet.take(record.body.frame);
+    run->body.clear();
+  } else if (record.body.where == proto::BodyRef::Where::kInline) {
+    run->body.assign(record.body.inline_bytes);
+  } else {
+    run->body.assign(1, static_cast<char>(0xC0));  // no body: null
+    run->compressed = false;
+    run->codec = 0;
+  }
+  link_in(run);
+
+  static thread_local std::string name;  // the key of the lookup, without an allocation each
+  name.assign(record.name);
+  auto& all = run->is_item ? state_->stages : state_->tasks;
+  const auto at = all.find(name);
+  if (at == all.end()) {
+    answer_unknown(run);
+    return;
+  }
+  run->entry = at->second.get();
+  if (run->entry->wants_context) run->stop.emplace();
+  run->claim.store(Run::Claim::kQueued, std::memory_order_release);
+  if (run->entry->batch_handler) {
+    Entry& entry = *run->entry;
+    if (entry.gathered.empty()) {
+      entry.gather_until = now_ + entry.batch.time;
+      gathering_.push_back(&entry);
+    }
+    entry.gathered.push_back(run);
+    if (entry.gathered.size() >= entry.batch.items) {
+      queue_->add_batch(entry, entry.gathered);
+      std::erase(gathering_, &entry);
+    }
+  } else {
+    chunk_.push_back(run);
+  }
+}
+
+void WorkerCore::answer_unknown(Run* run) {
+  run->entry = nullptr;
+  run->claim.store(Run::Claim::kWithdrawn, std::memory_order_relaxed);
+  run->back = true;
+  run->state = proto::State::kFailed;
+  run->has_result = run->result_compressed = false;
+  run->no_retry = false;
+  run->error_type = "tusk::UnknownType";
+  run->error_message = "this worker has no such handler";
+  is_ready(run);
+}
+
+void WorkerCore::packet_ends() { queue_->add(chunk_); }
+
+// A run that has not started ends here; one that runs is told, and answers when it stops.
+void WorkerCore::cancel(std::uint64_t handle) {
+  for (Run* run = first_; run; run = run->behind) {
+    if (run->handle != handle || run->answer != Run::Answer::kOpen) continue;
+    run->cancelled.store(true, std::memory_order_release);
+    if (run->withdraw()) {
+      run->state = proto::State::kCancelled;
+      run->has_result = run->result_compressed = run->no_retry = false;
+      is_ready(run);
+    } else if (run->stop) {
+      run->stop->request_stop();
+    }
+    return;
+  }
+}
+
+void WorkerCore::recall(const proto::Record& record) {
+  std::vector<std::uint64_t> wanted;
+  for (proto::Value handle : record.value.items()) wanted.push_back(*handle.number());
+  std::sort(wanted.begin(), wanted.end());
+  Returned answer{record.ref, {}};
+  for (Run* run = first_; run;) {
+    Run* next = run->behind;
+    if (run->answer == Run::Answer::kOpen &&
+        std::binary_search(wanted.begin(), wanted.end(), run->handle) && run->withdraw()) {
+      answer.handles.push_back(run->handle);
+      forget(run);
+    }
+    run = next;
+  }
+  returned_.push_back(std::move(answer));
+}
+
+void WorkerCore::give_batches(Clock::time_point now) {
+  for (std::size_t i = 0; i < gathering_.size();) {
+    Entry& entry = *gathering_[i];
+    if (entry.gather_until <= now) {
+      queue_->add_batch(entry, entry.gathered);
+      gathering_.erase(gathering_.begin() + static_cast<std::ptrdiff_t>(i));
+    } else {
+      ++i;
+    }
+  }
+}
+
+void WorkerCore::collect() {
+  done_.clear();
+  queue_->collect(done_);
+  for (Run* run : done_) {
+    run->back = true;
+    if (run->answer == Run::Answer::kGone) {
+      release(run);
+    } else if (run->answer == Run::Answer::kOpen) {
+      is_ready(run);
+    }
+  }
+}
+
+WorkerCore::Clock::time_point WorkerCore::work(Clock::time_point now) {
+  now_ = now;
+  collect();
+  give_batches(now);
+  const unsigned signals = signals_ ? signals_->count() : 0;
+  if ((state_->stop_requested || signals > 0) && !stopping_) begin_stop(now);
+  if (signals > 1) stop_by_ = std::min(stop_by_, now);  // asked twice: at once
+  if (stopping_ && !link_.finishing() && (open_ == 0 || past_stop())) {
+    link_.finish(now + std::chrono::seconds(1));
+  }
+
+  auto due = stopping_ && !link_.finishing() ? stop_by_ : Clock::time_point::max();
+  for (Entry* entry : gathering_) due = std::min(due, entry->gather_until);
+  if (state_->supervised && !link_.connected() && !stopping_) {
+    const auto give_up = link_.unreachable_since() + adopt_grace_;
+    if (give_up <= now) {
+      link_.complain("no broker at " + link_.url() + " for " +
+                     std::to_string(adopt_grace_.count()) + " ms: this worker ends");
+      begin_stop(now);
+      stop_by_ = now;
+      link_.finish(now);
+    }
+    due = std::min(due, give_up);
+  }
+  return due;
+}
+
+// The last question before sleep.
+bool WorkerCore::has_work() {
+  return queue_->has_done() || (state_->stop_requested && !stopping_) ||
+         (signals_ && signals_->count() > (stopping_ ? 1u : 0u) && !past_stop());
+}
+
+void WorkerCore::fill(proto::Writer& out, std::uint64_t seq) {
+  if (tell_slots_) {
+    out.slots(0);
+    tell_slots_ = false;
+  }
+  while (!returned_.empty()) {
+    Returned& r = returned_.front();
+    // Many handles at once are rare: those of a stop, at most slots; split to fit.
+    constexpr std::size_t kAtOnce = 4096;
+    const std::size_t count = std::min(r.handles.size(), kAtOnce);
+    if (link_.full(out, 32 + 9 * count, 0)) return;
+    out.returned(r.recall, r.handles.data(), count);
+    if (count == r.handles.size()) {
+      returned_.pop_front();
+    } else {
+      // One answer per recall: what is too long for it goes back unasked.
+      r.recall = 0;
+      r.handles.erase(r.handles.begin(), r.handles.begin() + static_cast<std::ptrdiff_t>(count));
+    }
+  }
+  while (!ready_.empty()) {
+    Run* run = ready_.front();
+    if (!run->result_frame && run->result.size() >= link_.frame_body()) {
+      run->result_frame = proto::Bytes::copy(run->result);
+      run->result.clear();
+    }
+    const std::size_t error = run->state == proto::State::kFailed
+                                  ? run->error_type.size() + run->error_message.size() + 64
+                                  : 0;
+    if (link_.full(out, kResultBytes + run->result.size() + error, run->result_frame.size())) {
+      return;
+    }
+    ready_.pop_front();
+    write_result(out, *run);
+    run->answer = Run::Answer::kSent;
+    run->seq = seq;
+    sent_.push_back(run);
+  }
+}
+
+void WorkerCore::write_result(proto::Writer& out, Run& run) {
+  attributes_.clear();
+  if (run.result_compressed && run.state == proto::State::kSucceeded) {
+    attributes_.number(Attribute::kCompression, 1);
+  }
+  if (run.state == proto::State::kFailed) {
+    if (run.no_retry) attributes_.flag(Attribute::kNoRetry);
+    attributes_.error(run.error_type, run.error_message, "cpp");
+  }
+  proto::BodyOut body;
+  if (run.state == proto::State::kSucceeded && run.has_result) {
+    body = run.result_frame ? proto::BodyOut{true, {}, run.result_frame}
+                            : proto::BodyOut::copied(run.result);
+  }
+  out.result(run.handle, run.state, body, attributes_);
+}
+
+void WorkerCore::acknowledged(std::uint64_t seq) {
+  while (!sent_.empty() && sent_.front()->seq <= seq) {
+    Run* run = sent_.front();
+    sent_.pop_front();
+    forget(run);
+  }
+}
+
+// A result that the broker's socket cannot take is replaced by an error that it can.
+void WorkerCore::dropped(std::uint64_t seq) {
+  for (auto at = sent_.begin(); at != sent_.end();) {
+    Run* run = *at;
+    if (run->seq != seq || !run->result_frame) {
+      ++at;
+      continue;
+    }
+    at = sent_.erase(at);
+    run->state = proto::State::kFailed;
+    run->no_retry = true;
+    run->error_type = "tusk::TooLarge";
+    run->error_message = "the broker ended the connection each time that this result of " +
+                         std::to_string(run->result_size()) + " bytes was sent";
+    run->result_frame = proto::Bytes();
+    run->answer = Run::Answer::kOpen;
+    ++open_;
+    is_ready(run);
+  }
+}
+
+}  // namespace tusk::detail
