@@ -44,8 +44,8 @@ def url(tmp_path: Path) -> str:
 def make_broker(url: str) -> Iterator[Callable[..., FakeBroker]]:
     made: list[FakeBroker] = []
 
-    def make(**welcome: Any) -> FakeBroker:
-        made.append(FakeBroker(url, **welcome))
+    def make(where: str = "", **welcome: Any) -> FakeBroker:
+        made.append(FakeBroker(url + where, **welcome))
         return made[-1]
 
     yield make

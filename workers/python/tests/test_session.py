@@ -165,8 +165,10 @@ def test_shutting_down_is_no_ending(make_broker: Callable[..., FakeBroker], clie
     assert task.result(5) == "at last"
 
 
-def test_goaway_names_another_place(broker: FakeBroker, client: Client, tmp_path: object) -> None:
-    other = FakeBroker(f"ipc://{tmp_path}/other")
+def test_goaway_names_another_place(
+    broker: FakeBroker, client: Client, make_broker: Callable[..., FakeBroker]
+) -> None:
+    other = make_broker("other")
     task = client.submit("t")
     broker.greet()
     broker.expect(16)
@@ -175,7 +177,6 @@ def test_goaway_names_another_place(broker: FakeBroker, client: Client, tmp_path
     record = other.expect(16)
     other.say([32, record[1], 1, encode("there")])
     assert task.result(5) == "there"
-    other.close()
 
 
 def test_stale_session_makes_it_greet_again(broker: FakeBroker, client: Client) -> None:

@@ -27,6 +27,7 @@ from .session import LONE_ACK_PACKETS, Packet, Session, Written
 ACK_DELAY = 0.05
 GREET_AGAIN = 1.0
 REOPEN_EVERY = 0.2
+ELSEWHERE_AFTER = 5.0  # with no welcome here, when the broker named other places
 # Who puts things to say one by one need not send each: the I/O thread looks every WATCH_TICK.
 WATCH_FOR = 0.02
 WATCH_TICK = 0.001
@@ -415,31 +416,44 @@ class Link:
             with self._lock:
                 self._role.failed(self.error)
             return
-        while not self._stop:
-            self._sleep()
-            with self._lock:
-                self._monitored()
-                self._receive()
-                now = time.monotonic()
-                self._timers(now)
-                self._send_ready()
-                self._tick_at = self._role.tick(now)
-                if _readable(self._socket):
-                    self.wake()
-            self.flush()
-            if self.changed.acquire(False):
-                self.changed.notify_all()
-                self.changed.release()
+        try:
+            while not self._stop:
+                self._turn()
+            self._part()
+        except BaseException as error:
+            # A defect. Whoever waits is told, instead of waiting for ever.
+            self.error = TuskError(f"the I/O thread of tuskd ended: {error!r}")
+            self._role.failed(self.error)
+            raise
+        finally:
+            self.state = DOWN
+            self._shut(1000)
+            self._context.term()
+            fd, self._wake_fd = self._wake_fd, -1
+            os.close(fd)
+
+    def _turn(self) -> None:
+        self._sleep()
+        with self._lock:
+            self._monitored()
+            self._receive()
+            now = time.monotonic()
+            self._timers(now)
+            self._send_ready()
+            self._tick_at = self._role.tick(now)
+            if _readable(self._socket):
+                self.wake()
+        self.flush()
+        if self.changed.acquire(False):
+            self.changed.notify_all()
+            self.changed.release()
+
+    def _part(self) -> None:
         with self._lock:
             if self.state is READY:
                 self._send_ready()
                 self.outbox.append(self._packer.pack((wire.BYE, "closed")))
                 self._send_ready()
-            self._lost()
-            self._shut(1000)
-        self._context.term()
-        fd, self._wake_fd = self._wake_fd, -1
-        os.close(fd)
 
     def _sleep(self) -> None:
         now = time.monotonic()
@@ -482,7 +496,11 @@ class Link:
             self._greet()
         if self.state is READY:
             return
-        if len(self._urls) > 1 and now - self._opened_at > GREET_AGAIN and self._reopen_at == NEVER:
+        if (
+            len(self._urls) > 1
+            and now - self._opened_at > ELSEWHERE_AFTER
+            and self._reopen_at == NEVER
+        ):
             self._reconnect()
         if self._complain and now >= self._complain_at:
             self._complain_at = now + COMPLAIN_EVERY
