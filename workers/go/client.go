@@ -71,7 +71,7 @@ func NewClient(options Options) (*Client, error) {
 	c := &Client{options: options, stopped: make(chan struct{}), numbers: map[int64]*request{},
 		topics: map[string]*topic{}}
 	var err error
-	if c.session, err = newSession(options.URL, c); err != nil {
+	if c.session, err = newSession(options.URL, c, true); err != nil {
 		return nil, &Error{Code: string(ErrInvalid), Message: err.Error(), URL: options.URL}
 	}
 	go func() {
@@ -207,9 +207,10 @@ func (c *Client) ask(ctx context.Context, r *request) error {
 	if r.patience > 0 {
 		r.deadline = time.Now().Add(max(r.patience, time.Millisecond))
 	}
-	if deadline, ok := ctx.Deadline(); ok && (r.deadline.IsZero() || deadline.Before(r.deadline)) {
+	if deadline, ok := ctx.Deadline(); ok && (r.patient || r.deadline.IsZero() || deadline.Before(r.deadline)) {
 		r.deadline, r.patient = deadline, false
 	}
+	r.bounded = !r.deadline.IsZero() && !r.patient
 	r.done = make(chan struct{})
 	return c.enqueue(r)
 }
@@ -266,8 +267,8 @@ func (c *Client) await(ctx context.Context, r *request) error {
 		return r.err
 	case <-ctx.Done():
 	}
-	if deadline, ok := ctx.Deadline(); ok && errors.Is(ctx.Err(), context.DeadlineExceeded) && !r.deadline.After(deadline) {
-		<-r.done // the request has the same deadline, and knows more of what happened
+	if r.bounded && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		<-r.done // the request's deadline is no later, and it knows more of what happened
 		return r.err
 	}
 	c.giveUp(r)

@@ -132,7 +132,7 @@ func TestResumedSessionsSendTheSamePacketsAgain(t *testing.T) {
 	b.close()
 	b.open()
 	again := b.hello()
-	if again.fields["session"] != int64(5) || again.fields["ack"] != nil {
+	if again.fields["session"] != int64(5) || again.fields["ack"] != int64(0) {
 		t.Fatalf("hello %v", again.fields)
 	}
 	again.welcome(5, true, 0, nil)

@@ -22,7 +22,7 @@ type hello struct {
 	Language     string   `msgpack:"language"`
 	Acks         bool     `msgpack:"acks"`
 	Session      int64    `msgpack:"session,omitempty"`
-	Ack          int64    `msgpack:"ack,omitempty"`
+	Ack          *int64   `msgpack:"ack,omitempty"`
 	Name         string   `msgpack:"name,omitempty"`
 	Pool         string   `msgpack:"pool,omitempty"`
 	PID          int      `msgpack:"pid"`

@@ -26,6 +26,7 @@ type request struct {
 	notify  chan<- *request // gets the request when it ends; has room for it
 	keep    bool            // the ending may be looked at much later
 
+	bounded  bool      // has a deadline that stays
 	deadline time.Time // zero: none
 	patience time.Duration
 	place    int // in the heap of deadlines, from 1; 0: not there

@@ -55,6 +55,7 @@ type peer interface {
 type session struct {
 	url      string
 	peer     peer
+	quiet    bool // says nothing on stderr while no broker is there
 	instance [16]byte
 	socket   *zmq.Socket
 
@@ -95,8 +96,8 @@ type session struct {
 	records  []wire.Record
 }
 
-func newSession(url string, p peer) (*session, error) {
-	s := &session{url: url, peer: p, signal: make(chan struct{}, 1), lostAt: time.Now(), pause: firstPause}
+func newSession(url string, p peer, quiet bool) (*session, error) {
+	s := &session{url: url, peer: p, quiet: quiet, signal: make(chan struct{}, 1), lostAt: time.Now(), pause: firstPause}
 	rand.Read(s.instance[:])
 	s.agreed.Store(beforeWelcome())
 	s.timer = time.AfterFunc(time.Hour, s.wake)
@@ -175,7 +176,7 @@ func (s *session) finish(bye bool, linger time.Duration) {
 }
 
 func (s *session) sleep(now, next time.Time) {
-	for _, due := range []time.Time{s.ackBy, s.helloDue, s.openDue} {
+	for _, due := range [...]time.Time{s.ackBy, s.helloDue, s.openDue, s.noticeDue()} {
 		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
 			next = due
 		}
@@ -253,7 +254,7 @@ func (s *session) due(now time.Time) {
 	if !s.helloDue.IsZero() && !now.Before(s.helloDue) && s.socket != nil {
 		s.sayHello(now)
 	}
-	if s.phase != up && now.Sub(s.lostAt) > time.Second {
+	if due := s.noticeDue(); !due.IsZero() && !now.Before(due) {
 		s.notice(now, "no broker answers at "+s.url+"; trying on")
 	}
 }
@@ -261,7 +262,7 @@ func (s *session) due(now time.Time) {
 func (s *session) sayHello(now time.Time) {
 	h := newHello("", s.instance)
 	if s.number != 0 {
-		h.Session, h.Ack = s.number, s.received
+		h.Session, h.Ack = s.number, &s.received
 	}
 	s.peer.greet(&h)
 	packet, err := h.append(nil)
@@ -276,6 +277,17 @@ func (s *session) sayHello(now time.Time) {
 		return
 	}
 	s.helloDue = now.Add(welcomeWithin)
+}
+
+// noticeDue is when to say that no broker is there. A client's calls say it themselves.
+func (s *session) noticeDue() time.Time {
+	if s.quiet || s.phase == up {
+		return time.Time{}
+	}
+	if due := s.lostAt.Add(time.Second); due.After(s.notified.Add(noticeEvery)) {
+		return due
+	}
+	return s.notified.Add(noticeEvery)
 }
 
 // notice writes a line on connect problems, at a bounded rate.

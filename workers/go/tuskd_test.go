@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -339,5 +342,101 @@ func TestWithTuskdAWorkerProcessIsKilledAndAnotherEndsInOrder(t *testing.T) {
 	}
 	if err := second.Wait(); err != nil {
 		t.Fatal("the worker that was interrupted:", err)
+	}
+}
+
+// proxy stands between peers and the broker, and cuts their connections.
+type proxy struct {
+	listener net.Listener
+	to       string
+	mu       sync.Mutex
+	open     []net.Conn
+}
+
+func newProxy(t *testing.T, to string) (url string, p *proxy) {
+	t.Helper()
+	from := filepath.Join(t.TempDir(), "proxy")
+	listener, err := net.Listen("unix", from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = &proxy{listener: listener, to: to}
+	go func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("unix", to)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.open = append(p.open, near, far)
+			p.mu.Unlock()
+			for _, pair := range [][2]net.Conn{{near, far}, {far, near}} {
+				go func() {
+					io.Copy(pair[0], pair[1])
+					pair[0].Close()
+				}()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		listener.Close()
+		p.cut()
+	})
+	return "ipc://" + from, p
+}
+
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.open {
+		c.Close()
+	}
+	p.open = nil
+}
+
+// Connections are cut again and again, in the middle of packets. Sessions resume: each task runs once.
+func TestWithTuskdCutConnectionsLoseAndRepeatNothing(t *testing.T) {
+	d := newDaemon(t)
+	url, p := newProxy(t, strings.TrimPrefix(d.url, "ipc://"))
+	behind := *d
+	behind.url = url
+	c := behind.client(2 * within)
+	var runs atomic.Int64
+	behind.worker(WorkerOptions{Slots: 100}, func(w *Worker) {
+		Handle(w, "add", func(ctx context.Context, in struct{ A, B int }) (int, error) {
+			runs.Add(1)
+			return add(ctx, in)
+		})
+	})
+	const calls = 60_000
+	inputs := func(yield func(struct{ A, B int }) bool) {
+		for i := range calls {
+			if i%6_000 == 3_000 {
+				p.cut()
+			}
+			if !yield(struct{ A, B int }{i, 1}) {
+				return
+			}
+		}
+	}
+	i := 0
+	for got, err := range CallMany[int](ctx, c, "add", inputs) {
+		if err != nil || got != i+1 {
+			t.Fatal(i, got, err)
+		}
+		i++
+	}
+	status, err := c.Query(ctx, "status", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counters := status.(map[string]any)["counters"].(map[string]any)
+	if i != calls || runs.Load() != calls || counters["sessions_resumed"].(int64) < 10 {
+		t.Fatal(i, "calls,", runs.Load(), "runs", counters)
 	}
 }

@@ -125,7 +125,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	batchContext, force := context.WithCancel(w.values)
 	defer force()
 	w.force = force
-	session, err := newSession(w.options.URL, w)
+	session, err := newSession(w.options.URL, w, false)
 	if err != nil {
 		return &Error{Code: string(ErrInvalid), Message: err.Error(), URL: w.options.URL}
 	}
