@@ -5,7 +5,7 @@ import { Many, type ManyOptions, type Outcome, valueOrThrow } from "./many.js";
 import { Writer } from "./msgpack/writer.js";
 import { NO_ATTRIBUTES, Pending, type RequestAttributes } from "./pending.js";
 import { type EventSink, Requests } from "./requests.js";
-import { running } from "./running.js";
+import { nothingElseRuns } from "./running.js";
 import type { Subscription } from "./subscription.js";
 import { Task } from "./task.js";
 import { Topics } from "./topics.js";
@@ -391,8 +391,7 @@ export class Client {
     this.#idleTimer = setTimeout(() => {
       this.#idleTimer = undefined;
       if (this.#requests.size > 0 || this.#topics.size > 0 || !this.#requests.link.isOpen) return;
-      const alone = running.workers === 0 && process.getActiveResourcesInfo().length === 0;
-      if (alone) this.#requests.link.close();
+      if (nothingElseRuns()) this.#requests.link.close();
       else this.#watchIdle(Math.min(delay * 2, IDLE_CHECK_LONGEST));
     }, delay).unref();
   }
