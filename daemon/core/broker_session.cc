@@ -40,15 +40,15 @@ bool read_names(Value list, std::vector<std::string>& names) {
 
 // --- hello ---------------------------------------------------------------------------------------
 
-// Fills the session from hello's fields; returns what is wrong with them, or nothing.
-const char* Broker::read_hello(Value fields, Session& session, uint32_t& slots) const {
+// Fills the session from hello's fields; returns what is wrong with them.
+Broker::HelloFault Broker::read_hello(Value fields, Session& session, uint32_t& slots) const {
   auto role = fields.get("role").text();
   if (!role || (*role != "client" && *role != "worker" && *role != "both")) {
-    return "hello's role must be client, worker or both";
+    return {"role", "hello's role must be client, worker or both"};
   }
   auto language = fields.get("language").text();
   if (!language || language->empty() || language->size() > proto::kMaxName) {
-    return "hello's language must be a text of 1 to 255 bytes";
+    return {"language", "hello's language must be a text of 1 to 255 bytes"};
   }
   session.language = config::canonical_language(*language);
   session.acks = fields.get("acks").boolean().value_or(false);
@@ -57,36 +57,47 @@ const char* Broker::read_hello(Value fields, Session& session, uint32_t& slots) 
   session.pool = text_or(fields.get("pool"), session.language);
   session.sdk = text_or(fields.get("sdk"), "");
   slots = 0;
-  if (*role == "client") return nullptr;
+  if (*role == "client") return {};
   Value wanted = fields.get("slots");
   slots = static_cast<uint32_t>(std::min<uint64_t>(wanted.number().value_or(1), 1 << 20));
-  if ((wanted && !wanted.number()) || slots == 0) return "hello's slots must be 1 or more";
+  if ((wanted && !wanted.number()) || slots == 0) {
+    return {"slots", "hello's slots must be 1 or more"};
+  }
   if (!read_names(fields.get("types"), session.announced_types)) {
-    return "hello's types must be a list of names of 1 to 255 bytes";
+    return {"types", "hello's types must be a list of names of 1 to 255 bytes"};
   }
   if (!read_names(fields.get("handlers"), session.announced_handlers)) {
-    return "hello's handlers must be a list of names of 1 to 255 bytes";
+    return {"handlers", "hello's handlers must be a list of names of 1 to 255 bytes"};
   }
   if (Value claims = fields.get("claims"); claims && !claims.is_array()) {
-    return "hello's claims must be a list";
+    return {"claims", "hello's claims must be a list"};
   }
-  return nullptr;
+  return {};
 }
 
 void Broker::hello(ConnectionId from, const Record& record) {
   const Value fields = record.value;
+  const Caller caller{.connection = from};
   if (record.ref < 1 || record.ref > proto::kVersion) {
-    return answer_connection(
-        from, code::kVersion,
-        "this broker speaks version 1 of TUSK, not " + std::to_string(record.ref));
+    return answer(caller, 0, [&](Writer& out) {
+      out.start(Kind::kError, 5).pack_int(0);
+      out.text(code::kVersion);
+      out.text("this broker speaks version 1 of TUSK, not " + std::to_string(record.ref));
+      out.packer().pack_map(1);
+      out.text("versions");
+      out.packer().pack_array(1);
+      out.packer().pack_int(proto::kVersion);
+    });
   }
   auto instance_bytes = fields.get("instance").binary();
   if (!instance_bytes || instance_bytes->size() != 16) {
-    return answer_connection(from, code::kInvalid, "hello's instance must be 16 bytes");
+    return error(caller, 0, code::kInvalid, "hello's instance must be 16 bytes", "field",
+                 "instance");
   }
-  if (fields.get("require").size() > 0) {
-    return answer_connection(from, code::kUnsupported,
-                             "hello requires something that this broker does not know");
+  for (Value wanted : fields.get("require").items()) {
+    return error(
+        caller, 0, code::kUnsupported,
+        "hello requires \"" + text_or(wanted, "?") + "\", which this broker does not know");
   }
   Instance instance;
   std::copy(instance_bytes->begin(), instance_bytes->end(), instance.begin());
@@ -95,8 +106,7 @@ void Broker::hello(ConnectionId from, const Record& record) {
     Session& session = sessions_[there];
     if (session.instance != instance) {
       ++counters_.records_refused;
-      return answer_connection(from, code::kDuplicateHello,
-                               "this connection already has a session");
+      return error(caller, 0, code::kDuplicateHello, "this connection already has a session");
     }
     // The same hello twice: a peer's queue may hold one from before its connection stood.
     actions_->sends.push_back({from, {}, session.welcome, {}});
@@ -113,27 +123,32 @@ void Broker::hello(ConnectionId from, const Record& record) {
 }
 
 void Broker::open_session(ConnectionId from, const Instance& instance, Value fields) {
+  const Caller caller{.connection = from};
   if (sessions_.live() >= config_->tuskd.limits.max_sessions) {
-    ++counters_.errors_full;
-    log(config::LogLevel::warning, LogTopic::kLimit, [&] {
-      return "a peer was refused: [tuskd] max_sessions is " +
-             std::to_string(config_->tuskd.limits.max_sessions);
-    });
-    return answer_connection(from, code::kFull, "the broker has max_sessions peers already");
+    const size_t most = config_->tuskd.limits.max_sessions;
+    log(config::LogLevel::warning, LogTopic::kLimit,
+        [&] { return "a peer was refused: [tuskd] max_sessions is " + std::to_string(most); });
+    return full(caller, 0, code::kFull, "the broker has max_sessions peers already", "max_sessions",
+                most);
   }
   const uint32_t index = sessions_.add();
   Session& session = sessions_[index];
-  auto refuse = [&](std::string_view why_code, const std::string& why) {
+  auto refused = [&](const std::string& why) {
     ++counters_.records_refused;
     log(config::LogLevel::warning, LogTopic::kRefused,
         [&] { return "refused the hello of " + session.name + ": " + why; });
-    answer_connection(from, why_code, why);
     sessions_.remove(index);
   };
   uint32_t slots;
-  if (const char* why = read_hello(fields, session, slots)) return refuse(code::kInvalid, why);
+  if (const HelloFault fault = read_hello(fields, session, slots); fault.why) {
+    refused(fault.why);
+    return error(caller, 0, code::kInvalid, fault.why, "field", fault.field);
+  }
   if (slots > 0) {
-    if (std::string why = forbidden(session); !why.empty()) return refuse(code::kRefused, why);
+    if (std::string why = forbidden(session); !why.empty()) {
+      refused(why);
+      return error(caller, 0, code::kRefused, why);
+    }
   }
 
   session.index = index;
@@ -381,13 +396,17 @@ uint64_t Broker::adopt_claim(Session& session, const TaskId& id, uint32_t attemp
 
 // Acknowledged endings are let go.
 void Broker::acknowledged(Session& session, uint64_t seq) {
+  seq = std::min(seq, session.out.last_sent());  // nobody has what was never sent
   session.out.acknowledge(seq);
   while (!session.endings.empty() && tasks_[session.endings.head].packet <= seq) {
     const uint32_t t = session.endings.head;
     session.endings.remove(tasks_, t);
     let_go(t);
   }
-  if (session.over_bound) touch(session);  // flush() looks at its bound again
+  if (session.over_bound && session.out.bytes() <= config_->tuskd.limits.max_session_bytes) {
+    session.over_bound = false;
+    update_worker(session);
+  }
 }
 
 void Broker::update_worker(Session& session) {
