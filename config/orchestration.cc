@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "config/codec.h"
+#include "config/load.h"
 #include "config/operators.h"
 #include "config/parser.h"
 #include "config/reader.h"
@@ -12,29 +13,6 @@ namespace tusk::config {
 namespace {
 
 namespace fs = std::filesystem;
-
-Result<Loaded> load_from(std::string_view text, const std::string& name, const std::string& folder,
-                         const Surroundings& around) {
-  Result<Document> document = parse(text, name, around);
-  if (!document) return tl::unexpected(std::move(document.error()));
-  Loaded loaded;
-  Reader reader(*document->source);
-  reader.read(document->root, loaded.orchestration);
-  std::vector<Error> errors = reader.take_errors();
-  if (errors.empty()) {
-    Resolver resolver(document->root, *document->source, folder, loaded.orchestration);
-    resolver.resolve();
-    errors = std::move(resolver.errors);
-    if (errors.empty()) resolver.warn(reader.idle());
-    loaded.warnings = std::move(resolver.warnings);
-  }
-  if (errors.empty()) return loaded;
-  if (errors.size() > kMaxErrors) {
-    errors.resize(kMaxErrors);
-    errors.push_back(document->source->error("more errors are not shown"));
-  }
-  return tl::unexpected(std::move(errors));
-}
 
 Json print(const TaskType& type) {
   auto text = [](const Text& value) { return value ? Json(*value) : Json(nullptr); };
@@ -98,6 +76,26 @@ void compare(const Table& table, const std::string& path, const void* running, v
 
 }  // namespace
 
+Result<Loaded> load_document(const Document& document, const std::string& folder) {
+  Loaded loaded;
+  Reader reader(*document.source);
+  reader.read(document.root, loaded.orchestration);
+  std::vector<Error> errors = reader.take_errors();
+  if (errors.empty()) {
+    Resolver resolver(document.root, *document.source, folder, loaded.orchestration);
+    resolver.resolve();
+    errors = std::move(resolver.errors);
+    if (errors.empty()) resolver.warn(reader.idle());
+    loaded.warnings = std::move(resolver.warnings);
+  }
+  if (errors.empty()) return loaded;
+  if (errors.size() > kMaxErrors) {
+    errors.resize(kMaxErrors);
+    errors.push_back(document.source->error("more errors are not shown"));
+  }
+  return tl::unexpected(std::move(errors));
+}
+
 Result<Loaded> load(const std::string& path) {
   auto text = read_regular_file(path, kMaxFile);
   if (!text) {
@@ -108,12 +106,16 @@ Result<Loaded> load(const std::string& path) {
   // Absolute, so that paths in the file mean the same wherever the daemon goes.
   fs::path absolute = fs::absolute(path, error);
   std::string folder = (error ? fs::path(path) : absolute).parent_path().string();
-  return load_from(*text, path, folder, real_surroundings(folder));
+  Result<Document> document = parse(*text, path, real_surroundings(folder));
+  if (!document) return tl::unexpected(std::move(document.error()));
+  return load_document(*document, folder);
 }
 
 Result<Loaded> load_text(std::string_view text, const std::string& name) {
   std::string folder = fs::path(name).parent_path().string();
-  return load_from(text, name, folder, real_surroundings(folder));
+  Result<Document> document = parse(text, name, real_surroundings(folder));
+  if (!document) return tl::unexpected(std::move(document.error()));
+  return load_document(*document, folder);
 }
 
 std::string to_json(const Orchestration& orchestration) {

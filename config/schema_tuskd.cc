@@ -142,9 +142,8 @@ std::vector<Key> limits() {
           .effective(),
       key<&Tuskd::limits, &Limits::max_session_bytes>(
           "max_session_bytes",
-          "Bytes on their way to one peer that it has not acknowledged. A peer beyond it is cut "
-          "off "
-          "and its tasks run elsewhere.")
+          "Bytes on their way to or from one peer that are not acknowledged. One "
+          "more is refused with `busy`.")
           .between(1_MB, Bytes{std::size_t{1} << 40})
           .effective(),
       key<&Tuskd::limits, &Limits::ended_window>(
