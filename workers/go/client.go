@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -46,9 +47,9 @@ type Client struct {
 
 	mu      sync.Mutex
 	queue   []*request // asked, and not yet seen by the session's goroutine
-	queued  int64      // their cost and that of the backlog, in bytes
-	pending int        // requests without an answer
 	closing bool
+	queued  atomic.Int64 // the cost of what is queued and not in a packet, in bytes
+	pending atomic.Int64 // requests without an answer
 
 	// The session's goroutine owns the rest.
 	fresh   []*request
@@ -234,14 +235,14 @@ func (c *Client) enqueue(r *request) error {
 	case c.closing:
 		c.mu.Unlock()
 		return c.failure(r, ErrClosed, "the client was closed")
-	case c.queued+c.session.unacknowledged()+r.cost() > limit && c.pending > 0:
+	case c.queued.Load()+c.session.unacknowledged()+r.cost() > limit && c.pending.Load() > 0:
 		c.mu.Unlock()
 		err := c.failure(r, ErrBusy, "more than %d bytes wait for the broker (limit `session_bytes`)", limit)
 		err.Details = map[string]any{"limit": "session_bytes", "value": limit}
 		return err
-	case c.pending >= maxPending:
+	case c.pending.Load() >= maxPending:
 		c.mu.Unlock()
-		return c.failure(r, ErrBusy, "%d requests wait for an answer", c.pending)
+		return c.failure(r, ErrBusy, "%d requests wait for an answer", maxPending)
 	}
 	c.insist(r)
 	c.mu.Unlock()
@@ -251,8 +252,8 @@ func (c *Client) enqueue(r *request) error {
 
 // insist queues a request whatever is queued already. mu is held.
 func (c *Client) insist(r *request) {
-	c.queued += r.cost()
-	c.pending++
+	c.queued.Add(r.cost())
+	c.pending.Add(1)
 	c.queue = append(c.queue, r)
 }
 

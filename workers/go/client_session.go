@@ -166,12 +166,10 @@ func (c *Client) end(r *request, err error) {
 			c.pushing--
 		}
 	}
-	c.mu.Lock()
-	c.pending--
+	c.pending.Add(-1)
 	if r.number == 0 {
-		c.queued -= r.cost()
+		c.queued.Add(-r.cost())
 	}
-	c.mu.Unlock()
 	close(r.done)
 	if r.notify != nil {
 		select {
@@ -185,29 +183,24 @@ func (c *Client) flush(now time.Time) {
 	if c.leaves {
 		return
 	}
-	freed := int64(0)
 	for c.backlog.len() > 0 && c.session.room(len(c.backlog.first().body.bytes)) {
-		freed += c.send(c.backlog.pop(), now)
+		c.send(c.backlog.pop(), now)
 	}
 	window := int(c.session.terms().Limits.PushWindow)
 	for c.pushes.len() > 0 && c.pushing < window && c.session.room(len(c.pushes.first().body.bytes)) {
 		if r := c.pushes.pop(); !r.ended {
 			c.pushing++
-			freed += c.send(r, now)
+			c.send(r, now)
 		}
-	}
-	if freed > 0 {
-		c.mu.Lock()
-		c.queued -= freed
-		c.mu.Unlock()
 	}
 }
 
-// send writes a request and says what it cost while it waited.
-func (c *Client) send(r *request, now time.Time) int64 {
+// send writes a request, unless it has ended.
+func (c *Client) send(r *request, now time.Time) {
 	if r.ended {
-		return 0
+		return
 	}
+	c.queued.Add(-r.cost())
 	c.last++
 	r.number = c.last
 	r.sends++
@@ -217,7 +210,6 @@ func (c *Client) send(r *request, now time.Time) int64 {
 	if len(r.body.bytes) >= wire.FrameBody {
 		p.large = append(p.large, r)
 	}
-	return r.cost()
 }
 
 func (c *Client) take(r *wire.Record, now time.Time) {
@@ -282,9 +274,7 @@ func (c *Client) unsend(r *request) {
 	if r.kind == wire.Push {
 		c.pushing--
 	}
-	c.mu.Lock()
-	c.queued += r.cost()
-	c.mu.Unlock()
+	c.queued.Add(r.cost())
 }
 
 func (c *Client) leaving(string, time.Time) { c.leaves = true }
