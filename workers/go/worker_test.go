@@ -412,3 +412,28 @@ func TestTheEnvironmentOfTheSupervisorIsTaken(t *testing.T) {
 		t.Fatalf("%+v", o)
 	}
 }
+
+func TestAPacketMayHaveAsManyFramesAsTheBrokerLikes(t *testing.T) {
+	b := newBroker(t)
+	startWorker(t, b, WorkerOptions{Slots: 300}, func(w *Worker) {
+		Handle(w, "size", func(_ context.Context, in string) (int, error) { return len(in), nil })
+	})
+	l := b.accept(5, nil)
+	// Small frames lie within libzmq's own message, large ones do not.
+	l.out++
+	head := appendHeader(nil, 5, l.out, l.in)
+	frames := [][]byte{nil}
+	for n := range 300 {
+		id := NewTaskID()
+		head = l.encode(head, [][]any{{wire.Task, n, id[:], "size", 1, n + 1}})
+		frames = append(frames, pack(t, strings.Repeat("x", n*n%700)))
+	}
+	frames[0] = head
+	l.raw(frames...)
+	for range 300 {
+		r := l.expect(wire.Result)
+		if n := int(r.Ref); r.State != 1 || !bytes.Equal(r.Body, pack(t, n*n%700)) {
+			t.Fatal(describe(r))
+		}
+	}
+}
