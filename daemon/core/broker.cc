@@ -118,6 +118,13 @@ void Broker::fire(Timer timer) {
 
 // --- packets -------------------------------------------------------------------------------------
 
+proto::Decoded Broker::decode(std::string_view records, std::span<const proto::Bytes> bodies) {
+  for (const proto::Bytes& body : bodies) {
+    if (body.size() == 0) return {{}, {"a body frame is empty", 0}};
+  }
+  return decoder_.decode(records, bodies.size());
+}
+
 Broker::Connection& Broker::connection(ConnectionId id) {
   if (id >= connections_.size()) connections_.resize(id + 1);
   connections_[id].open = true;
@@ -149,13 +156,14 @@ void Broker::on(const PacketReceived& packet) {
   } else if (packet.bodies.size() > limit.frames) {
     too_large("the packet has more body frames than the limit", "frames", limit.frames);
   } else {
-    decoded = decoder_.decode(packet.records, packet.bodies.size());
+    decoded = decode(packet.records, packet.bodies);
     if (has_empty(packet.bodies)) {
       whole = "a body frame is empty";
     } else if (!decoded.ok()) {
       whole = decoded.malformed.why;
       at = decoded.malformed.record;
-    } else if (decoded.records.size() > limit.records + 1) {
+    } else if (decoded.records.size() - (decoded.records[0].kind == Kind::kHeader) >
+               limit.records) {
       too_large("the packet has more records than the limit", "records", limit.records);
     }
   }
@@ -176,8 +184,15 @@ void Broker::on(const PacketReceived& packet) {
     log(config::LogLevel::warning, LogTopic::kStaleSession, [&] {
       return "a packet on a connection without hello was refused; its sender must greet first";
     });
-    return answer_connection(packet.connection, whole ? whole_code : code::kStaleSession,
-                             whole ? whole : "there is no session on this connection: send hello");
+    const Caller caller{.connection = packet.connection};
+    if (!whole) {
+      return error(caller, 0, code::kStaleSession,
+                   "there is no session on this connection: send hello");
+    }
+    if (whole_code == code::kMalformed) return error(caller, 0, whole_code, whole, "record", at);
+    return answer(caller, 0, [&](Writer& out) {
+      out.error_limit(0, whole_code, whole, limit_name, limit_value);
+    });
   }
 
   Session& session = sessions_[from.session];
@@ -185,8 +200,8 @@ void Broker::on(const PacketReceived& packet) {
     const Record& header = records[0];
     if (header.ref != session.number) {
       ++counters_.errors_stale_session;
-      return answer_connection(packet.connection, code::kStaleSession,
-                               "the packet is of another session: send hello");
+      return error(Caller{.connection = packet.connection}, 0, code::kStaleSession,
+                   "the packet is of another session: send hello");
     }
     acknowledged(session, header.ack);
     if (header.seq == 0) {
@@ -245,7 +260,11 @@ void Broker::on_request_packet(const PacketReceived& packet) {
   if (packet.records.size() > limits().frame) {
     return too_large(caller, 0, "the request is larger than the limit", "frame", limits().frame);
   }
-  proto::Decoded decoded = decoder_.decode(packet.records, packet.bodies.size());
+  if (packet.bodies.size() > limits().frames) {
+    return too_large(caller, 0, "the request has more body frames than the limit", "frames",
+                     limits().frames);
+  }
+  proto::Decoded decoded = decode(packet.records, packet.bodies);
   if (!decoded.ok()) {
     ++counters_.packets_refused;
     log(config::LogLevel::warning, LogTopic::kMalformed,
@@ -352,6 +371,7 @@ void Broker::on(const Disconnected& event) {
   Connection& from = connections_[event.connection];
   if (!from.open) return;
   from.open = false;
+  from.last_error = {};
   ++from.generation;  // requests that wait for a reply on it have nobody
   from.last_error = {};
   if (from.session != kNone) detach(sessions_[from.session]);
@@ -419,14 +439,12 @@ void Broker::accept(const Caller& caller, uint64_t request) {
 }
 
 // An error to a connection that has no session, or whose packet is of another one.
-void Broker::answer_connection(ConnectionId id, std::string_view code, std::string_view message) {
+void Broker::answer_connection(ConnectionId id, const Writer& reply) {
   Connection& to = connections_[id];
   if (to.last_error != Time{} && now_ - to.last_error < kErrorInterval) return;
   to.last_error = now_;
-  Writer out;
-  out.error(0, code, message);
   ++counters_.packets_sent;
-  actions_->sends.push_back({id, {}, proto::Bytes::copy(out.records().view()), {}});
+  actions_->sends.push_back({id, {}, proto::Bytes::copy(reply.records().view()), {}});
 }
 
 void Broker::send_reply(uint32_t index, Writer& reply) {

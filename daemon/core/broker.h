@@ -49,6 +49,8 @@ struct Surroundings {
 };
 
 class Broker {
+  friend class BrokerInspector;  // of the tests: checks what must hold between events
+
  public:
   Broker(Surroundings surroundings, Time now);
   ~Broker();
@@ -94,9 +96,14 @@ class Broker {
     proto::Writer edge;                 // events for XPUB, gathered
     uint64_t published = 0, missed = 0;
   };
+  // What is wrong with a hello, and in which field; nothing if `why` is nothing.
+  struct HelloFault {
+    const char* field = "";
+    const char* why = nullptr;
+  };
   // The answers to a hello's claims: a handle for each id, 0 for those to be dropped.
   using Claims = std::vector<std::pair<proto::TaskId, uint64_t>>;
-  // Who is to be answered: a session, or a REQ peer's one request.
+  // Who is to be answered: a session, a REQ peer's one request, or else a connection.
   struct Caller {
     uint32_t session = kNone;
     uint32_t request = kNone;  // index in requests_
@@ -118,6 +125,7 @@ class Broker {
   void on_record(const Caller& caller, const proto::Record& record);
   void fire(Timer timer);
   Connection& connection(ConnectionId id);
+  proto::Decoded decode(std::string_view records, std::span<const proto::Bytes> bodies);
 
   // --- answers (broker.cc)
   proto::Writer& writer(Session& session, size_t more);
@@ -140,9 +148,13 @@ class Broker {
       proto::Writer reply;
       write(reply);
       send_reply(caller.request, reply);
+    } else if (caller.connection != kNoConnection) {
+      proto::Writer reply;
+      write(reply);
+      answer_connection(caller.connection, reply);
     }
   }
-  void answer_connection(ConnectionId connection, std::string_view code, std::string_view message);
+  void answer_connection(ConnectionId connection, const proto::Writer& reply);
   void send_reply(uint32_t request, proto::Writer& reply);
   void accept(const Caller& caller, uint64_t request);
   Caller caller_of(const Asker& asker) const;
@@ -155,7 +167,7 @@ class Broker {
   void welcome(Session& session, bool resumed, const Claims& claims);
   void resume(Session& session, ConnectionId connection, proto::Value fields);
   void open_session(ConnectionId connection, const Instance& instance, proto::Value fields);
-  const char* read_hello(proto::Value fields, Session& session, uint32_t& slots) const;
+  HelloFault read_hello(proto::Value fields, Session& session, uint32_t& slots) const;
   std::vector<uint32_t> serves(const Session& session) const;
   std::string forbidden(const Session& session) const;
   void attach(Session& session, ConnectionId connection);

@@ -185,7 +185,7 @@ void Broker::leave_pipeline(uint32_t t, const Record& record) {
 
 void Broker::on(const EdgeItems& event) {
   bodies_ = event.bodies;
-  proto::Decoded decoded = decoder_.decode(event.records, event.bodies.size());
+  proto::Decoded decoded = decode(event.records, event.bodies);
   if (!decoded.ok()) {
     ++counters_.edge_dropped;
     return log(config::LogLevel::warning, LogTopic::kEdge, [&] {

@@ -120,7 +120,7 @@ void Broker::on(const EdgeEvents& event) {
     return drop("frame 0 must be the topic and one 0x00 byte");
   }
   const std::string_view topic = event.topic.substr(0, event.topic.size() - 1);
-  proto::Decoded decoded = decoder_.decode(event.records, event.bodies.size());
+  proto::Decoded decoded = decode(event.records, event.bodies);
   if (!decoded.ok()) return drop(decoded.malformed.why);
   for (const Record& record : decoded.records) {
     if (record.kind != Kind::kEvent || record.name != topic || !record.fault.empty()) {

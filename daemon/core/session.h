@@ -77,6 +77,7 @@ class Outbox {
 
   bool idle() const { return writer_.empty() && unsent_ == packets_.size(); }
   uint64_t last_seq() const { return last_seq_; }
+  uint64_t last_sent() const { return last_seq_ - (packets_.size() - unsent_); }
   // Bytes that were closed and are not acknowledged.
   size_t bytes() const { return bytes_; }
 

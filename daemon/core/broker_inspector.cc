@@ -1,0 +1,115 @@
+// What must hold of a broker between any two events.
+#include <map>
+
+#include "daemon/core/broker_harness.h"
+
+namespace tusk::core {
+
+size_t BrokerInspector::outbox_bytes(const Broker& b, uint64_t session) {
+  auto it = b.session_by_number_.find(session);
+  return it == b.session_by_number_.end() ? 0 : b.sessions_[it->second].out.bytes();
+}
+
+void BrokerInspector::check(const Broker& b, bool exact_room) {
+  const Scheduler& s = b.scheduler_;
+  const Pool<Task>& tasks = b.tasks_;
+  size_t timers = 0, held = 0, ids = 0, parked_on_edge = 0;
+  std::map<uint32_t, uint32_t> pushes;                       // by session
+  std::map<uint32_t, std::map<TaskState, uint32_t>> states;  // by type
+
+  for (uint32_t t = 0; t < tasks.size(); ++t) {
+    const Task& task = tasks[t];
+    if (task.state == TaskState::kFree) continue;
+    timers += task.timer != kNoTimer;
+    held += task.body.size() + task.result.size();
+    ids += task.state != TaskState::kGhost;
+    ++states[task.type][task.state];
+    const bool runs = task.state == TaskState::kRunning || task.state == TaskState::kGhost;
+    EXPECT_EQ(task.worker != kNone, runs);
+    if (task.state != TaskState::kGhost) {
+      EXPECT_EQ(b.find_task(task.id), t);
+    }
+    if (task.state == TaskState::kParked) {
+      parked_on_edge += task.edge;
+      if (task.asker.kind == Asker::Kind::kSession && b.present(task.asker)) {
+        ++pushes[task.asker.index];
+      }
+    }
+  }
+  EXPECT_EQ(b.held_bytes_, held);
+  EXPECT_EQ(b.index_.size(), ids + b.ended_.size());
+  EXPECT_EQ(b.edge_parked_, parked_on_edge);
+
+  // Queues: counts that agree, order by acceptance.
+  for (uint32_t i = 0; i < s.types(); ++i) {
+    if (!s.exists(i)) continue;
+    const Type& type = s.type(i);
+    auto& count = states[i];
+    timers += type.unserved_timer != kNoTimer;
+    EXPECT_EQ(type.queued(), count[TaskState::kWaiting]) << type.name;
+    EXPECT_EQ(type.parked.count, count[TaskState::kParked]) << type.name;
+    EXPECT_EQ(type.running, count[TaskState::kRunning] + count[TaskState::kGhost]) << type.name;
+    EXPECT_EQ(type.elsewhere, count[TaskState::kHeld] + count[TaskState::kBackoff]) << type.name;
+    for (const List<Task>* list : {&type.waiting, &type.suspects}) {
+      uint64_t last = 0;
+      for (uint32_t t = list->head; t != kNone; t = tasks[t].next) {
+        EXPECT_GT(tasks[t].order, last) << "not in the order of acceptance";
+        EXPECT_EQ(tasks[t].suspect, list == &type.suspects);
+        last = tasks[t].order;
+      }
+    }
+    if (!type.is_stage) continue;
+    const uint32_t before = type.stage == 0 ? kNone : s.stages()[type.stage - 1];
+    EXPECT_EQ(type.reserved, before == kNone ? 0 : s.type(before).running) << type.name;
+    if (exact_room) {
+      EXPECT_LE(type.queued() + type.elsewhere + type.running + type.reserved, type.capacity)
+          << "stage " << type.name << " holds more than it may";
+    }
+    EXPECT_TRUE(type.parked.empty() || !type.has_room())
+        << "a push waits beside room in " << type.name;
+  }
+
+  // Workers: slots, suspects, and no task that waits beside a free slot.
+  for (uint32_t w = 0; w < b.workers_.size(); ++w) {
+    const WorkerState& worker = b.workers_[w];
+    if (worker.session == kNone) continue;
+    uint32_t suspects = 0;
+    for (uint32_t t = worker.running.head; t != kNone; t = tasks[t].next) {
+      EXPECT_EQ(tasks[t].worker, w);
+      suspects += tasks[t].suspect;
+    }
+    const bool holds = worker.suspect != kNone;
+    EXPECT_EQ(holds, suspects > 0);
+    if (exact_room) {
+      EXPECT_LE(suspects, 1u) << "two suspects on one worker";
+    }
+    if (worker.free_slots() == 0) continue;
+    for (uint32_t i : worker.serves) {
+      const Type& type = s.type(i);
+      if (!s.room_behind(type)) continue;
+      EXPECT_TRUE(type.waiting.empty()) << "a " << type.name << " waits beside a free slot";
+      EXPECT_TRUE(holds || type.suspects.empty()) << "a suspect waits beside a free slot";
+    }
+  }
+
+  size_t endings = b.kept_.count;
+  for (uint32_t i = 0; i < b.sessions_.size(); ++i) {
+    const Session& session = b.sessions_[i];
+    if (session.number == 0) continue;
+    timers += (session.grace_timer != kNoTimer) + (session.ttl_timer != kNoTimer) +
+              (session.process_timer != kNoTimer);
+    endings += session.endings.count;
+    EXPECT_EQ(session.pushes, pushes[i]);
+  }
+  size_t ended = 0;
+  for (auto& [type, count] : states) ended += count[TaskState::kEnded];
+  EXPECT_EQ(endings, ended) << "an ending that is in no list";
+  for (uint32_t i = 0; i < b.requests_.size(); ++i) {
+    timers += b.requests_[i].timer != kNoTimer;
+  }
+  timers +=
+      (b.ack_timer_ != kNoTimer) + (b.kept_timer_ != kNoTimer) + (b.shutdown_timer_ != kNoTimer);
+  EXPECT_EQ(b.timers_.size(), timers) << "a timer that nobody knows";
+}
+
+}  // namespace tusk::core
