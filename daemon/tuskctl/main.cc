@@ -1,0 +1,169 @@
+// tuskctl: what an operator asks a running tuskd.
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <functional>
+#include <iostream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "daemon/tuskctl/json.h"
+#include "daemon/tuskctl/table.h"
+#include "daemon/version.h"
+#include "tusk/client.h"
+
+namespace {
+
+using tusk::ctl::Json;
+
+struct Context {
+  std::string url;
+  bool json = false;
+  double timeout = 5;  // seconds
+
+  tusk::Client connect() const {
+    return tusk::Client(tusk::ClientOptions{
+        .url = url, .name = "tuskctl", .timeout = std::chrono::milliseconds(milliseconds())});
+  }
+  int64_t milliseconds() const { return static_cast<int64_t>(timeout * 1000); }
+};
+
+std::string cell(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_array()) {
+    std::string out;
+    for (const Json& item : value) out += (out.empty() ? "" : " ") + cell(item);
+    return out.empty() ? "-" : out;
+  }
+  return value.is_null() ? "-" : value.dump();
+}
+
+// A map as two columns; maps inside it are shown behind their key with a dot.
+void add_pairs(const Json& map, const std::string& prefix,
+               std::vector<std::vector<std::string>>& rows) {
+  for (const auto& [key, value] : map.items()) {
+    if (value.is_object()) {
+      add_pairs(value, prefix + key + ".", rows);
+    } else {
+      rows.push_back({prefix + key, cell(value)});
+    }
+  }
+}
+
+// `columns`: which keys of a list's maps are shown, in this order; none: all of a map as pairs.
+void show(const Context& context, const Json& answer, const std::vector<std::string>& columns) {
+  if (context.json) {
+    std::cout << answer.dump(2) << '\n';
+    return;
+  }
+  std::vector<std::vector<std::string>> rows;
+  if (columns.empty()) {
+    rows.push_back({"KEY", "VALUE"});
+    add_pairs(answer, "", rows);
+  } else {
+    std::vector<std::string> header;
+    for (std::string name : columns) {
+      for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+      header.push_back(name);
+    }
+    rows.push_back(header);
+    for (const Json& item : answer) {
+      std::vector<std::string> row;
+      for (const std::string& name : columns) row.push_back(cell(item.value(name, Json())));
+      rows.push_back(std::move(row));
+    }
+  }
+  std::cout << tusk::ctl::table(rows);
+}
+
+void query(const Context& context, const std::string& what, const tusk::Value& arguments,
+           const std::vector<std::string>& columns) {
+  tusk::Client client = context.connect();
+  show(context, tusk::ctl::to_json(client.query(what, arguments)), columns);
+}
+
+tusk::TaskId parse_id(const std::string& text) {
+  auto id = tusk::TaskId::parse(text);
+  if (!id) throw std::invalid_argument("\"" + text + "\" is no task id: 32 hexadecimal digits");
+  return *id;
+}
+
+void submit(const Context& context, const std::string& type, const std::string& text) {
+  Json body;
+  try {
+    body = Json::parse(text);
+  } catch (const Json::parse_error& e) {
+    throw std::invalid_argument("the body is not JSON: " + std::string(e.what()));
+  }
+  tusk::Client client = context.connect();
+  const Json result =
+      tusk::ctl::to_json(client.call<tusk::Value>(type, tusk::ctl::from_json(body)));
+  std::cout << (context.json ? result.dump(2) : result.dump()) << '\n';
+}
+
+void cancel(const Context& context, const std::string& id) {
+  tusk::Client client = context.connect();
+  show(context, Json{{"state", client.cancel(parse_id(id))}}, {});
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"tuskctl: asks a running tuskd"};
+  app.set_version_flag("--version", tusk::kServer);
+  app.require_subcommand(1);
+  app.fallthrough();
+  Context context;
+  app.add_option("--url", context.url,
+                 "where tuskd listens; default $TUSK_URL, else "
+                 "tcp://127.0.0.1:7420");
+  app.add_flag("--json", context.json, "print JSON");
+  app.add_option("--timeout", context.timeout, "seconds to wait for an answer")
+      ->check(CLI::PositiveNumber);
+
+  std::function<void()> run;
+  auto list = [&](const std::string& what, const std::string& help,
+                  std::vector<std::string> columns) {
+    app.add_subcommand(what, help)->callback([&run, &context, what, columns] {
+      run = [&context, what, columns] { query(context, what, {}, columns); };
+    });
+  };
+  list("status", "what the broker holds and every counter", {});
+  list("workers", "connected workers",
+       {"name", "language", "pool", "pid", "state", "slots", "running", "dispatched", "succeeded",
+        "failed", "types", "stages"});
+  list("types", "task types and their queues",
+       {"name", "pool", "workers", "waiting", "running", "accepted", "succeeded", "failed",
+        "cancelled", "dead", "retried", "requeued", "crashed"});
+  list("stages", "stages of the pipeline",
+       {"name", "handler", "capacity", "waiting", "parked", "running", "pushed", "done", "dropped",
+        "dead", "retried", "requeued", "crashed"});
+  list("topics", "topics", {"name", "subscribers", "published", "missed"});
+
+  std::string id, type, body = "null";
+  auto* task = app.add_subcommand("task", "the state of one task");
+  task->add_option("ID", id, "32 hexadecimal digits")->required();
+  task->callback([&] {
+    run = [&] {
+      const auto bytes = parse_id(id).bytes;
+      auto* data = reinterpret_cast<const std::byte*>(bytes.data());
+      query(context, "task", tusk::map("id", tusk::Bytes(data, data + bytes.size())), {});
+    };
+  });
+  auto* submitting = app.add_subcommand("submit", "run a task and print its result");
+  submitting->add_option("TYPE", type, "the task's type")->required();
+  submitting->add_option("JSON", body, "its body; null if left out");
+  submitting->callback([&] { run = [&] { submit(context, type, body); }; });
+  auto* cancelling = app.add_subcommand("cancel", "cancel a task");
+  cancelling->add_option("ID", id, "32 hexadecimal digits")->required();
+  cancelling->callback([&] { run = [&] { cancel(context, id); }; });
+
+  CLI11_PARSE(app, argc, argv);
+  try {
+    run();
+    return 0;
+  } catch (const std::exception& e) {
+    std::cerr << "tuskctl: " << e.what() << '\n';
+    return 1;
+  }
+}
