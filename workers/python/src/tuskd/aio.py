@@ -11,7 +11,8 @@ from typing import Any
 
 from .calls import Calls, Id
 from .errors import Busy, TuskError
-from .requests import Request, Requests
+from .request import Request
+from .requests import Requests
 from .subscription import AsyncSubscription
 
 
@@ -94,7 +95,7 @@ class AsyncClient:
                 continue
             try:
                 future.set_result(requests.decode(request))
-            except TuskError as error:
+            except Exception as error:
                 future.set_exception(error)
 
     def _flush(self) -> None:

@@ -14,7 +14,8 @@ from . import wire
 from .errors import Timeout
 from .ids import as_id
 from .link import url_or_default
-from .requests import Request, Requests
+from .request import Request
+from .requests import Requests
 
 Id = bytes | uuid.UUID | str | None
 

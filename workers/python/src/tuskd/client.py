@@ -9,7 +9,8 @@ from typing import Any
 
 from .calls import Calls, Id, wait_at_most
 from .errors import Busy, TuskError
-from .requests import Request, Requests
+from .request import Request
+from .requests import Requests
 from .subscription import Subscription
 
 _BURST = 128  # requests that a loop posts before it has them sent

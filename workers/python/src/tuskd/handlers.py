@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import compression, values, wire
+from .bodies import read_body
 from .context import DROP, Context
 from .errors import BodyError, NoRetry
-from .requests import read_body
 
 STACK_BYTES = 64 << 10
 NEVER_COMPRESS = 1 << 62

@@ -23,6 +23,7 @@ import zmq
 from . import wire
 from .errors import BrokerError, TuskError, from_error_record
 from .session import LONE_ACK_PACKETS, Packet, Session, Written
+from .sockets import connect, readable
 
 ACK_DELAY = 0.05
 GREET_AGAIN = 1.0
@@ -43,6 +44,13 @@ DOWN, GREETING, READY = "down", "greeting", "ready"
 FATAL = {"malformed", "unsupported", "invalid", "version", "refused", "too_large"}
 
 
+# Kinds that are the role's affair, and not the link's.
+_FOR_ROLES = frozenset(
+    {wire.CANCEL, wire.RESULT, wire.ACCEPTED, wire.ANSWER, wire.EVENT}
+    | {wire.TASK, wire.ITEM, wire.RECALL, wire.DRAIN}
+)
+
+
 class Role(Protocol):
     """What a link asks of the client or worker that uses it. Called with the link's lock held."""
 
@@ -58,10 +66,6 @@ class Role(Protocol):
 
 def url_or_default(url: str | None) -> str:
     return url or os.environ.get("TUSK_URL") or DEFAULT_URL
-
-
-def _readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
 
 class Link:
@@ -126,7 +130,7 @@ class Link:
         while self.outbox and self.state is READY and lock.acquire(False):
             try:
                 moved = self._send_ready()
-                if moved and _readable(self._socket):
+                if moved and readable(self._socket):
                     self.wake()
             finally:
                 lock.release()
@@ -209,7 +213,7 @@ class Link:
             self.down_since = time.monotonic()
         self.state = GREETING
         # libzmq looks for a new pipe only now and then while it sends; this makes it look.
-        _readable(self._socket)
+        readable(self._socket)
         hello = self._packer.pack((wire.HELLO, wire.VERSION, fields))
         sent = self._send([hello])
         self._greet_at = time.monotonic() + (GREET_AGAIN if sent else 0.01)
@@ -218,7 +222,7 @@ class Link:
         """Reads a turn's packets."""
         socket = self._socket
         for _ in range(TURN):
-            if not _readable(socket):
+            if not readable(socket):
                 return
             try:
                 frames = socket.recv_multipart(zmq.DONTWAIT)
@@ -378,23 +382,10 @@ class Link:
     # -- the I/O thread
 
     def _open(self) -> None:
-        socket = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.IMMEDIATE, 1)
-        socket.setsockopt(zmq.LINGER, 1000)
-        socket.setsockopt(zmq.SNDHWM, 0)  # what is unacknowledged is bounded in bytes instead
-        socket.setsockopt(zmq.RCVHWM, 0)  # it is always read
-        socket.setsockopt(zmq.RECONNECT_IVL, 10)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
-        self._monitor = socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        )
-        socket.connect(self._urls[0])
+        self._socket, self._monitor = connect(self._context, self._urls[0])
         self._opened_at = time.monotonic()
-        self._socket = socket
         self._poll = select.poll()
-        for fd in (self._wake_fd, socket.get(zmq.FD), self._monitor.get(zmq.FD)):
+        for fd in (self._wake_fd, self._socket.get(zmq.FD), self._monitor.get(zmq.FD)):
             self._poll.register(int(fd), select.POLLIN)
 
     def _shut(self, linger: int) -> None:
@@ -441,7 +432,7 @@ class Link:
             self._timers(now)
             self._send_ready()
             self._tick_at = self._role.tick(now)
-            if _readable(self._socket):
+            if readable(self._socket):
                 self.wake()
         self.flush()
         if self.changed.acquire(False):
@@ -474,7 +465,7 @@ class Link:
 
     def _monitored(self) -> None:
         monitor = self._monitor
-        while _readable(monitor):
+        while readable(monitor):
             event = int.from_bytes(monitor.recv_multipart()[0][:2], sys.byteorder)
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 if self.state is READY:
@@ -506,18 +497,3 @@ class Link:
             self._complain_at = now + COMPLAIN_EVERY
             reason = f": {self.error}" if self.error else ""
             print(f"tuskd: no broker at {self.url}, trying on{reason}", file=sys.stderr)
-
-
-_FOR_ROLES = frozenset(
-    {
-        wire.CANCEL,
-        wire.RESULT,
-        wire.ACCEPTED,
-        wire.ANSWER,
-        wire.EVENT,
-        wire.TASK,
-        wire.ITEM,
-        wire.RECALL,
-        wire.DRAIN,
-    }
-)

@@ -10,14 +10,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from . import compression, values, wire
+from .bodies import read_body
 from .errors import (
-    BodyError,
     Busy,
     Closed,
     Timeout,
@@ -29,6 +29,7 @@ from .errors import (
     from_error_record,
 )
 from .link import NEVER, READY, Link
+from .request import Request
 from .session import Packet, Written
 
 if TYPE_CHECKING:
@@ -37,80 +38,6 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 5.0
 NAME_BYTES = 255
 _NOTHING: dict[int, Any] = {}
-
-
-class Request:
-    """One request. It is `done` when `error` or the answer is there; then it never changes."""
-
-    __slots__ = (
-        "attributes",
-        "body",
-        "deadline",
-        "done",
-        "error",
-        "id",
-        "kind",
-        "name",
-        "notify",
-        "number",
-        "queued",
-        "resent",
-        "sent",
-        "size",
-        "until_sent",
-        "value",
-        "value_attributes",
-        "waiters",
-    )
-
-    def __init__(
-        self,
-        kind: int,
-        number: int,
-        id: bytes,
-        name: str,
-        body: Any,
-        attributes: dict[int, Any] | None,
-        deadline: float,
-    ) -> None:
-        self.kind = kind
-        self.number = number
-        self.id = id
-        self.name = name
-        self.body = body
-        self.attributes = attributes
-        self.deadline = deadline
-        self.until_sent = False  # the deadline is for its sending only
-        self.sent = False
-        self.queued = False  # a push that waits for the window
-        self.resent = False
-        self.size = 128
-        self.done = False
-        self.error: TuskError | None = None
-        self.value: Any = None
-        self.value_attributes: dict[int, Any] | None = None
-        self.waiters: list[Any] = []
-        self.notify: Callable[[Request], None] | None = None
-
-    def wait(self, timeout: float = -1) -> bool:
-        """Blocks until it is done, at most `timeout` seconds (negative: for ever)."""
-        if not self.done:
-            lock = threading.Lock()
-            lock.acquire()
-            self.waiters.append(lock)
-            # Looked at again behind the append: finish() sets done before it reads the waiters.
-            if not self.done:
-                lock.acquire(timeout=timeout)
-        return self.done
-
-    def finish(self, error: TuskError | None) -> None:
-        self.error = error
-        self.body = None
-        self.done = True
-        for lock in self.waiters:
-            lock.release()
-        if self.notify is not None:
-            self.notify(self)
 
 
 class Requests:
@@ -496,28 +423,6 @@ def too_large(limit: str, size: int, bound: int, id: bytes | None = None) -> Too
         task_id=id or None,
         details={"limit": limit, "value": bound},
     )
-
-
-def read_body(body: bytes | None, attributes: Mapping[int, Any] | None, limit: int) -> Any:
-    """The value of a body as it came, by its codec and compression. Raises BodyError."""
-    if body is None:
-        return None
-    if attributes:
-        compressed = attributes.get(wire.A_COMPRESSION, 0)
-        if compressed == 1:
-            body = compression.decompress(body, limit)
-        elif compressed != 0:
-            raise BodyError(f"compression {compressed} is not known")
-        codec = attributes.get(wire.A_CODEC, 0)
-        if codec == 2:
-            return body
-        if codec == 1:
-            return values.decode_json(body)
-        if codec != 0:
-            raise BodyError(f"codec {codec} is not known")
-    if len(body) > limit:
-        raise BodyError(f"the body has {len(body)} bytes, the limit is {limit}")
-    return values.decode(body)
 
 
 def client_hello(name: str | None) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .bodies import read_body
 from .errors import Closed, Timeout, TuskError
-from .requests import read_body
 
 
 @dataclass(frozen=True, slots=True)

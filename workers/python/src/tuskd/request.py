@@ -1,0 +1,83 @@
+"""One request of a client, and waiting for its answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .errors import TuskError
+
+
+class Request:
+    """One request. It is `done` when `error` or the answer is there; then it never changes."""
+
+    __slots__ = (
+        "attributes",
+        "body",
+        "deadline",
+        "done",
+        "error",
+        "id",
+        "kind",
+        "name",
+        "notify",
+        "number",
+        "queued",
+        "resent",
+        "sent",
+        "size",
+        "until_sent",
+        "value",
+        "value_attributes",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        kind: int,
+        number: int,
+        id: bytes,
+        name: str,
+        body: Any,
+        attributes: dict[int, Any] | None,
+        deadline: float,
+    ) -> None:
+        self.kind = kind
+        self.number = number
+        self.id = id
+        self.name = name
+        self.body = body
+        self.attributes = attributes
+        self.deadline = deadline
+        self.until_sent = False  # the deadline is for its sending only
+        self.sent = False
+        self.queued = False  # a push that waits for the window
+        self.resent = False
+        self.size = 128
+        self.done = False
+        self.error: TuskError | None = None
+        self.value: Any = None
+        self.value_attributes: dict[int, Any] | None = None
+        self.waiters: list[Any] = []
+        self.notify: Callable[[Request], None] | None = None
+
+    def wait(self, timeout: float = -1) -> bool:
+        """Blocks until it is done, at most `timeout` seconds (negative: for ever)."""
+        if not self.done:
+            lock = threading.Lock()
+            lock.acquire()
+            self.waiters.append(lock)
+            # Looked at again behind the append: finish() sets done before it reads the waiters.
+            if not self.done:
+                lock.acquire(timeout=timeout)
+        return self.done
+
+    def finish(self, error: TuskError | None) -> None:
+        self.error = error
+        self.body = None
+        self.done = True
+        for lock in self.waiters:
+            lock.release()
+        if self.notify is not None:
+            self.notify(self)
