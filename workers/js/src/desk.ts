@@ -262,7 +262,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     const given: number[] = [];
     for (let n = reader.array(); n > 0; n--) {
       const run = this.#runs.get(reader.int());
-      if (run === undefined || run.state !== RunState.waiting) continue;
+      if (run?.state !== RunState.waiting) continue;
       this.#forget(run);
       given.push(run.handle);
     }

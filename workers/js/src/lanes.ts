@@ -2,10 +2,10 @@
 import type { Pool } from "./pool.js";
 import { type Context, type Run, RunState } from "./run.js";
 
-// biome-ignore lint/suspicious/noExplicitAny: what a body holds is between caller and handler
+/* eslint-disable @typescript-eslint/no-explicit-any -- what a body holds is between caller and handler */
 export type Handler = (body: any, context: Context) => unknown;
-// biome-ignore lint/suspicious/noExplicitAny: as above
 export type BatchHandler = (bodies: any[], contexts: Context[]) => unknown;
+/* eslint-enable @typescript-eslint/no-explicit-any */
 
 /** Runs in the order of their arrival; one that was taken back is passed over. */
 export class Waiting {
@@ -21,7 +21,7 @@ export class Waiting {
 
   shift(): Run | undefined {
     while (this.#head < this.#runs.length) {
-      const run = this.#runs[this.#head++]!;
+      const run = this.#runs[this.#head++];
       if (this.#head === this.#runs.length) {
         this.#runs = [];
         this.#head = 0;

@@ -276,8 +276,8 @@ export class Link<T> {
   #acknowledgedTo(seq: number): void {
     const kept = this.#kept;
     let n = 0;
-    while (n < kept.length && kept[n]!.seq <= seq) {
-      const packet = kept[n++]!;
+    while (n < kept.length && kept[n].seq <= seq) {
+      const packet = kept[n++];
       this.#keptBytes -= packet.bytes;
       this.#peer.acknowledged?.(packet);
     }
@@ -291,7 +291,7 @@ export class Link<T> {
 
   #onPacket(frames: Buffer[]): void {
     if (this.#state === "closed") return;
-    const records = frames[0]!;
+    const records = frames[0];
     const reader = this.#reader;
     reader.reset(records);
     let counted = false;
@@ -356,7 +356,7 @@ export class Link<T> {
       }
       if (this.#connection === undefined) return; // a record ended the session
       // A handler may have read on; the record ends where it ended.
-      reader.reset(frames[0]!, end);
+      reader.reset(frames[0], end);
     }
     this.#peer.packetEnd();
   }

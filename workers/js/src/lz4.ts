@@ -46,11 +46,11 @@ function measure(frame: Buffer): { bound: number; contentSize: number | undefine
   const cut = () => new BodyError("an LZ4 frame that is cut off");
   if (frame.length < 7) throw cut();
   if (frame.readUInt32LE(0) !== MAGIC) throw new BodyError("not an LZ4 frame");
-  const flags = frame[4]!;
+  const flags = frame[4];
   if (flags >>> 6 !== 1) throw new BodyError("an LZ4 frame of another version");
   if ((flags & 0x02) !== 0) throw new BodyError("an LZ4 frame with a reserved flag");
   if ((flags & 0x01) !== 0) throw new BodyError("an LZ4 frame with a dictionary");
-  const descriptor = frame[5]!;
+  const descriptor = frame[5];
   const sizeId = (descriptor >>> 4) & 7;
   if (sizeId < 4 || (descriptor & 0x8f) !== 0) {
     throw new BodyError("an LZ4 frame with a block size that does not exist");

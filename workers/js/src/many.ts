@@ -210,5 +210,5 @@ export class Many<Result, Yielded> implements AsyncIterableIterator<Yielded> {
 /** The value, or its error thrown. */
 export function valueOrThrow<Result>(outcome: Outcome<Result>): Result {
   if (outcome.error !== undefined) throw outcome.error;
-  return outcome.value as Result;
+  return outcome.value;
 }

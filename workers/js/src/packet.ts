@@ -128,8 +128,7 @@ export class Outbox<T> {
       return false;
     }
     let added = packet.writer.pos - this.#start;
-    for (let i = this.#startBodies; i < packet.bodies.length; i++)
-      added += packet.bodies[i]!.length;
+    for (let i = this.#startBodies; i < packet.bodies.length; i++) added += packet.bodies[i].length;
     packet.bytes += added;
     this.#bytes += added;
     packet.records++;

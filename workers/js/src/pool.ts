@@ -56,7 +56,7 @@ export class Pool {
     const ready = Array.from({ length: this.size }, () => this.#spawn());
     const names = await Promise.all(ready);
     this.#started = true;
-    return names[0]!;
+    return names[0];
   }
 
   /** Whether a thread is free. */

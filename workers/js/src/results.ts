@@ -126,7 +126,7 @@ export class Results {
         for (let i = 1; i < elements; i++) reader.skip(1);
         continue;
       }
-      const run = packet.owners[next++]!;
+      const run = packet.owners[next++];
       reader.int(); // the old handle
       const state = reader.int();
       place.clear();

@@ -8,7 +8,7 @@ export class RecordEnds {
 
   /** Where record `i` of the last scan ends. */
   at(i: number): number {
-    return this.#ends[i]!;
+    return this.#ends[i];
   }
 
   /**

@@ -80,7 +80,7 @@ export class Subscription<Body = unknown> implements AsyncIterableIterator<Topic
       return;
     }
     if (this.#events.length - this.#head >= this.#bound) {
-      this.#dropped += 1 + this.#events[this.#head]!.missed;
+      this.#dropped += 1 + this.#events[this.#head].missed;
       this.#head++;
     }
     this.#events.push(event);
@@ -100,7 +100,7 @@ export class Subscription<Body = unknown> implements AsyncIterableIterator<Topic
 
   next(): Promise<IteratorResult<TopicEvent<Body>>> {
     if (this.#head < this.#events.length) {
-      let event = this.#events[this.#head]!;
+      let event = this.#events[this.#head];
       this.#head++;
       if (this.#dropped > 0) {
         const missed = event.missed + this.#dropped;

@@ -110,7 +110,7 @@ export class Topics {
   #unsubscribe(subscription: Subscription): void {
     const { topic } = subscription;
     const entry = this.#topics.get(topic);
-    if (entry === undefined || !entry.subscriptions.delete(subscription)) return;
+    if (!entry?.subscriptions.delete(subscription)) return;
     if (entry.subscriptions.size > 0) return;
     this.#topics.delete(topic);
     const timeout = this.#requests.defaultTimeout;

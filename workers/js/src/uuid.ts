@@ -17,8 +17,8 @@ export function writeUuid7(buf: Buffer, pos: number): void {
   const now = Date.now();
   buf.writeUIntBE(now, pos, 6);
   for (let i = 6; i < 16; i++) buf[pos + i] = random[used++]!;
-  buf[pos + 6] = 0x70 | (buf[pos + 6]! & 0x0f);
-  buf[pos + 8] = 0x80 | (buf[pos + 8]! & 0x3f);
+  buf[pos + 6] = 0x70 | (buf[pos + 6] & 0x0f);
+  buf[pos + 8] = 0x80 | (buf[pos + 8] & 0x3f);
 }
 
 /** A new id as UUID text. */

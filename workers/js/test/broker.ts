@@ -7,7 +7,7 @@ import { Router } from "zeromq";
 import { Writer } from "../src/msgpack/writer.js";
 import { Kind } from "../src/wire.js";
 
-// biome-ignore lint/suspicious/noExplicitAny: records are looked at element by element
+// records are looked at element by element
 export type Rec = any[];
 
 export interface Received {
@@ -17,7 +17,7 @@ export interface Received {
 }
 
 export class TestPeer {
-  // biome-ignore lint/suspicious/noExplicitAny: as on the wire
+  // as on the wire
   hello: any;
   session = 0;
   sent = 0;
@@ -159,9 +159,9 @@ export class TestBroker {
   }
 
   #packet(identity: Buffer, frames: Buffer[]): void {
-    const records = [...decodeMulti(frames[0]!)] as Rec[];
+    const records = [...decodeMulti(frames[0])] as Rec[];
     const bodies = frames.slice(1);
-    const first = records[0]!;
+    const first = records[0];
     if (first[0] === Kind.hello) {
       this.#hello(identity, first);
       return;

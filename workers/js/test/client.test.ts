@@ -261,8 +261,8 @@ describe("client", () => {
     for await (const o of client.mapSettled("add", [{ a: 1, b: 1 }, new Set(), { a: 2, b: 2 }])) {
       outcomes.push(o);
     }
-    assert.deepEqual([outcomes[0]!.value, outcomes[2]!.value], [2, 4]);
-    assert.ok(outcomes[1]!.error instanceof BodyError);
+    assert.deepEqual([outcomes[0].value, outcomes[2].value], [2, 4]);
+    assert.ok(outcomes[1].error instanceof BodyError);
     await assert.rejects(async () => {
       for await (const _ of client.map("fail", [1, 2])) assert.fail("a result");
     }, TaskFailed);

@@ -88,7 +88,7 @@ describe("process", () => {
     const { code, signal, out, err } = await ended;
     assert.deepEqual([code, signal, out.trim(), err], [0, null, "run() returned", ""]);
     const of = (kind: number) => broker.log.filter((r) => r.record[0] === kind);
-    assert.deepEqual(of(Kind.returned)[0]!.record, [Kind.returned, 0, [3]]);
+    assert.deepEqual(of(Kind.returned)[0].record, [Kind.returned, 0, [3]]);
     assert.deepEqual(
       of(Kind.result).map((r) => [r.record[1], decode(r.record[3])]),
       [

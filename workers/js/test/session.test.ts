@@ -11,7 +11,7 @@ const submits = (broker: TestBroker) => broker.log.filter((r) => r.record[0] ===
 /** Answers a submit with its own body. */
 function answer({ peer, record, bodies }: Received, broker: TestBroker): boolean {
   if (record[0] !== Kind.submit) return false;
-  const own = typeof record[4] === "number" ? [bodies[record[4] - 1]!] : [];
+  const own = typeof record[4] === "number" ? [bodies[record[4] - 1]] : [];
   const reply = [Kind.result, record[1], 1, own.length > 0 ? 1 : record[4]];
   broker.send(peer, [record[5]?.[29] === 1 ? [...reply, new Map([[29, 1]])] : reply], own);
   return true;
@@ -37,31 +37,31 @@ describe("session", () => {
     };
     broker.script.record = answer;
     assert.equal(await client.call("echo", 1), 1);
-    assert.equal(packets[0]!.length, 1);
-    assert.deepEqual([...packets[0]![0]!.subarray(0, 3)], [0x93, 1, 1]);
-    assert.equal(packets[1]![0]![1], Kind.header);
+    assert.equal(packets[0].length, 1);
+    assert.deepEqual([...packets[0][0].subarray(0, 3)], [0x93, 1, 1]);
+    assert.equal(packets[1][0][1], Kind.header);
   });
 
   it("resumes: sends again, unchanged, what did not arrive", async () => {
     const lost: Buffer[] = [];
     broker.script.packet = (_, frames) => {
-      if (frames[0]![1] !== Kind.header || lost.length > 0) return false;
-      lost.push(Buffer.from(frames[0]!));
+      if (frames[0][1] !== Kind.header || lost.length > 0) return false;
+      lost.push(Buffer.from(frames[0]));
       return true;
     };
     const result = client.call("echo", "x");
     await broker.until(() => lost.length > 0 || undefined, "the packet that is lost");
     let again: Buffer | undefined;
     broker.script.packet = (_, frames) => {
-      if (frames[0]![1] === Kind.header) again ??= Buffer.from(frames[0]!);
+      if (frames[0][1] === Kind.header) again ??= Buffer.from(frames[0]);
       return false;
     };
     broker.script.record = answer;
     await broker.cut();
     await broker.again();
     assert.equal(await result, "x");
-    assert.equal(again?.toString("hex"), lost[0]!.toString("hex"));
-    const hello = broker.log.filter((r) => r.record[0] === Kind.hello)[1]!.record[2];
+    assert.equal(again?.toString("hex"), lost[0].toString("hex"));
+    const hello = broker.log.filter((r) => r.record[0] === Kind.hello)[1].record[2];
     assert.equal(hello.ack, 0);
     assert.equal(typeof hello.session, "number");
     assert.equal(submits(broker).length, 1);
@@ -71,7 +71,7 @@ describe("session", () => {
     broker.script.record = answer;
     assert.equal(await client.call("echo", 1), 1);
     const { peer } = await broker.record(Kind.submit);
-    const kept = peer.kept.length > 0 ? peer.kept[0]!.frames : undefined;
+    const kept = peer.kept.length > 0 ? peer.kept[0].frames : undefined;
     broker.script.record = () => false;
     const result = client.call("echo", 2);
     const second = await broker.record(Kind.submit, 1);
@@ -106,14 +106,14 @@ describe("session", () => {
     assert.equal(await result, "x");
     const hellos = broker.log.filter((r) => r.record[0] === Kind.hello);
     assert.equal(hellos.length, 2);
-    assert.equal(hellos[1]!.record[2].session, peer.session);
+    assert.equal(hellos[1].record[2].session, peer.session);
   });
 
   it("sends again from where the broker says that a packet is missing", async () => {
     let dropped = false;
     broker.script.record = answer;
     broker.script.packet = (_, frames) => {
-      if (dropped || frames[0]![1] !== Kind.header) return false;
+      if (dropped || frames[0][1] !== Kind.header) return false;
       dropped = true;
       return true;
     };
@@ -200,8 +200,8 @@ describe("session", () => {
     broker.send(peer, [[Kind.bye]]);
     assert.equal(await result, "x");
     const hellos = broker.log.filter((r) => r.record[0] === Kind.hello);
-    assert.equal(hellos[1]!.record[2].session, undefined);
-    assert.notDeepEqual(hellos[1]!.record[2].instance, hellos[0]!.record[2].instance);
+    assert.equal(hellos[1].record[2].session, undefined);
+    assert.notDeepEqual(hellos[1].record[2].instance, hellos[0].record[2].instance);
   });
 
   it("keeps the broker's limits of packets", async () => {
@@ -212,8 +212,8 @@ describe("session", () => {
     broker.script.record = answer;
     const sizes: [number, number, number][] = [];
     broker.script.packet = (_, frames) => {
-      const records = [...decodeMulti(frames[0]!)];
-      sizes.push([frames[0]!.length, frames.length - 1, records.length - 1]);
+      const records = [...decodeMulti(frames[0])];
+      sizes.push([frames[0].length, frames.length - 1, records.length - 1]);
       return false;
     };
     await client.call("echo", 0);

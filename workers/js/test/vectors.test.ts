@@ -11,7 +11,7 @@ import { Writer } from "../src/msgpack/writer.js";
 const root = new URL("../../../../proto/vectors/", import.meta.url);
 const load = (name: string) => JSON.parse(readFileSync(new URL(`${name}/v1.json`, root), "utf8"));
 
-// biome-ignore lint/suspicious/noExplicitAny: tagged JSON has many shapes
+// tagged JSON has many shapes
 type Tagged = any;
 
 /** Tagged JSON as the value that this SDK reads. */

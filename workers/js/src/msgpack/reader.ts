@@ -10,8 +10,8 @@ const KEY_CACHE_SIZE = 512;
 const KEY_CACHE_LONGEST = 32;
 
 /** Texts that come again and again (keys of maps, types of tasks), found by their bytes. */
-const keyBytes: (Buffer | undefined)[] = new Array(KEY_CACHE_SIZE).fill(undefined);
-const keyTexts: string[] = new Array(KEY_CACHE_SIZE).fill("");
+const keyBytes = new Array<Buffer | undefined>(KEY_CACHE_SIZE).fill(undefined);
+const keyTexts = new Array<string>(KEY_CACHE_SIZE).fill("");
 
 /**
  * Reads msgpack from `buf` between `pos` and `end`.
@@ -51,7 +51,7 @@ export class Reader {
 
   #byte(): number {
     if (this.pos >= this.end) throw cut();
-    return this.buf[this.pos++]!;
+    return this.buf[this.pos++];
   }
 
   /** Steps over `n` bytes and says where they began. */
@@ -64,19 +64,19 @@ export class Reader {
 
   #uint16(): number {
     const at = this.#take(2);
-    return (this.buf[at]! << 8) | this.buf[at + 1]!;
+    return (this.buf[at] << 8) | this.buf[at + 1];
   }
 
   #uint32(): number {
     const at = this.#take(4);
     const buf = this.buf;
-    return buf[at]! * 0x100_0000 + ((buf[at + 1]! << 16) | (buf[at + 2]! << 8) | buf[at + 3]!);
+    return buf[at] * 0x100_0000 + ((buf[at + 1] << 16) | (buf[at + 2] << 8) | buf[at + 3]);
   }
 
   /** The first byte of what comes next. */
   peek(): number {
     if (this.pos >= this.end) throw cut();
-    return this.buf[this.pos]!;
+    return this.buf[this.pos];
   }
 
   /** Steps over nil, if that is next. */
@@ -191,7 +191,7 @@ export class Reader {
     if (length <= SHORT_TEXT) {
       let text = "";
       for (let i = start; i < end; i++) {
-        const c = buf[i]!;
+        const c = buf[i];
         if (c > 0x7f) return utf8(buf, start, end);
         text += String.fromCharCode(c);
       }
@@ -206,15 +206,15 @@ export class Reader {
     if (length > this.end - start) throw cut();
     const { buf } = this;
     const slot =
-      (buf[start]! * 31 + buf[start + length - 1]! * 7 + buf[start + (length >> 1)]! * 3 + length) %
+      (buf[start] * 31 + buf[start + length - 1] * 7 + buf[start + (length >> 1)] * 3 + length) %
       KEY_CACHE_SIZE;
     const cached = keyBytes[slot];
-    if (cached !== undefined && cached.length === length) {
+    if (cached?.length === length) {
       let i = 0;
       while (i < length && cached[i] === buf[start + i]) i++;
       if (i === length) {
         this.pos = start + length;
-        return keyTexts[slot]!;
+        return keyTexts[slot];
       }
     }
     const text = this.#text(length);

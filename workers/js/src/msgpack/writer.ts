@@ -328,7 +328,7 @@ export class Writer {
       for (let i = 0; i < value.length; i++) this.value(value[i], depth + 1);
       return;
     }
-    const prototype = Object.getPrototypeOf(value);
+    const prototype = Object.getPrototypeOf(value) as object | null;
     if (prototype === Object.prototype || prototype === null) {
       this.#plain(value as Record<string, unknown>, depth);
     } else if (value instanceof Uint8Array) {
@@ -341,34 +341,35 @@ export class Writer {
       this.float(value.value);
     } else if (value instanceof Map) {
       this.#mapObject(value, depth);
-    } else if ("toJSON" in value && typeof value.toJSON === "function") {
+    } else if (hasToJson(value)) {
       this.#replaced(value.toJSON(), depth);
     } else if (Object.getPrototypeOf(prototype) === null && !(value instanceof Set)) {
       this.#plain(value as Record<string, unknown>, depth); // a plain object of another realm
     } else {
-      throw new BodyError(
-        `an instance of ${prototype.constructor?.name ?? "a class"} has no form in a body`,
-      );
+      throw new BodyError(`an instance of ${className(prototype)} has no form in a body`);
     }
   }
 
   #plain(value: Record<string, unknown>, depth: number): void {
-    if (typeof value.toJSON === "function") {
+    if (hasToJson(value)) {
       this.#replaced(value.toJSON(), depth);
       return;
     }
     if (depth === MAX_DEPTH) throw tooDeep();
     const keys = Object.keys(value);
     let present = keys.length;
-    for (let i = 0; i < keys.length; i++) if (value[keys[i]!] === undefined) present--;
+    for (let i = 0; i < keys.length; i++) if (value[keys[i]] === undefined) present--;
     this.map(present);
     for (let i = 0; i < keys.length; i++) {
-      const key = keys[i]!;
+      const key = keys[i];
       const item = value[key];
       if (item === undefined) continue;
       this.str(key);
       this.value(item, depth + 1);
+      present--;
     }
+    // A getter may give something now and nothing then.
+    if (present !== 0) throw new BodyError("an object that changes while it is written");
   }
 
   #replaced(value: unknown, depth: number): void {
@@ -399,6 +400,15 @@ export class Writer {
       this.value(item, depth + 1);
     }
   }
+}
+
+function className(prototype: object): string {
+  const { constructor } = prototype as { constructor?: { name?: unknown } };
+  return typeof constructor?.name === "string" ? constructor.name : "a class";
+}
+
+function hasToJson(value: object): value is { toJSON(): unknown } {
+  return "toJSON" in value && typeof value.toJSON === "function";
 }
 
 function tooDeep(): BodyError {
