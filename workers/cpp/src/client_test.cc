@@ -1,0 +1,697 @@
+// What a client does in every corner of SPEC.md, against a broker that is told what to do.
+#include "tusk/client.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <future>
+#include <thread>
+
+#include "proto/lz4.h"
+#include "scripted_broker.h"
+
+namespace tusk {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using test::body_of;
+using test::Json;
+using test::ScriptedBroker;
+using test::value_of;
+
+const Json kNull = {{"hex", "c0"}};
+
+struct ClientTest : testing::Test {
+  ScriptedBroker broker;
+  // Scripts seldom acknowledge their last packet: not worth a wait.
+  Client client{{.url = broker.url(), .close_timeout = milliseconds(100)}};
+
+  void meet(Json welcome = Json::object()) {
+    broker.hello();
+    broker.welcome(std::move(welcome));
+  }
+  void answer(const Json& submit, int value) {
+    broker.send({{"result", submit[1], 1, body_of(value)}});
+  }
+};
+
+TEST_F(ClientTest, SaysWhoItIsAndNothingElseBeforeWelcome) {
+  auto task = client.submit<int>("add", map("a", 1));
+  Json hello = broker.hello();
+  EXPECT_EQ(hello["role"], "client");
+  EXPECT_EQ(hello["language"], "cpp");
+  EXPECT_EQ(hello["acks"], true);
+  EXPECT_EQ(hello["instance"]["hex"].get<std::string>().size(), 32u);
+  EXPECT_EQ(hello["pid"], getpid());
+  EXPECT_GT(hello["pid_ns"], 0);
+  EXPECT_EQ(hello["boot_id"].get<std::string>().size(), 36u);
+  EXPECT_TRUE(hello["sdk"].get<std::string>().starts_with("tuskd-cpp "));
+  EXPECT_FALSE(hello.contains("session"));
+  EXPECT_TRUE(broker.silent_for(milliseconds(20)));
+  broker.welcome();
+  Json submit = broker.next("submit");
+  EXPECT_EQ(submit[2]["hex"], task.id().hex());
+  EXPECT_EQ(submit[3], "add");
+  EXPECT_EQ(value_of(submit[4]), Value(map("a", 1)));
+  EXPECT_EQ(submit.size(), 5u) << "no attribute that has its default";
+  answer(submit, 3);
+  EXPECT_EQ(task.get(), 3);
+  EXPECT_EQ(task.get(), 3) << "often";
+}
+
+TEST_F(ClientTest, OptionsBecomeAttributes) {
+  meet();
+  const TaskId id = TaskId::make();
+  client.submit("add", 1, {.id = id, .resent = true, .rerun_ok = true, .trace = "00-ab",
+                           .baggage = "k=v"});
+  Json submit = broker.next("submit");
+  EXPECT_EQ(submit[2]["hex"], id.hex());
+  EXPECT_EQ(submit[5], (Json{{"resent", true}, {"rerun_ok", true}, {"trace", "00-ab"},
+                             {"baggage", "k=v"}}));
+  answer(submit, 1);
+}
+
+TEST_F(ClientTest, EachEndingIsAnErrorOfItsOwn) {
+  meet();
+  const Json error = {{"type", "Boom"}, {"message", "it broke"}, {"language", "python"},
+                      {"stack", "line 1"}};
+  auto end = [&](int state, Json attributes) {
+    auto task = client.submit<int>("add", 1);
+    Json submit = broker.next("submit");
+    broker.send({{"result", submit[1], state, nullptr, attributes}});
+    return task;
+  };
+  auto failed = end(2, {{"error", error}, {"attempt", 3}, {"worker", "py-1"}, {"no_retry", true}});
+  try {
+    failed.get();
+    FAIL();
+  } catch (const TaskDead&) {
+    FAIL();
+  } catch (const TaskFailed& e) {
+    EXPECT_EQ(e.code(), "failed");
+    EXPECT_EQ(e.task(), failed.id());
+    EXPECT_EQ(e.type(), "Boom");
+    EXPECT_EQ(e.message(), "it broke");
+    EXPECT_EQ(e.language(), "python");
+    EXPECT_EQ(e.stack(), "line 1");
+    EXPECT_EQ(e.worker(), "py-1");
+    EXPECT_EQ(e.attempt(), 3u);
+    EXPECT_FALSE(e.retry());
+    EXPECT_STREQ(e.what(), "Boom: it broke (python, py-1)");
+  }
+  EXPECT_THROW(end(5, {{"error", error}}).get(), TaskDead);
+  EXPECT_THROW(end(4, Json::object()).get(), TaskCancelled);
+  EXPECT_THROW(end(3, Json::object()).get(), TaskExpired);
+  EXPECT_THROW(end(2, Json::object()).get(), TaskFailed) << "without an error map";
+}
+
+TEST_F(ClientTest, EachCodeIsAnErrorOfItsOwn) {
+  meet();
+  auto refuse = [&](const char* code, Json details) {
+    auto task = client.submit<int>("add", 1);
+    Json submit = broker.next("submit");
+    broker.send({{"error", submit[1], code, "because", details}});
+    return task;
+  };
+  EXPECT_THROW(refuse("unserved", Json::object()).get(), Unserved);
+  EXPECT_THROW(refuse("busy", Json::object()).get(), Busy);
+  EXPECT_THROW(refuse("full", Json::object()).get(), Full);
+  EXPECT_THROW(refuse("id_conflict", Json::object()).get(), IdConflict);
+  EXPECT_THROW(refuse("already_ended", Json::object()).get(), AlreadyEnded);
+  EXPECT_THROW(refuse("unknown_outcome", Json::object()).get(), UnknownOutcome);
+  EXPECT_THROW(refuse("timeout", Json::object()).get(), Timeout);
+  try {
+    refuse("too_large", {{"limit", "body"}, {"value", 7}}).get();
+    FAIL();
+  } catch (const TooLarge& e) {
+    EXPECT_EQ(e.limit(), "body");
+    EXPECT_EQ(e.value(), 7u);
+    EXPECT_STREQ(e.what(), "because");
+  }
+  try {
+    refuse("brand_new", Json::object()).get();
+    FAIL();
+  } catch (const BrokerError& e) {
+    EXPECT_EQ(e.code(), "brand_new");
+  }
+}
+
+TEST_F(ClientTest, AResultOfAnotherTypeIsAnErrorOfTheReader) {
+  meet();
+  auto task = client.submit<std::string>("add", 1);
+  answer(broker.next("submit"), 3);
+  EXPECT_THROW(task.get(), ValueError);
+}
+
+TEST(ClientAlone, FailsWithTheUrlWhenNoBrokerIsThere) {
+  Client client("ipc:///tmp/tusk-test-nobody");
+  try {
+    client.call<int>("add", 1, {.timeout = milliseconds(50)});
+    FAIL();
+  } catch (const Unavailable& e) {
+    EXPECT_EQ(e.url(), "ipc:///tmp/tusk-test-nobody");
+    EXPECT_NE(std::string(e.what()).find(e.url()), std::string::npos);
+  }
+}
+
+TEST(ClientAlone, AUrlThatIsNoneIsSaidAtOnce) {
+  EXPECT_THROW(Client("nonsense"), Unavailable);
+}
+
+TEST_F(ClientTest, WaitsNoLongerThanItWasTold) {
+  meet({{"timeout", 60'000}});
+  auto task = client.submit<int>("add", 1, {.timeout = milliseconds(30)});
+  Json submit = broker.next("submit");
+  EXPECT_THROW(task.get(), Timeout);
+  answer(submit, 1);  // too late: nobody waits, and nothing breaks
+  auto again = client.submit<int>("add", 1);
+  answer(broker.next("submit"), 2);
+  EXPECT_EQ(again.get(), 2);
+}
+
+TEST_F(ClientTest, TheBrokersTimeoutIsTheDefault) {
+  auto task = client.submit<int>("add", 1);
+  meet({{"timeout", 30}});
+  EXPECT_THROW(task.get(), Timeout);
+}
+
+TEST_F(ClientTest, LimitsAreKeptBeforeSending) {
+  auto early = client.submit<int>("add", std::string(2000, 'x'));
+  meet({{"limits", {{"body", 1000}}}});
+  EXPECT_THROW(early.get(), TooLarge) << "handed over before the limit was known";
+  try {
+    client.submit<int>("add", std::string(2000, 'x'));
+    FAIL();
+  } catch (const TooLarge& e) {
+    EXPECT_EQ(e.limit(), "body");
+    EXPECT_EQ(e.value(), 1000u);
+  }
+  EXPECT_THROW(client.submit(std::string(256, 'n'), 1), TooLarge);
+  EXPECT_THROW(client.submit("", 1), ValueError);
+  EXPECT_THROW(client.submit("\xFF", 1), ValueError);
+  EXPECT_TRUE(broker.silent_for(milliseconds(20)));
+}
+
+TEST_F(ClientTest, PacketsKeepTheirLimits) {
+  std::vector<Task<>> tasks;
+  for (int i = 0; i < 20; ++i) tasks.push_back(client.submit("add", std::string(300, 'x')));
+  for (int i = 0; i < 20; ++i) tasks.push_back(client.submit("add", std::string(9000, 'x')));
+  meet({{"limits", {{"records", 7}, {"frames", 3}, {"frame", 40'000}}}});
+  std::size_t seen = 0;
+  while (seen < tasks.size()) {
+    Json packet = broker.next_packet();
+    const std::size_t records = packet["records"].size() - 1;
+    EXPECT_LE(records, 7u);
+    EXPECT_LE(packet["frames"].size(), 3u);
+    EXPECT_LE(broker.last_packet[0].size(), 40'000u);
+    seen += records;
+  }
+  EXPECT_EQ(seen, tasks.size());
+}
+
+TEST_F(ClientTest, SmallFramesTakeTheirBodiesBeside) {
+  meet({{"limits", {{"frame", 2000}}}});
+  auto task = client.submit("add", std::string(1500, 'x'));
+  Json submit = broker.next("submit");
+  EXPECT_EQ(submit[4], 1) << "the body is frame 1";
+  EXPECT_LE(broker.last_packet[0].size(), 2000u);
+}
+
+TEST_F(ClientTest, UnacknowledgedBytesAreBounded) {
+  meet({{"limits", {{"session_bytes", 100'000}}}});
+  broker.acknowledges = false;
+  auto first = client.submit("add", std::string(60'000, 'x'));
+  Json submit = broker.next("submit");
+  EXPECT_THROW(client.submit("add", std::string(60'000, 'x')), Busy);
+  broker.acknowledges = true;
+  broker.send({{"result", submit[1], 1, body_of(1)}});
+  EXPECT_EQ(first.get(), Value(1));
+  auto second = client.submit("add", std::string(60'000, 'x'));
+  broker.next("submit");
+}
+
+TEST_F(ClientTest, LargeBodiesAreCompressedWhenThatPays) {
+  meet({{"compression", "lz4"}, {"compression_threshold", 1000}});
+  const std::string text(20'000, 'x');
+  auto task = client.submit<std::string>("add", text);
+  Json submit = broker.next("submit");
+  ASSERT_EQ(submit[5], (Json{{"compression", 1}}));
+  const std::string frame = *proto::hex_decode(submit[4]["hex"].get<std::string>());
+  EXPECT_EQ(from_body<std::string>(*proto::lz4_decompress(frame, 1 << 20)), text);
+  broker.send({{"result", submit[1], 1, 1, {{"compression", 1}}}}, {frame});
+  EXPECT_EQ(task.get(), text);
+
+  std::string noise;
+  for (std::uint32_t n = 1; noise.size() < 3000; n = n * 1664525 + 1013904223) {
+    noise += static_cast<char>(n >> 24);
+  }
+  client.submit("add", to_bytes(noise));
+  EXPECT_EQ(broker.next("submit").size(), 5u) << "what does not get smaller goes as it is";
+}
+
+TEST_F(ClientTest, ABombIsRefusedBeforeItGoesOff) {
+  meet({{"limits", {{"body", 1 << 20}}}});
+  auto task = client.submit<std::string>("add", 1);
+  const std::string bomb = proto::lz4_compress(std::string(8 << 20, '\0'));
+  broker.send({{"result", broker.next("submit")[1], 1, 1, {{"compression", 1}}}}, {bomb});
+  EXPECT_THROW(task.get(), ValueError);
+}
+
+TEST_F(ClientTest, AResumedSessionGetsTheLostSuffixUnchanged) {
+  meet();
+  auto first = client.submit<int>("add", 1);
+  Json packet1 = broker.next_packet();
+  const auto session = broker.session;
+  auto second = client.submit<int>("add", 2);
+  Json packet2 = broker.next_packet();
+  const std::string bytes2 = broker.last_packet[0];
+  broker.restart();
+  Json hello = broker.hello();
+  EXPECT_EQ(hello["session"], session);
+  EXPECT_EQ(hello["ack"], 0);
+  broker.in_seq = 1;
+  broker.welcome({{"session", session}, {"resumed", true}, {"ack", 1}});
+  Json again = broker.next_packet();
+  EXPECT_EQ(broker.last_packet[0], bytes2) << "what was acknowledged is not sent again";
+  broker.send({{"result", packet1["records"][1][1], 1, body_of(1)},
+               {"result", packet2["records"][1][1], 1, body_of(2)}});
+  EXPECT_EQ(first.get(), 1);
+  EXPECT_EQ(second.get(), 2);
+}
+
+TEST_F(ClientTest, ANewSessionGetsWhatHasNoEndingAgainByItsId) {
+  meet();
+  auto first = client.submit<int>("add", 1);
+  auto second = client.submit<int>("add", 2);
+  Json submit1 = broker.next("submit");
+  Json submit2 = broker.next("submit");
+  answer(submit1, 1);
+  EXPECT_EQ(first.get(), 1);
+  broker.restart();
+  auto third = client.submit<int>("add", 3);
+  meet({{"epoch", 78}});
+  Json packet = broker.next_packet();
+  EXPECT_EQ(packet["records"][0][2], 1) << "numbers start again";
+  Json again = packet["records"][1];
+  EXPECT_EQ(again[2], submit2[2]) << "the same id";
+  EXPECT_EQ(again[4], submit2[4]);
+  EXPECT_EQ(again[5], (Json{{"resent", true}}));
+  Json fresh = packet["records"].size() > 2 ? packet["records"][2] : broker.next("submit");
+  EXPECT_EQ(fresh[2]["hex"], third.id().hex());
+  EXPECT_EQ(fresh.size(), 5u) << "this one was never sent";
+  broker.send({{"result", again[1], 1, body_of(2)}, {"result", fresh[1], 1, body_of(3)}});
+  EXPECT_EQ(second.get(), 2);
+  EXPECT_EQ(third.get(), 3);
+}
+
+TEST_F(ClientTest, AStaleSessionIsGreetedAgain) {
+  meet();
+  auto task = client.submit<int>("add", 1);
+  broker.next("submit");
+  broker.send_bare({{"error", 0, "stale_session", "say hello"}});
+  Json hello = broker.hello();
+  EXPECT_TRUE(hello.contains("session"));
+  broker.welcome();
+  Json submit = broker.next("submit");
+  EXPECT_EQ(submit[5]["resent"], true);
+  answer(submit, 1);
+  EXPECT_EQ(task.get(), 1);
+}
+
+TEST_F(ClientTest, AGapIsFilledFromWhereTheBrokerSays) {
+  meet();
+  broker.acknowledges = false;
+  auto a = client.submit<int>("add", 1);
+  Json first = broker.next_packet();
+  auto b = client.submit<int>("add", 2);
+  Json second = broker.next_packet();
+  broker.send({{"error", 0, "gap", "a packet is missing", {{"expected", 1}}}});
+  EXPECT_EQ(broker.next_packet()["records"][1], first["records"][1]);
+  EXPECT_EQ(broker.next_packet()["records"][1], second["records"][1]);
+}
+
+TEST_F(ClientTest, AskAgainForWhatTheBrokerSkipped) {
+  meet();
+  auto task = client.submit<int>("add", 1);
+  Json submit = broker.next("submit");
+  ++broker.out_seq;  // packet 1 is lost
+  answer(submit, 7);
+  Json error = broker.next("error");
+  EXPECT_EQ(error[2], "gap");
+  EXPECT_EQ(error[4]["expected"], 1);
+  EXPECT_FALSE(task.ready()) << "nothing of a packet behind a gap is applied";
+  broker.out_seq = 0;
+  broker.send({{"ping", 5}});
+  answer(submit, 7);
+  EXPECT_EQ(task.get(), 7);
+  EXPECT_EQ(broker.next("pong")[1], 5);
+}
+
+TEST_F(ClientTest, APacketThatComesTwiceIsAppliedOnce) {
+  std::thread side([&] {
+    meet();
+    broker.send({{"accepted", broker.next("subscribe")[1]}});
+  });
+  auto prices = client.subscribe("prices");
+  side.join();
+  broker.send({{"event", 1, "prices", body_of(1)}});
+  --broker.out_seq;
+  broker.send({{"event", 1, "prices", body_of(1)}});
+  broker.send({{"event", 2, "prices", body_of(2)}});
+  EXPECT_EQ(prices.next()->get<int>(), 1);
+  EXPECT_EQ(prices.next()->get<int>(), 2);
+}
+
+TEST_F(ClientTest, PacketsAreAcknowledgedWithoutTraffic) {
+  meet();
+  auto task = client.submit<int>("add", 1);
+  answer(broker.next("submit"), 1);
+  EXPECT_EQ(task.get(), 1);
+  while (broker.peer_ack < 1) broker.next_packet();
+  EXPECT_EQ(broker.in_seq, 1u) << "a lone header has no number of its own";
+}
+
+TEST_F(ClientTest, ATaskOfABrokerThatLeavesGoesToTheNextOne) {
+  meet();
+  auto task = client.submit<int>("add", 1);
+  Json submit = broker.next("submit");
+  broker.send({{"goaway", "restart"}, {"error", submit[1], "shutting_down", "later"}, {"ping", 1}});
+  broker.next("pong");
+  auto second = client.submit<int>("add", 2);
+  EXPECT_TRUE(broker.silent_for(milliseconds(30))) << "nothing new goes to a broker that leaves";
+  broker.send({{"bye"}});
+  Json hello = broker.hello();
+  EXPECT_FALSE(hello.contains("session")) << "bye ended it";
+  broker.welcome({{"epoch", 78}});
+  std::vector<Json> both{broker.next("submit"), broker.next("submit")};
+  for (const Json& again : both) {
+    const bool is_first = again[2] == submit[2];
+    EXPECT_EQ(again.size() > 5 && again[5].value("resent", false), is_first);
+    answer(again, is_first ? 1 : 2);
+  }
+  EXPECT_EQ(task.get(), 1);
+  EXPECT_EQ(second.get(), 2);
+}
+
+TEST_F(ClientTest, ShuttingDownWithoutAGoodbyeIsTriedAgainAndEndsWithItsTime) {
+  meet();
+  auto task = client.submit<int>("add", 1, {.timeout = milliseconds(1300)});
+  Json submit = broker.next("submit");
+  broker.send({{"error", submit[1], "shutting_down", "later"}});
+  Json again = broker.next("submit");
+  EXPECT_EQ(again[2], submit[2]);
+  broker.send({{"error", again[1], "shutting_down", "later"}});
+  EXPECT_THROW(task.get(), Timeout);
+}
+
+TEST_F(ClientTest, RubbishIsAnsweredAndSurvived) {
+  meet();
+  broker.send_bytes("\xC1rubbish");
+  EXPECT_EQ(broker.next("error")[2], "malformed");
+  // With a header in front it counts as received: what follows is no gap.
+  Json packet{{"records", {{"header", broker.session, ++broker.out_seq, 0}}}, {"frames", Json::array()}};
+  broker.send_bytes(proto::packet_from_json(packet).records + "\xC1");
+  EXPECT_EQ(broker.next("error")[2], "malformed");
+  auto task = client.submit<int>("add", 1);
+  answer(broker.next("submit"), 1);
+  EXPECT_EQ(task.get(), 1);
+}
+
+TEST_F(ClientTest, APromiseThatItDoesNotKnowIsRefused) {
+  meet();
+  broker.send({{77, 5}});
+  Json error = broker.next("error");
+  EXPECT_EQ(error[1], 5);
+  EXPECT_EQ(error[2], "unsupported");
+  EXPECT_EQ(error[4]["kind"], 77);
+  broker.send({{200, "x"}, {"ping", 9}});
+  EXPECT_EQ(broker.next("pong")[1], 9) << "kinds of 128 and more are let pass";
+}
+
+TEST_F(ClientTest, PostWaitsForTheBrokerOnly) {
+  std::thread side([&] {
+    meet();
+    Json submit = broker.next("submit");
+    EXPECT_EQ(submit[5], (Json{{"reply", 1}}));
+    broker.send({{"accepted", submit[1]}});
+  });
+  EXPECT_NE(client.post("add", 1), TaskId{});
+  side.join();
+}
+
+TEST_F(ClientTest, QueriesAndCancelsAreAnswered) {
+  const TaskId id = TaskId::make();
+  std::thread side([&] {
+    meet();
+    Json query = broker.next("query");
+    EXPECT_EQ(query[2], "task");
+    EXPECT_EQ(query[3], (Json{{"id", {{"hex", id.hex()}}}}));
+    broker.send({{"answer", query[1], {{"state", "running"}, {"attempts", 2}}}});
+    Json cancel = broker.next("cancel");
+    EXPECT_EQ(cancel[2]["hex"], id.hex());
+    broker.send({{"answer", cancel[1], {{"state", "cancelling"}}}});
+    broker.send({{"error", broker.next("cancel")[1], "unknown_task", "no such task"}});
+  });
+  Bytes bytes(id.bytes.size());
+  std::memcpy(bytes.data(), id.bytes.data(), bytes.size());
+  EXPECT_EQ(client.query("task", map("id", bytes))["attempts"].as<int>(), 2);
+  EXPECT_EQ(client.cancel(id), "cancelling");
+  EXPECT_THROW(client.cancel(id), UnknownTask);
+  Value deep;
+  for (int i = 0; i < 10; ++i) deep = list(deep);
+  EXPECT_THROW(client.query("task", deep), ValueError) << "a record nests 8 deep at most";
+  side.join();
+}
+
+TEST_F(ClientTest, ATaskCanBeCancelledByItsHandle) {
+  meet();
+  auto task = client.submit<int>("add", 1);
+  Json submit = broker.next("submit");
+  task.cancel();
+  Json cancel = broker.next("cancel");
+  EXPECT_EQ(cancel[2], submit[2]);
+  broker.send({{"answer", cancel[1], {{"state", "cancelled"}}}, {"result", submit[1], 4}});
+  EXPECT_THROW(task.get(), TaskCancelled);
+}
+
+TEST_F(ClientTest, PushesKeepTheirWindow) {
+  meet({{"limits", {{"push_window", 2}}}});
+  std::atomic<int> accepted{0};
+  for (int i = 0; i < 4; ++i) {
+    client.push("clean", i, [&](const Ending& e) { accepted += e.ok(); });
+  }
+  Json first = broker.next("push");
+  Json second = broker.next("push");
+  EXPECT_TRUE(broker.silent_for(milliseconds(20))) << "two are unanswered";
+  broker.send({{"accepted", first[1]}});
+  Json third = broker.next("push");
+  EXPECT_TRUE(broker.silent_for(milliseconds(20)));
+  broker.send({{"accepted", second[1]}, {"accepted", third[1]}});
+  broker.send({{"accepted", broker.next("push")[1]}});
+  while (accepted < 4) std::this_thread::yield();
+}
+
+TEST_F(ClientTest, PushManyWaitsForAllAndSaysTheFirstError) {
+  std::thread side([&] {
+    meet({{"limits", {{"push_window", 8}}}});
+    for (int i = 0; i < 100; ++i) broker.send({{"accepted", broker.next("push")[1]}});
+    broker.send({{"error", broker.next("push")[1], "unknown_stage", "no"}});
+  });
+  std::vector<int> items(100);
+  EXPECT_EQ(client.push_many("clean", items), 100u);
+  EXPECT_THROW(client.push_many("clena", std::vector<int>{1}), UnknownStage);
+  side.join();
+}
+
+TEST_F(ClientTest, CallManyKeepsTheOrderAndTheBound) {
+  std::atomic<int> most{0};
+  std::thread side([&] {
+    meet();
+    // The answers come in pairs, the later one first.
+    for (int round = 0; round < 50; ++round) {
+      Json a = broker.next("submit"), b = broker.next("submit");
+      most = std::max<int>(most, static_cast<int>(b[1]) - 2 * round);
+      broker.send({{"result", b[1], 1, b[4]}, {"result", a[1], 1, a[4]}});
+    }
+  });
+  std::vector<int> in;
+  for (int i = 0; i < 100; ++i) in.push_back(i);
+  EXPECT_EQ(client.call_many<int>("echo", in, 2), in);
+  EXPECT_EQ(most, 2) << "never more than two in flight";
+  side.join();
+}
+
+TEST_F(ClientTest, EventsCarryWhatWasMissed) {
+  std::thread side([&] {
+    meet();
+    Json subscribe = broker.next("subscribe");
+    EXPECT_EQ(subscribe[2], "prices");
+    broker.send({{"accepted", subscribe[1]}});
+  });
+  auto prices = client.subscribe("prices");
+  side.join();
+  broker.send({{"event", 5, "prices", body_of(50)}, {"event", 6, "prices", body_of(60)},
+               {"event", 9, "prices", body_of(90)}, {"event", 1, "others", body_of(0)}});
+  auto event = prices.next();
+  EXPECT_EQ(event->sequence, 5u);
+  EXPECT_EQ(event->missed, 0u) << "nothing is known of what was before the first";
+  EXPECT_EQ(event->get<int>(), 50);
+  EXPECT_EQ(prices.next()->missed, 0u);
+  EXPECT_EQ(prices.next()->missed, 2u);
+  EXPECT_EQ(prices.next(milliseconds(0)), std::nullopt);
+
+  broker.restart();
+  meet({{"epoch", 78}});
+  Json again = broker.next("subscribe");
+  EXPECT_EQ(again[2], "prices");
+  broker.send({{"accepted", again[1]}, {"event", 3, "prices", body_of(3)}});
+  event = prices.next();
+  EXPECT_EQ(event->sequence, 3u);
+  EXPECT_EQ(event->missed, 2u) << "the topic counts anew since the restart";
+
+  prices.close();
+  EXPECT_EQ(broker.next("unsubscribe")[2], "prices");
+  EXPECT_EQ(prices.next(), std::nullopt);
+}
+
+TEST_F(ClientTest, ASlowReaderOfEventsLosesTheOldest) {
+  std::thread side([&] {
+    meet();
+    broker.send({{"accepted", broker.next("subscribe")[1]}});
+  });
+  auto prices = client.subscribe("prices", 2);
+  side.join();
+  for (int i = 1; i <= 5; ++i) broker.send({{"event", i, "prices", body_of(i)}});
+  broker.send({{"ping", 1}});
+  broker.next("pong");  // they have all arrived
+  auto event = prices.next();
+  EXPECT_EQ(event->sequence, 4u);
+  EXPECT_EQ(event->missed, 3u);
+  EXPECT_EQ(prices.next()->sequence, 5u);
+}
+
+TEST_F(ClientTest, AnUnknownTopicIsAnError) {
+  std::thread side([&] {
+    meet();
+    broker.send({{"error", broker.next("subscribe")[1], "unknown_topic", "no"}});
+  });
+  EXPECT_THROW(client.subscribe("price"), UnknownTopic);
+  side.join();
+}
+
+TEST_F(ClientTest, APublishThatMayHaveHappenedIsNotRepeated) {
+  meet();
+  std::promise<bool> published;
+  client.publish("prices", 1, [&](const Ending& e) { published.set_value(e.ok()); });
+  broker.next("publish");
+  broker.restart();
+  meet({{"epoch", 78}});
+  EXPECT_FALSE(published.get_future().get());
+  EXPECT_TRUE(broker.silent_for(milliseconds(20)));
+}
+
+TEST_F(ClientTest, ARefusalIsSaidToWhoeverWaits) {
+  auto task = client.submit<int>("add", 1);
+  broker.hello();
+  broker.send_bare({{"error", 0, "refused", "not you"}});
+  EXPECT_THROW(task.get(), Refused);
+}
+
+TEST_F(ClientTest, ACallbackMustNotWait) {
+  meet();
+  std::promise<std::string> code;
+  client.submit("add", 1, [&](const Ending&) {
+    try {
+      client.call("add", 2);
+    } catch (const Error& e) {
+      code.set_value(e.code());
+    }
+  });
+  answer(broker.next("submit"), 1);
+  EXPECT_EQ(code.get_future().get(), "deadlock");
+}
+
+TEST(ClientAlone, CloseDeliversWhatWasPosted) {
+  ScriptedBroker broker;
+  std::thread side([&] {
+    broker.hello();
+    broker.welcome();
+    for (int i = 0; i < 10; ++i) broker.send({{"accepted", broker.next("submit")[1]}});
+    broker.next("bye");
+  });
+  int accepted = 0;
+  Client patient(broker.url());
+  for (int i = 0; i < 10; ++i) patient.post("add", i, [&](const Ending& e) { accepted += e.ok(); });
+  testing::internal::CaptureStderr();
+  patient.close();
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(accepted, 10);
+  side.join();
+}
+
+TEST_F(ClientTest, CloseSaysWhatIsLeft) {
+  meet();
+  auto task = client.submit<int>("add", 1);
+  broker.next("submit");
+  broker.acknowledge();
+  testing::internal::CaptureStderr();
+  client.close();
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("0 tasks unsent and 1 unfinished"),
+            std::string::npos);
+  EXPECT_THROW(task.get(), Closed);
+  EXPECT_THROW(client.submit("add", 1), Closed);
+}
+
+TEST(ClientAlone, CloseIsBoundedWithoutABroker) {
+  testing::internal::CaptureStderr();
+  {
+    Client client({.url = "ipc:///tmp/tusk-test-nobody", .close_timeout = milliseconds(50)});
+    client.submit("add", 1);
+  }
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("1 tasks unsent and 0 unfinished"),
+            std::string::npos);
+}
+
+TEST_F(ClientTest, InAForkedChildItSaysSo) {
+  const pid_t child = fork();
+  if (child == 0) {
+    int status = 1;
+    try {
+      client.submit("add", 1);
+    } catch (const Error& e) {
+      status = e.code() == "forked" ? 0 : 2;
+    }
+    _exit(status);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  meet();
+  auto task = client.submit<int>("add", 1);
+  answer(broker.next("submit"), 1);
+  EXPECT_EQ(task.get(), 1) << "the parent's goes on";
+}
+
+TEST(TaskIds, AreUniqueAcrossAFork) {
+  TaskId::make();  // the generator has been seeded before
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const TaskId id = TaskId::make();
+    [[maybe_unused]] auto n = write(ends[1], id.bytes.data(), id.bytes.size());
+    _exit(0);
+  }
+  TaskId theirs;
+  ASSERT_EQ(read(ends[0], theirs.bytes.data(), 16), 16);
+  waitpid(child, nullptr, 0);
+  const TaskId ours = TaskId::make();
+  EXPECT_NE(std::memcmp(ours.bytes.data() + 9, theirs.bytes.data() + 9, 7), 0);
+}
+
+}  // namespace
+}  // namespace tusk
