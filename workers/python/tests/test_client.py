@@ -395,9 +395,13 @@ def test_client_made_before_a_fork_works_on_both_sides(
     parent_peer, parent_session = broker.peer, broker.session
     broker.say([32, broker.expect(16)[1], 1, None])
     first.result(5)
+    before = client.submit("before")
+    assert broker.expect(16)[3] == "before"
     pid = os.fork()
     if pid == 0:
         try:
+            with pytest.raises(tuskd.Closed, match="parent"):
+                before.result(10)
             os._exit(client.call("child", timeout=10.0))
         finally:
             os._exit(99)
@@ -410,7 +414,7 @@ def test_client_made_before_a_fork_works_on_both_sides(
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 42
     broker.peer, broker.session = parent_peer, parent_session
-    broker.received, broker.sent = 1, 1
+    broker.received, broker.sent = 2, 1
     second = start(client.call, "parent again")
     record = broker.expect(16)
     assert record[3] == "parent again"

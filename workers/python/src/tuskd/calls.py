@@ -49,6 +49,7 @@ class Calls:
         parents, self._requests = self._requests, None
         if parents is not None:
             _parents.append(parents)  # never collected: closing its socket is not ours to do
+            parents.orphaned()
 
     def close(self, linger: float) -> None:
         self._closed = True

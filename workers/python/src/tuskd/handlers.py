@@ -54,6 +54,11 @@ class Handler:
         self.wait = wait
         self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
         self._read_signature()
+        if self.counted == 1 and not self.named and self.context_name is None:
+            self.call = self._whole  # type: ignore[method-assign]
+
+    def _whole(self, value: Any, context: Context | None) -> Any:
+        return self.function(value)
 
     def _read_signature(self) -> None:
         self.context_name: str | None = None
@@ -89,8 +94,6 @@ class Handler:
         """Calls the function; raises BodyError when the body does not fit its parameters."""
         extra = {} if self.context_name is None else {self.context_name: context}
         if self.counted == 1 and not self.named:
-            if not extra:
-                return self.function(value)
             # By name, for the context may come first.
             return self.function(**{self.only: value}, **extra)
         if self.counted == 0:

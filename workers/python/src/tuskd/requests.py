@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import multiprocessing
 import os
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -63,6 +65,9 @@ class Requests:
         self._push_lock = threading.Lock()
         self.after_records: Callable[[], None] | None = None
         _open.add(self)
+        if multiprocessing.parent_process() is not None:
+            # Such children end without the functions of atexit.
+            Finalize(None, _at_exit, exitpriority=10)
         self.link.start()
 
     # -- any thread
@@ -172,6 +177,16 @@ class Requests:
         if request.kind != wire.SUBMIT:
             return request.value
         return read_body(request.value, request.value_attributes, self.limit("body"))
+
+    def orphaned(self) -> None:
+        """In a forked child: the answers to these go to the parent."""
+        error = Closed("it was asked before the fork; its answer goes to the parent")
+        for request in self.pending.values():
+            request.notify = None
+            request.finish(error)
+        for feeds in self.feeds.values():
+            for feed in feeds:
+                feed.error = error
 
     def close(self, linger: float) -> None:
         """Says bye after at most `linger` seconds; what has no ending then fails with Closed."""

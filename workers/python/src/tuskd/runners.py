@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from .context import Context
 from .handlers import Executor, Handler, Outcome
 from .link import NEVER
-from .runs import Batch, Run, Runs, take
+from .runs import NAME, TICKET, Batch, Run, Runs, take
+from .wire import TASK
 
 FAST = 100e-6  # a run that is shorter does not hold up the results before it
 SLOW = 2 * FAST
@@ -102,7 +103,10 @@ class Runners:
 
     def _work(self) -> None:
         link, queue, idle = self._runs.link, self._queue, self._idle
+        tasks, stages = self._runs.tasks, self._runs.stages
+        answer = link.outbox.append
         executes = self._make()
+        in_place, run = type(executes) is Executor, executes.run
         mine = threading.Lock()
         mine.acquire()
         flushed = last = perf_counter()
@@ -124,9 +128,16 @@ class Runners:
                 flushed = last = perf_counter()
                 continue
             if type(unit) is list:
-                if not take(unit):
+                # As `take` and `_run`, without the calls: this is the path of short runs.
+                try:
+                    unit.pop(TICKET)
+                except IndexError:
                     continue
-                self._run(executes, unit)
+                handler = (tasks if unit[0] == TASK else stages)[unit[NAME]]
+                if in_place and handler.context_name is None:
+                    answer((unit, run(handler, unit, None)))
+                else:
+                    self._run(executes, handler, unit)
             else:
                 self._run_batch(executes, unit)  # type: ignore[arg-type]
             now = perf_counter()
@@ -145,13 +156,8 @@ class Runners:
         if close is not None:
             close()
 
-    def _run(self, executes: Executes, run: Run) -> None:
+    def _run(self, executes: Executes, handler: Handler, run: Run) -> None:
         runs = self._runs
-        handler = runs.handler(run)
-        assert handler is not None
-        if handler.context_name is None and type(executes) is Executor:
-            runs.link.outbox.append((run, executes.run(handler, run, None)))
-            return
         self.busy[id(run)] = executes
         outcome = executes.run(handler, run, runs.begin(run, handler))
         self.busy.pop(id(run), None)

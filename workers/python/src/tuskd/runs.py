@@ -82,8 +82,8 @@ class Runs:
         self.cancelled: dict[int, Run] = {}
         self.draining = False
         self.runner: Runner
-        self._tasks = tasks
-        self._stages = stages
+        self.tasks = tasks
+        self.stages = stages
         self._name = name
         self._pool = pool
         self._lookahead = lookahead
@@ -97,7 +97,7 @@ class Runs:
     # -- any thread
 
     def handler(self, run: Run) -> Handler | None:
-        return (self._tasks if run[0] == wire.TASK else self._stages).get(run[NAME])
+        return (self.tasks if run[0] == wire.TASK else self.stages).get(run[NAME])
 
     def answer(self, run: Run, outcome: Outcome) -> None:
         """Puts a result to what is to be said. `link.flush` or `link.watch` must follow."""
@@ -134,8 +134,8 @@ class Runs:
         fields: dict[str, Any] = {
             "role": "worker",
             "sdk": SDK,
-            "types": sorted(self._tasks),
-            "handlers": sorted(self._stages),
+            "types": sorted(self.tasks),
+            "handlers": sorted(self.stages),
             "slots": self.slots,
             "claims": [[r[ID], r[ATTEMPT], r[NAME], r[0] == wire.ITEM] for r in claimed],
             **identity(),
@@ -173,7 +173,7 @@ class Runs:
 
     def records(self, records: list[list[Any]]) -> None:
         held, put = self.held, self.runner.put
-        tasks = self._tasks
+        tasks = self.tasks
         for record in records:
             kind = record[0]
             if kind == wire.TASK:
