@@ -128,7 +128,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     const handles = new Map<Run, number>();
     claimed.forEach((run, i) => {
       const claim = welcome.claims[i];
-      if (claim === undefined || !run.idBytes.equals(claim[0])) return;
+      if (!(claim?.[0] instanceof Uint8Array) || !run.idBytes.equals(claim[0])) return;
       if (typeof claim[1] === "number") handles.set(run, claim[1]);
     });
     const unfinished = [...this.#runs.values()];
@@ -179,10 +179,15 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     for (const run of packet.owners) this.#results.failure(run, failure);
   }
 
-  error(_ref: number, code: string, message: string): void {
-    // A result for a handle that is no longer ours was dropped by the broker, which counts it.
-    if (code !== "unknown_handle")
+  error(ref: number, code: string, message: string): void {
+    if (code === "too_large") {
+      // The broker's limit was smaller than it had said; the run still wants an ending.
+      this.#results.refused(ref, failureOf(new TuskError(code, message), true));
+      this.link.flushSoon();
+    } else if (code !== "unknown_handle") {
+      // A result for a handle that is no longer ours is dropped by the broker, which counts it.
       this.#listener.complain(`the broker answers ${code}: ${message}`);
+    }
   }
 
   record(kind: number, length: number, reader: Reader, frames: Buffer[]): boolean {

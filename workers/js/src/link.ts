@@ -414,7 +414,7 @@ export class Link<T> {
     const ref = reader.int();
     const code = reader.str();
     const message = reader.str();
-    const details = (length > 4 ? reader.value() : {}) as Record<string, unknown>;
+    const details = ((length > 4 ? reader.value() : undefined) ?? {}) as Record<string, unknown>;
     if (ref !== 0) {
       this.#peer.error(ref, code, message, details);
     } else if (code === "gap" && typeof details.expected === "number") {

@@ -3,10 +3,13 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, it } from "node:test";
-import { readValue } from "../src/body.js";
+import { Attributes, BodyPlace, readValue } from "../src/body.js";
 import { BodyError, Float, Timestamp } from "../src/index.js";
 import { decompress } from "../src/lz4.js";
+import { Reader } from "../src/msgpack/reader.js";
 import { Writer } from "../src/msgpack/writer.js";
+import { RecordEnds } from "../src/scan.js";
+import { Kind } from "../src/wire.js";
 
 const root = new URL("../../../../proto/vectors/", import.meta.url);
 const load = (name: string) => JSON.parse(readFileSync(new URL(`${name}/v1.json`, root), "utf8"));
@@ -76,6 +79,37 @@ describe("bodies", () => {
       const writer = new Writer();
       writer.value(toSend(vector.value));
       assert.equal(writer.detach(0).toString("hex"), bytes.toString("hex"));
+    });
+  }
+});
+
+describe("packets", () => {
+  for (const vector of load("packets")) {
+    if (vector.direction === "to_broker") continue;
+    it(`${vector.name} is read`, () => {
+      const bytes = Buffer.from(vector.bytes, "hex");
+      const reader = new Reader(bytes.subarray(4, 4 + bytes.readUInt32BE(0)));
+      const ends = new RecordEnds();
+      assert.equal(ends.scan(reader), vector.json.records.length);
+      const frames = [Buffer.alloc(0), ...vector.json.frames.map(() => Buffer.alloc(1))];
+      for (const [i, [name, ...elements]] of vector.json.records.entries()) {
+        const length = reader.array();
+        assert.equal(length, elements.length + 1);
+        const kind = reader.int();
+        if (name in Kind) assert.equal(kind, Kind[name as keyof typeof Kind]);
+        if (kind === Kind.task || kind === Kind.item) {
+          const place = new BodyPlace();
+          assert.equal(reader.int(), elements[0]);
+          assert.equal(reader.bin(), 16);
+          assert.equal(reader.str(), elements[2]);
+          assert.equal(reader.int(), elements[3]);
+          place.locate(reader, frames);
+          assert.equal(place.buf === undefined, elements[4] === null);
+          if (length > 6) new Attributes().read(reader);
+        }
+        reader.pos = ends.at(i);
+      }
+      assert.ok(reader.atEnd);
     });
   }
 });

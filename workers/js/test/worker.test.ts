@@ -168,6 +168,17 @@ describe("worker", () => {
     assert.equal(other.bodies.length, 1);
   });
 
+  it("ends a run whose result the broker found too large", async () => {
+    const peer = await start((w) => w.task("echo", (value) => value));
+    broker.send(peer, [task(1, "echo", "x")]);
+    await result(1);
+    broker.send(peer, [[Kind.error, 1, "too_large", "over 10 bytes", { limit: "body" }]]);
+    const second = (await broker.record(Kind.result, 1)).record;
+    assert.deepEqual(second.slice(0, 3), [Kind.result, 1, 2]);
+    assert.equal(second[4][2].message, "over 10 bytes");
+    assert.equal(second[4][57], true);
+  });
+
   it("runs at most its slots at once and gives back on recall what has not begun", async () => {
     const release: (() => void)[] = [];
     let begun = 0;

@@ -47,14 +47,15 @@ export class Writer {
     this.#view = new DataView(grown.buffer);
   }
 
-  /** Takes out everything from `start` on, without a copy of it; `pos` is then `start`. */
+  /** Takes out everything from `start` on; `pos` is then `start`. Copies the smaller part. */
   detach(start: number): Buffer {
     const taken = this.buf.subarray(start, this.pos);
+    this.pos = start;
+    if (taken.length < start) return Buffer.from(taken);
     const rest = this.buf;
     this.buf = Buffer.allocUnsafeSlow(Math.max(INITIAL_CAPACITY, start * 2));
     this.#view = new DataView(this.buf.buffer);
     rest.copy(this.buf, 0, 0, start);
-    this.pos = start;
     return taken;
   }
 
