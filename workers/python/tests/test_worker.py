@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import lz4.frame
@@ -551,3 +555,63 @@ def test_registering() -> None:
         worker.stage("s", batch=5)(lambda a, b: a)
     with pytest.raises(RuntimeError, match="without a handler"):
         Worker("ipc:///nowhere").run()
+
+
+ASYNC_PROGRAM = """
+import asyncio
+from tuskd import Worker
+
+worker = Worker({url!r}, slots=2)
+
+@worker.task("for ever")
+async def for_ever(value):
+    await asyncio.Event().wait()
+
+@worker.task("echo")
+async def echo(value):
+    return value
+
+worker.run()
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_async_worker_and_signals(
+    broker: FakeBroker, url: str, tmp_path: Path, signals: int
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(ASYNC_PROGRAM.format(url=url))
+    process = subprocess.Popen([sys.executable, str(program)])
+    try:
+        broker.greet()
+        if signals == 2:  # one that does not end by itself: the second signal ends the worker
+            broker.say([64, 1, ID, "for ever", 1, None])
+        broker.say([64, 2, ID, "echo", 1, encode("v")])
+        assert broker.expect(32)[1:] == [2, 1, encode("v")]
+        process.terminate()
+        assert broker.expect(40) == [40, 0]
+        broker.ack()
+        if signals == 2:
+            assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+        broker.expect(6)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_serve_on_a_loop_that_runs_already(broker: FakeBroker, url: str, start: Start) -> None:
+    async def main() -> None:
+        worker = plain(url)
+        serving = asyncio.create_task(worker.serve())
+        await asyncio.wrap_future(start(broker.greet))
+        answer = await asyncio.wrap_future(
+            start(answers, broker, [64, 1, ID, "add", 1, encode({"a": 1, "b": 1})])
+        )
+        assert decode(answer[0][3]) == 2
+        broker.ack()
+        worker.stop()
+        await serving
+
+    asyncio.run(asyncio.wait_for(main(), 30))
