@@ -90,7 +90,8 @@ void AttributeWriter::forward(Value map) {
   for (const Token* at = map.token() + 1; at != end;) {
     const Token* value = at + at->next;
     bool passes = at->number % 2 == 0 || at->number == static_cast<uint64_t>(Attribute::kCodec) ||
-                  at->number == static_cast<uint64_t>(Attribute::kCompression);
+                  at->number == static_cast<uint64_t>(Attribute::kCompression) ||
+                  at->number == static_cast<uint64_t>(Attribute::kNoRetry);
     if (passes) {
       ++count_;
       packer_.pack_uint64(at->number);

@@ -83,7 +83,7 @@ class AttributeWriter {
     buffer_.write(entries.data(), entries.size());
     count_ += count;
   }
-  // What the broker passes on: codec, compression and every even attribute of `map`.
+  // What the broker passes on of `map`: codec, compression, no_retry and every even attribute.
   void forward(Value map);
   // The next pack_* of the returned packer writes the value.
   Packer& key(Attribute key) {

@@ -7,6 +7,7 @@
 The binary is build/release/daemon/tuskd, or $TUSKD.
 """
 
+import json
 import os
 import re
 import signal
@@ -149,8 +150,20 @@ class Tuskd:
         with ReqPeer(self.url) as peer:
             return peer.query(what, arguments)
 
+    def tuskctl(self, *arguments: str) -> Any:
+        """What `tuskctl ARGUMENTS --json` prints."""
+        done = subprocess.run(
+            [TUSKD.parent / "tuskctl", "--url", self.url, "--json", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
     def counter(self, name: str) -> int:
-        return int(self.query("status")["counters"][name])
+        """A counter as an operator reads it."""
+        return int(self.tuskctl("status")["counters"][name])
 
     def peer(self, **hello: Any) -> Peer:
         """A peer that said hello and was welcomed."""

@@ -29,7 +29,7 @@ struct Context {
 };
 
 std::string cell(const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
+  if (value.is_string()) return value == "" ? "-" : value.get<std::string>();
   if (value.is_array()) {
     std::string out;
     for (const Json& item : value) out += (out.empty() ? "" : " ") + cell(item);

@@ -1,0 +1,104 @@
+"""A world of all four languages for the tests of this folder, and the matrix of what they showed.
+
+A test says by `@pytest.mark.shows("feature")` what it is about. Its parameters `client`, `worker` or
+`language` say for which languages; at the end of the run a table has a mark for each.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .fixtures import World, built, make_world, programs
+from .programs import LANGUAGES
+
+__all__ = ["built", "programs"]
+
+TOPICS = [f"from-{language}" for language in LANGUAGES]
+STAGES = [f"{kind}-{language}" for language in LANGUAGES for kind in ("mark", "batch")]
+CONFIG = f"""
+[ipc_patterns]
+request_reply:
+  timeout_ms: 60000
+publish_subscribe:
+  topics: [{", ".join(f'"{topic}"' for topic in TOPICS)}]
+pipeline:
+  stages: [{", ".join(f'"{stage}"' for stage in STAGES)}]
+"""
+KEYS = """
+compression_threshold: 64B
+max_body: 20MB
+unserved_grace: 200ms
+"""
+
+
+@pytest.fixture(scope="session")
+def world(built: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    yield from make_world(tmp_path_factory.mktemp("world"), CONFIG, KEYS)
+
+
+@pytest.fixture(scope="session")
+def plain_world(built: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Nothing is compressed here."""
+    config = CONFIG + '[ipc_config]\ncompression: "none"\n'
+    yield from make_world(tmp_path_factory.mktemp("plain"), config, KEYS)
+
+
+# ---- the matrix ----
+
+MARKS = {"passed": "yes", "failed": "NO", "skipped": "skipped"}
+outcomes: dict[str, dict[tuple[str, ...], str]] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "shows(feature): a row of the matrix of features")
+
+
+def languages_of(item: pytest.Item) -> tuple[str, ...]:
+    parameters = getattr(item, "callspec", None)
+    values = parameters.params if parameters else {}
+    return tuple(values[name] for name in ("client", "worker", "language") if name in values)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    report = yield
+    marker = item.get_closest_marker("shows")
+    if marker and (report.when == "call" or report.outcome != "passed"):
+        row = outcomes.setdefault(marker.args[0], {})
+        for languages in [languages_of(item)] if languages_of(item) else [(x,) for x in LANGUAGES]:
+            if row.get(languages) != "failed":
+                row[languages] = report.outcome
+    return report
+
+
+def table(rows: dict[str, dict[str, str]], corner: str) -> list[str]:
+    width = max(len(name) for name in [corner, *rows]) + 2
+    head = f"{corner:{width}}" + "".join(f"{language:12}" for language in LANGUAGES)
+    return [
+        head,
+        *(
+            f"{name:{width}}"
+            + "".join(f"{MARKS.get(row.get(lang, ''), '-'):12}" for lang in LANGUAGES)
+            for name, row in rows.items()
+        ),
+    ]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    features: dict[str, dict[str, str]] = {}
+    for feature, row in outcomes.items():
+        if any(len(key) == 2 for key in row):
+            pairs: dict[str, dict[str, str]] = {}
+            for (client, worker), outcome in row.items():
+                pairs.setdefault(client, {})[worker] = outcome
+            terminalreporter.section(f"{feature}: client (row) to worker (column)")
+            for line in table(pairs, ""):
+                terminalreporter.write_line(line)
+        else:
+            features[feature] = {key[0]: outcome for key, outcome in row.items()}
+    if features:
+        terminalreporter.section("what every SDK does")
+        for line in table(features, "feature"):
+            terminalreporter.write_line(line)

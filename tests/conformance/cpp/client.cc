@@ -1,0 +1,344 @@
+// The C++ client that conformance tests drive; ../programs.py says how.
+#include "tusk/client.h"
+
+#include <atomic>
+#include <fstream>
+#include <iostream>
+#include <set>
+#include <thread>
+
+#include "tagged.h"
+
+namespace tusk::conformance {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+// Starts with the fields of every error, and adds those of its class.
+Json describe(std::exception_ptr thrown) {
+  Json out = {{"class", "std::exception"}, {"code", "program"}};
+  auto refused = [&out](const BrokerError& error, const char* name) {
+    out.update({{"class", name}, {"limit", error.limit()}, {"value", error.value()}});
+  };
+  try {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const Error& error) {
+      out.update({{"class", "Error"}, {"code", error.code()}, {"text", error.what()}});
+      throw;
+    }
+  } catch (const TaskFailed& error) {
+    const RemoteError& remote = error.remote();
+    out.update({{"class", dynamic_cast<const TaskDead*>(&error) ? "TaskDead" : "TaskFailed"},
+                {"type", remote.type},
+                {"message", remote.message},
+                {"language", remote.language},
+                {"stack", remote.stack},
+                {"attempt", remote.attempt},
+                {"worker", remote.worker},
+                {"retry", remote.retry}});
+  } catch (const TaskCancelled&) {
+    out["class"] = "TaskCancelled";
+  } catch (const Timeout&) {
+    out["class"] = "Timeout";
+  } catch (const Unavailable& error) {
+    out.update({{"class", "Unavailable"}, {"url", error.url()}});
+  } catch (const ValueError&) {
+    out["class"] = "ValueError";
+  } catch (const Closed&) {
+    out["class"] = "Closed";
+  } catch (const Unserved& error) {
+    refused(error, "Unserved");
+  } catch (const TooLarge& error) {
+    refused(error, "TooLarge");
+  } catch (const IdConflict& error) {
+    refused(error, "IdConflict");
+  } catch (const AlreadyEnded& error) {
+    refused(error, "AlreadyEnded");
+  } catch (const UnknownOutcome& error) {
+    refused(error, "UnknownOutcome");
+  } catch (const UnknownTopic& error) {
+    refused(error, "UnknownTopic");
+  } catch (const UnknownStage& error) {
+    refused(error, "UnknownStage");
+  } catch (const UnknownTask& error) {
+    refused(error, "UnknownTask");
+  } catch (const Full& error) {
+    refused(error, "Full");
+  } catch (const Busy& error) {
+    refused(error, "Busy");
+  } catch (const BrokerError& error) {
+    refused(error, "BrokerError");
+  } catch (const std::exception& error) {
+    out["text"] = error.what();
+  }
+  return out;
+}
+
+Json outcome(const Ending& ending) {
+  try {
+    return {{"ok", to_tagged(ending.get())}};
+  } catch (...) {
+    return {{"error", describe(std::current_exception())}};
+  }
+}
+
+std::string noise(std::size_t size) {
+  std::string bytes(size, '\0');
+  std::ifstream("/dev/urandom", std::ios::binary).read(bytes.data(), static_cast<long>(size));
+  return bytes;
+}
+
+struct LoadTask {
+  int n;
+  std::string from;
+  TUSK_FIELDS(n, from);
+};
+
+// What `load` counts, of one type; see Load in programs.py.
+class Load {
+ public:
+  Load(Client& client, std::string type, const Json& command, const std::atomic<bool>& stopped)
+      : client_(client), type_(std::move(type)), stopped_(stopped) {
+    most_ = command.value("count", 0);
+    in_flight_ = command["in_flight"];
+    const double seconds = command.value("seconds", 0.0);
+    end_ = seconds > 0 ? Clock::now() + milliseconds(static_cast<int>(seconds * 1000))
+                       : Clock::time_point::max();
+  }
+
+  void run() {
+    while ((most_ == 0 || sent_ < most_) && !stopped_ && Clock::now() < end_) {
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return under_way_ < in_flight_; });
+        ++under_way_;
+      }
+      const int n = ++sent_;
+      try {
+        client_.submit(type_, LoadTask{n, type_},
+                       [this, n](const Ending& ending) { ended(n, ending); },
+                       {.timeout = std::chrono::minutes(2)});
+      } catch (...) {
+        std::lock_guard lock(mutex_);
+        failed(std::current_exception());
+        --under_way_;
+      }
+    }
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return under_way_ == 0; });
+  }
+
+  void add_to(Json& out) const {
+    for (auto [name, value] :
+         {std::pair("sent", sent_), {"ok", ok_}, {"wrong", wrong_}, {"doubled", doubled_}}) {
+      out[name] = out.value(name, 0) + value;
+    }
+    for (const auto& [code, count] : errors_) {
+      out["errors"][code] = out["errors"].value(code, 0) + count;
+    }
+    if (!first_.is_null()) out["first"] = first_;
+  }
+
+ private:
+  void ended(int n, const Ending& ending) {
+    std::lock_guard lock(mutex_);
+    if (!seen_.insert(n).second) {
+      ++doubled_;
+      return;
+    }
+    --under_way_;
+    changed_.notify_one();
+    try {
+      const auto result = ending.get<LoadTask>();
+      ++(result.n == n && result.from == type_ ? ok_ : wrong_);
+    } catch (...) {
+      failed(std::current_exception());
+    }
+  }
+
+  void failed(std::exception_ptr error) {
+    Json told = describe(error);
+    ++errors_[told["code"]];
+    if (first_.is_null()) first_ = std::move(told);
+  }
+
+  Client& client_;
+  const std::string type_;
+  const std::atomic<bool>& stopped_;
+  int most_ = 0;
+  int in_flight_ = 0;
+  Clock::time_point end_;
+  int sent_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int under_way_ = 0;
+  std::set<int> seen_;
+  int ok_ = 0, wrong_ = 0, doubled_ = 0;
+  std::map<std::string, int> errors_;
+  Json first_;
+};
+
+class Program {
+ public:
+  void run() {
+    for (std::string line; std::getline(std::cin, line);) {
+      Json command = Json::parse(line);
+      if (command["op"] == "close") break;
+      ++under_way_;
+      std::thread([this, command = std::move(command)] {
+        carry_out(command);
+        --under_way_;
+      }).detach();
+    }
+    client_.close();  // says what is left, and wakes what still waits
+    while (under_way_ > 0) std::this_thread::sleep_for(milliseconds(1));
+  }
+
+ private:
+  void carry_out(const Json& command) {
+    Json answer;
+    try {
+      answer = {{"ok", perform(command["op"], command)}};
+    } catch (...) {
+      answer = {{"error", describe(std::current_exception())}};
+    }
+    answer["n"] = command["n"];
+    std::lock_guard lock(printing_);
+    std::cout << answer.dump() << std::endl;
+  }
+
+  static CallOptions options(const Json& command) {
+    CallOptions out;
+    if (command.contains("timeout")) out.timeout = milliseconds(command["timeout"].get<int>());
+    if (command.contains("id")) out.id = TaskId::parse(command["id"].get<std::string>());
+    out.resent = command.value("resent", false);
+    return out;
+  }
+
+  Json perform(const std::string& op, const Json& c) {
+    if (op == "call") {
+      return to_tagged(client_.call(text(c, "type"), from_tagged(c["body"]), options(c)));
+    }
+    if (op == "submit") return submit(c);
+    if (op == "result") return to_tagged(task(text(c, "id")).get());
+    if (op == "post") {
+      return client_.post(text(c, "type"), from_tagged(c["body"]), options(c)).hex();
+    }
+    if (op == "cancel") return client_.cancel(*TaskId::parse(text(c, "id")));
+    if (op == "many") return many(c);
+    if (op == "roundtrip") return roundtrip(c);
+    if (op == "load") return load(c);
+    if (op == "stop") {
+      stopped_ = true;
+      return nullptr;
+    }
+    if (op == "publish") {
+      client_.publish(text(c, "topic"), from_tagged(c["body"]));
+      return nullptr;
+    }
+    if (op == "subscribe") {
+      auto subscription = client_.subscribe(text(c, "topic"));
+      std::lock_guard lock(mutex_);
+      subscriptions_.insert_or_assign(text(c, "topic"), std::move(subscription));
+      return nullptr;
+    }
+    if (op == "events") return events(c);
+    if (op == "push") {
+      client_.push(text(c, "stage"), from_tagged(c["body"]));
+      return nullptr;
+    }
+    if (op == "push_many") return client_.push_many(text(c, "stage"), values(c["bodies"]));
+    if (op == "query") return to_tagged(client_.query(text(c, "what")));
+    throw std::runtime_error("no operation " + op);
+  }
+
+  static std::string text(const Json& command, const char* key) { return command[key]; }
+
+  static List values(const Json& bodies) {
+    List out;
+    for (const Json& body : bodies) out.push_back(from_tagged(body));
+    return out;
+  }
+
+  Json submit(const Json& c) {
+    auto task = client_.submit(text(c, "type"), from_tagged(c["body"]), options(c));
+    const std::string id = task.id().hex();
+    std::lock_guard lock(mutex_);
+    tasks_.insert_or_assign(id, std::move(task));
+    return id;
+  }
+
+  const Task<>& task(const std::string& id) {
+    std::lock_guard lock(mutex_);
+    return tasks_.at(id);
+  }
+
+  Json many(const Json& c) {
+    Json found = Json::array();
+    for (std::size_t i = 0; i < c["bodies"].size(); ++i) found.push_back(nullptr);
+    std::mutex mutex;
+    client_.call_many(text(c, "type"), values(c["bodies"]),
+                      [&](std::size_t index, const Ending& ending) {
+                        std::lock_guard lock(mutex);
+                        found[index] = outcome(ending);
+                      });
+    return found;
+  }
+
+  bool roundtrip(const Json& c) {
+    const std::size_t size = c["size"];
+    std::string sent;
+    if (c["noise"]) {
+      sent = noise(size);
+    } else {
+      while (sent.size() < size) sent += "tusk";
+    }
+    const Bytes bytes = to_bytes(sent);
+    return client_.call<Bytes>(text(c, "type"), bytes, {.timeout = std::chrono::minutes(1)}) ==
+           bytes;
+  }
+
+  Json load(const Json& c) {
+    std::vector<std::unique_ptr<Load>> loads;
+    std::vector<std::thread> threads;
+    for (const auto& type : c["types"]) {
+      loads.push_back(std::make_unique<Load>(client_, type.get<std::string>(), c, stopped_));
+      threads.emplace_back([load = loads.back().get()] { load->run(); });
+    }
+    for (auto& thread : threads) thread.join();
+    Json out = {{"errors", Json::object()}};
+    for (const auto& load : loads) load->add_to(out);
+    return out;
+  }
+
+  Json events(const Json& c) {
+    Subscription* subscription;
+    {
+      std::lock_guard lock(mutex_);
+      subscription = &subscriptions_.at(text(c, "topic"));
+    }
+    Json found = Json::array();
+    while (found.size() < c["count"]) {
+      auto event = subscription->next(std::chrono::minutes(1));
+      if (!event) throw std::runtime_error("no event in a minute");
+      found.push_back({{"body", to_tagged(event->get())}, {"sequence", event->sequence}});
+    }
+    return found;
+  }
+
+  Client client_;
+  std::mutex printing_;
+  std::mutex mutex_;
+  std::map<std::string, Task<>> tasks_;
+  std::map<std::string, Subscription> subscriptions_;
+  std::atomic<bool> stopped_ = false;
+  std::atomic<int> under_way_ = 0;
+};
+
+}  // namespace
+}  // namespace tusk::conformance
+
+int main() { tusk::conformance::Program().run(); }

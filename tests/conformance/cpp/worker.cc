@@ -1,0 +1,110 @@
+// The C++ worker of the conformance tests; ../programs.py says what it serves.
+#include "tusk/worker.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <stdexcept>
+#include <thread>
+
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Crash {
+  int signal;
+  unsigned attempts;
+  TUSK_FIELDS(signal, attempts);
+};
+
+struct Item {
+  int n;
+  std::optional<std::string> drop;
+  std::vector<std::string> path;
+  TUSK_FIELDS(n, drop, path);
+};
+
+std::optional<Item> marked(Item item, const std::string& name) {
+  if (item.drop == name) return tusk::drop;
+  item.path.push_back(name);
+  return item;
+}
+
+std::string variable(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value ? value : otherwise;
+}
+
+void print_lines(milliseconds pause) {
+  for (int n = 1;; ++n) {
+    std::cout << "line " + std::to_string(n) + "\n" << std::flush;
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+void add_tasks(tusk::Worker& worker, const std::string& suffix) {
+  using tusk::Context, tusk::Value;
+  const auto fail = [](const std::string& message) { throw std::runtime_error(message); };
+  worker.task("echo" + suffix, [](const Value& body) { return body; });
+  worker.task("fail" + suffix, fail);
+  worker.task("panic" + suffix, fail);
+  worker.task("noretry" + suffix, [](const std::string& message) { throw tusk::NoRetry(message); });
+  worker.task("crash" + suffix, [](const Crash& body, Context& context) {
+    if (context.attempt() <= body.attempts) {
+      kill(getpid(), body.signal);
+      pause();
+    }
+    return body;
+  });
+  worker.task("sleep" + suffix, [](int ms, Context& context) {
+    const auto end = std::chrono::steady_clock::now() + milliseconds(ms);
+    while (std::chrono::steady_clock::now() < end) {
+      if (context.cancelled()) throw tusk::Cancelled();
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+    return ms;
+  });
+  worker.task("unserialisable" + suffix, [](const Value&) { return std::string("\xff"); });
+}
+
+void add_count(tusk::Worker& worker, const std::string& suffix, const char* path) {
+  const int counts = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  worker.task("count" + suffix, [counts](const tusk::Value& body, tusk::Context& context) {
+    const std::string line = context.id().hex() + " " + std::to_string(context.attempt()) + " " +
+                             std::to_string(body["n"].as<int>()) + " " +
+                             std::string(context.type()) + "\n";
+    if (write(counts, line.data(), line.size()) < 0) throw std::runtime_error("cannot write");
+    return body;
+  });
+}
+
+void add_stages(tusk::Worker& worker, const std::string& suffix) {
+  worker.stage("mark" + suffix,
+               [name = "mark" + suffix](Item item) { return marked(std::move(item), name); });
+  worker.stage("batch" + suffix, {.items = 8, .time = milliseconds(5)},
+               [name = "batch" + suffix](std::vector<Item> items) {
+                 std::vector<std::optional<Item>> out;
+                 for (Item& item : items) out.push_back(marked(std::move(item), name));
+                 return out;
+               });
+}
+
+}  // namespace
+
+int main() {
+  const std::string suffix = variable("TUSK_TEST_SUFFIX", "-cpp");
+  // Handlers that sleep want a thread each.
+  const auto slots = static_cast<unsigned>(std::stoul(variable("TUSK_SLOTS", "1")));
+  tusk::Worker worker({.threads = slots});
+  add_tasks(worker, suffix);
+  if (const char* path = std::getenv("TUSK_TEST_COUNTS")) add_count(worker, suffix, path);
+  add_stages(worker, suffix);
+  if (const char* pause = std::getenv("TUSK_TEST_PRINT")) {
+    std::thread(print_lines, milliseconds(std::stoi(pause))).detach();
+  }
+  worker.run();
+}

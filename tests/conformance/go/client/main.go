@@ -1,0 +1,302 @@
+// Command client is the Go client that conformance tests drive; ../../programs.py says how.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	tusk "github.com/tuskd/tuskd/workers/go"
+)
+
+type command struct {
+	N        int
+	Op       string
+	Type     string
+	Body     any
+	Bodies   []any
+	Timeout  int
+	ID       string
+	Resent   bool
+	Size     int
+	Noise    bool
+	Types    []string
+	Count    int
+	Seconds  float64
+	InFlight int `json:"in_flight"`
+	Topic    string
+	Stage    string
+	What     string
+}
+
+var (
+	ctx           = context.Background()
+	client        = must(tusk.NewClient(tusk.Options{}))
+	tasks         sync.Map // id -> *tusk.Task
+	subscriptions sync.Map // topic -> *tusk.Subscription
+	stopped       atomic.Bool
+	printing      sync.Mutex
+)
+
+func (c *command) options() []tusk.CallOption {
+	var found []tusk.CallOption
+	if c.Timeout > 0 {
+		found = append(found, tusk.WithTimeout(time.Duration(c.Timeout)*time.Millisecond))
+	}
+	if c.ID != "" {
+		found = append(found, tusk.WithID(must(tusk.ParseTaskID(c.ID))))
+	}
+	if c.Resent {
+		found = append(found, tusk.Resent())
+	}
+	return found
+}
+
+func hexOf(id tusk.TaskID) string { return hex.EncodeToString(id[:]) }
+
+func run(c *command) (any, error) {
+	switch c.Op {
+	case "call":
+		found, err := tusk.Call[any](ctx, client, c.Type, fromTagged(c.Body), c.options()...)
+		return toTagged(found), err
+	case "submit":
+		task, err := client.Submit(ctx, c.Type, fromTagged(c.Body), c.options()...)
+		if err != nil {
+			return nil, err
+		}
+		tasks.Store(hexOf(task.ID()), task)
+		return hexOf(task.ID()), nil
+	case "result":
+		task, _ := tasks.Load(c.ID)
+		found, err := tusk.Result[any](ctx, task.(*tusk.Task))
+		return toTagged(found), err
+	case "post":
+		id, err := client.Enqueue(ctx, c.Type, fromTagged(c.Body), c.options()...)
+		return hexOf(id), err
+	case "cancel":
+		return client.Cancel(ctx, must(tusk.ParseTaskID(c.ID)))
+	case "many":
+		return many(c), nil
+	case "roundtrip":
+		return roundtrip(c)
+	case "load":
+		return load(c), nil
+	case "stop":
+		stopped.Store(true)
+		return nil, nil
+	case "publish":
+		return nil, client.Publish(ctx, c.Topic, fromTagged(c.Body))
+	case "subscribe":
+		subscription, err := client.Subscribe(ctx, c.Topic)
+		subscriptions.Store(c.Topic, subscription)
+		return nil, err
+	case "events":
+		return events(c)
+	case "push":
+		_, err := client.Push(ctx, c.Stage, fromTagged(c.Body))
+		return nil, err
+	case "push_many":
+		return tusk.PushMany(ctx, client, c.Stage, values(c.Bodies))
+	case "query":
+		found, err := client.Query(ctx, c.What, nil)
+		return toTagged(found), err
+	}
+	return nil, fmt.Errorf("no operation %q", c.Op)
+}
+
+func values(tagged []any) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		for _, t := range tagged {
+			if !yield(fromTagged(t)) {
+				return
+			}
+		}
+	}
+}
+
+func many(c *command) []any {
+	var found []any
+	for value, err := range tusk.CallMany[any](ctx, client, c.Type, values(c.Bodies)) {
+		found = append(found, answer(toTagged(value), err))
+	}
+	return found
+}
+
+func roundtrip(c *command) (bool, error) {
+	sent := bytes.Repeat([]byte("tusk"), c.Size/4)
+	if c.Noise {
+		sent = make([]byte, c.Size)
+		rand.Read(sent)
+	}
+	back, err := tusk.Call[[]byte](ctx, client, c.Type, sent, tusk.WithTimeout(time.Minute))
+	return bytes.Equal(sent, back), err
+}
+
+type task struct {
+	N    int
+	From string
+}
+
+type summary struct {
+	mu      sync.Mutex
+	Sent    int            `json:"sent"`
+	OK      int            `json:"ok"`
+	Wrong   int            `json:"wrong"`
+	Doubled int            `json:"doubled"`
+	Errors  map[string]int `json:"errors"`
+	First   map[string]any `json:"first"`
+}
+
+func load(c *command) *summary {
+	s := &summary{Errors: map[string]int{}}
+	var all sync.WaitGroup
+	for _, taskType := range c.Types {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			loadOne(c, s, taskType)
+		}()
+	}
+	all.Wait()
+	return s
+}
+
+func loadOne(c *command, s *summary, taskType string) {
+	end := time.Now().Add(time.Duration(c.Seconds * float64(time.Second)))
+	bodies := func(yield func(task) bool) {
+		for n := 1; (c.Count == 0 || n <= c.Count) && !stopped.Load(); n++ {
+			if c.Seconds > 0 && time.Now().After(end) {
+				return
+			}
+			s.mu.Lock()
+			s.Sent++
+			s.mu.Unlock()
+			if !yield(task{n, taskType}) {
+				return
+			}
+		}
+	}
+	seen := map[int]bool{}
+	outcomes := tusk.CallManyAsCompleted[task](ctx, client, taskType, bodies, tusk.WithTimeout(2*time.Minute))
+	for o := range outcomes {
+		s.mu.Lock()
+		switch {
+		case seen[o.Index]:
+			s.Doubled++
+		case o.Err != nil:
+			told := describe(o.Err)
+			s.Errors[told["code"].(string)]++
+			if s.First == nil {
+				s.First = told
+			}
+		case o.Value != task{o.Index + 1, taskType}:
+			s.Wrong++
+		default:
+			s.OK++
+		}
+		seen[o.Index] = true
+		s.mu.Unlock()
+	}
+}
+
+func events(c *command) ([]any, error) {
+	subscription, _ := subscriptions.Load(c.Topic)
+	var found []any
+	for len(found) < c.Count {
+		event, ok := <-subscription.(*tusk.Subscription).Events()
+		if !ok {
+			return nil, subscription.(*tusk.Subscription).Err()
+		}
+		body, err := event.Value()
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, map[string]any{"body": toTagged(body), "sequence": event.Sequence})
+	}
+	return found, nil
+}
+
+// classes are what a program compares errors with.
+var classes = []struct {
+	name   string
+	target error
+}{
+	{"TaskDead", tusk.ErrDead}, {"TaskFailed", tusk.ErrFailed}, {"TaskCancelled", tusk.ErrCancelled},
+	{"TaskExpired", tusk.ErrExpired}, {"Unavailable", tusk.ErrUnavailable}, {"Timeout", tusk.ErrTimeout},
+	{"Unserved", tusk.ErrUnserved}, {"Busy", tusk.ErrBusy}, {"Full", tusk.ErrFull},
+	{"TooLarge", tusk.ErrTooLarge}, {"IdConflict", tusk.ErrIDConflict},
+	{"AlreadyEnded", tusk.ErrAlreadyEnded}, {"UnknownOutcome", tusk.ErrUnknownOutcome},
+	{"UnknownTask", tusk.ErrUnknownTask}, {"UnknownTopic", tusk.ErrUnknownTopic},
+	{"UnknownStage", tusk.ErrUnknownStage}, {"BodyError", tusk.ErrBody}, {"Closed", tusk.ErrClosed},
+}
+
+func describe(err error) map[string]any {
+	found := map[string]any{"class": fmt.Sprintf("%T", err), "code": "program", "text": err.Error()}
+	for _, class := range classes {
+		if errors.Is(err, class.target) {
+			found["class"] = class.name
+			break
+		}
+	}
+	var ended *tusk.TaskError
+	var other *tusk.Error
+	switch {
+	case errors.As(err, &ended):
+		found["code"] = ended.State
+		found["type"], found["message"], found["language"] = ended.Type, ended.Message, ended.Language
+		found["stack"], found["attempt"], found["worker"] = ended.Stack, ended.Attempt, ended.Worker
+		found["retry"] = ended.Retry
+	case errors.As(err, &other):
+		found["code"], found["url"] = other.Code, other.URL
+		found["limit"], found["value"] = other.Details["limit"], other.Details["value"]
+	}
+	return found
+}
+
+func answer(value any, err error) map[string]any {
+	if err != nil {
+		return map[string]any{"error": describe(err)}
+	}
+	return map[string]any{"ok": value}
+}
+
+func carryOut(c *command) {
+	told := answer(run(c))
+	told["n"] = c.N
+	line := must(json.Marshal(told))
+	printing.Lock()
+	defer printing.Unlock()
+	os.Stdout.Write(append(line, '\n'))
+}
+
+func main() {
+	defer client.Close()
+	in := bufio.NewReader(os.Stdin)
+	for {
+		line, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		reader := json.NewDecoder(bytes.NewReader(line))
+		reader.UseNumber()
+		c := &command{}
+		if err := reader.Decode(c); err != nil {
+			panic(err)
+		}
+		if c.Op == "close" {
+			return
+		}
+		go carryOut(c)
+	}
+}

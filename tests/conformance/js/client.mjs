@@ -1,0 +1,132 @@
+// The JavaScript client that conformance tests drive; ../programs.py says how.
+import { randomBytes } from "node:crypto";
+import { createInterface } from "node:readline";
+import {
+  BrokerError,
+  Client,
+  TaskFailed,
+  TuskError,
+  Unavailable,
+} from "../../../workers/js/dist/index.js";
+import { fromTagged, toTagged } from "./tagged.mjs";
+
+const client = new Client();
+const tasks = new Map();
+const subscriptions = new Map();
+let stopped = false;
+
+const hex = (id) => id.replaceAll("-", "");
+const options = ({ timeout, id, resent }) => ({ timeout, id, resent });
+
+async function outcomesOf({ type, bodies }) {
+  const found = [];
+  for await (const { value, error } of client.mapSettled(type, bodies.map(fromTagged))) {
+    found.push(error ? { error: describe(error) } : { ok: toTagged(value) });
+  }
+  return found;
+}
+
+async function roundtrip({ type, size, noise }) {
+  const sent = noise ? randomBytes(size) : Buffer.alloc(size, "tusk");
+  const back = await client.call(type, sent, { timeout: 60_000 });
+  return back instanceof Uint8Array && sent.equals(back);
+}
+
+async function load({ types, count = Infinity, seconds = Infinity, in_flight: inFlight }) {
+  const summary = { sent: 0, ok: 0, wrong: 0, doubled: 0, errors: {}, first: null };
+  const end = performance.now() + seconds * 1000;
+  function* bodies(type) {
+    for (let n = 1; n <= count && !stopped && performance.now() < end; n++) {
+      summary.sent++;
+      yield { n, from: type };
+    }
+  }
+  async function one(type) {
+    const seen = new Set();
+    const many = { ordered: false, inFlight, timeout: 120_000 };
+    for await (const { index, value, error } of client.mapSettled(type, bodies(type), many)) {
+      if (seen.has(index)) summary.doubled++;
+      else if (error) {
+        summary.errors[error.code] = (summary.errors[error.code] ?? 0) + 1;
+        summary.first ??= describe(error);
+      } else if (value.n !== index + 1 || value.from !== type) summary.wrong++;
+      else summary.ok++;
+      seen.add(index);
+    }
+  }
+  await Promise.all(types.map(one));
+  return summary;
+}
+
+async function eventsOf({ topic, count }) {
+  const found = [];
+  while (found.length < count) {
+    const { value } = await subscriptions.get(topic).next();
+    found.push({ body: toTagged(value.body), sequence: value.sequence });
+  }
+  return found;
+}
+
+const operations = {
+  call: async (c) => toTagged(await client.call(c.type, fromTagged(c.body), options(c))),
+  submit: (c) => {
+    const task = client.submit(c.type, fromTagged(c.body), options(c));
+    tasks.set(hex(task.id), task);
+    return hex(task.id);
+  },
+  result: async (c) => toTagged(await tasks.get(c.id).result),
+  post: async (c) => hex(await client.post(c.type, fromTagged(c.body), options(c))),
+  cancel: (c) => client.cancel(c.id),
+  many: outcomesOf,
+  roundtrip,
+  load,
+  stop: () => {
+    stopped = true;
+  },
+  publish: (c) => client.publish(c.topic, fromTagged(c.body)),
+  subscribe: async (c) => {
+    const subscription = client.subscribe(c.topic);
+    subscriptions.set(c.topic, subscription);
+    await subscription.ready;
+  },
+  events: eventsOf,
+  push: async (c) => void (await client.push(c.stage, fromTagged(c.body))),
+  push_many: (c) => client.pushMany(c.stage, c.bodies.map(fromTagged)),
+  query: async (c) => toTagged(await client.query(c.what)),
+};
+
+function describe(error) {
+  if (!(error instanceof TuskError)) {
+    return { class: error.constructor.name, code: "program", text: String(error.stack) };
+  }
+  const found = { class: error.constructor.name, code: error.code, text: error.message };
+  if (error instanceof TaskFailed) {
+    const { retryable, ...fields } = error.remote;
+    Object.assign(found, fields, { retry: retryable });
+  }
+  if (error instanceof BrokerError) {
+    Object.assign(found, { limit: error.details.limit, value: error.details.value });
+  }
+  if (error instanceof Unavailable) found.url = error.url;
+  return found;
+}
+
+async function carryOut(command) {
+  let answer;
+  try {
+    answer = { ok: await operations[command.op](command) };
+  } catch (error) {
+    answer = { error: describe(error) };
+  }
+  process.stdout.write(`${JSON.stringify({ n: command.n, ...answer })}\n`);
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line);
+  if (command.op === "close") {
+    await client.close();
+    break;
+  }
+  void carryOut(command);
+}
+process.exit();

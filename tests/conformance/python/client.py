@@ -1,0 +1,180 @@
+"""The Python client that conformance tests drive; ../programs.py says how."""
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from tagged import from_tagged, to_tagged
+
+from tuskd import BrokerError, Client, Subscription, Task, TaskFailed, TuskError, Unavailable
+
+client = Client()
+tasks: dict[str, Task] = {}
+subscriptions: dict[str, Subscription] = {}
+stop = threading.Event()
+printing = threading.Lock()
+
+
+def options(command: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if "timeout" in command:
+        found["timeout"] = command["timeout"] / 1000
+    if "id" in command:
+        found["id"] = bytes.fromhex(command["id"])
+    if "resent" in command:
+        found["resent"] = command["resent"]
+    return found
+
+
+def submit(command: dict[str, Any]) -> str:
+    chosen = options(command)
+    chosen.pop("timeout", None)  # a Task is waited for as long as one likes
+    task = client.submit(command["type"], from_tagged(command["body"]), **chosen)
+    tasks[task.id.hex()] = task
+    return task.id.hex()
+
+
+def call(command: dict[str, Any]) -> Any:
+    body = from_tagged(command["body"])
+    return to_tagged(client.call(command["type"], body, **options(command)))
+
+
+def post(command: dict[str, Any]) -> str:
+    body = from_tagged(command["body"])
+    return client.send(command["type"], body, **options(command)).hex()
+
+
+def outcome(result: Any) -> dict[str, Any]:
+    if isinstance(result, TuskError):
+        return {"error": describe(result)}
+    return {"ok": to_tagged(result)}
+
+
+def many(command: dict[str, Any]) -> list[Any]:
+    bodies = (from_tagged(body) for body in command["bodies"])
+    return [outcome(r) for r in client.map(command["type"], bodies, return_errors=True)]
+
+
+def roundtrip(command: dict[str, Any]) -> bool:
+    size = command["size"]
+    sent = os.urandom(size) if command["noise"] else b"tusk" * (size // 4)
+    return bool(client.call(command["type"], sent, timeout=60) == sent)
+
+
+class Load:
+    def __init__(self, command: dict[str, Any]) -> None:
+        self.seconds: float | None = command.get("seconds")
+        self.count: int | None = command.get("count")
+        self.in_flight: int = command["in_flight"]
+        self.types: list[str] = command["types"]
+        self.lock = threading.Lock()
+        self.sent = self.ok = self.wrong = self.doubled = 0
+        self.errors: dict[str, int] = {}
+        self.first: dict[str, Any] | None = None
+        self.end = time.monotonic() + (self.seconds or 1e9)
+
+    def bodies(self, type: str) -> Iterator[dict[str, Any]]:
+        n = 0
+        while not stop.is_set() and time.monotonic() < self.end and n != self.count:
+            n += 1
+            with self.lock:
+                self.sent += 1
+            yield {"n": n, "from": type}
+
+    def run_one(self, type: str) -> None:
+        seen: set[int] = set()
+        for result in client.map(
+            type, self.bodies(type), in_flight=self.in_flight, ordered=False, return_errors=True
+        ):
+            with self.lock:
+                if isinstance(result, TuskError):
+                    self.errors[result.code] = self.errors.get(result.code, 0) + 1
+                    self.first = self.first or describe(result)
+                elif not isinstance(result, dict) or result.get("from") != type:
+                    self.wrong += 1
+                elif result["n"] in seen:
+                    self.doubled += 1
+                else:
+                    seen.add(result["n"])
+                    self.ok += 1
+
+    def run(self) -> dict[str, Any]:
+        threads = [threading.Thread(target=self.run_one, args=(t,)) for t in self.types]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        names = ("sent", "ok", "wrong", "doubled", "errors", "first")
+        return {name: getattr(self, name) for name in names}
+
+
+def subscribe(command: dict[str, Any]) -> None:
+    subscriptions[command["topic"]] = client.subscribe(command["topic"])
+
+
+def events(command: dict[str, Any]) -> list[Any]:
+    subscription = subscriptions[command["topic"]]
+    found = [subscription.get(60) for _ in range(command["count"])]
+    return [{"body": to_tagged(e.body), "sequence": e.sequence} for e in found]
+
+
+def push_many(command: dict[str, Any]) -> int:
+    return client.push_many(command["stage"], (from_tagged(b) for b in command["bodies"]))
+
+
+OPERATIONS: dict[str, Any] = {
+    "call": call,
+    "submit": submit,
+    "result": lambda c: to_tagged(tasks[c["id"]].result(c.get("timeout", 60_000) / 1000)),
+    "post": post,
+    "cancel": lambda c: client.cancel(bytes.fromhex(c["id"])),
+    "many": many,
+    "roundtrip": roundtrip,
+    "load": lambda c: Load(c).run(),
+    "stop": lambda c: stop.set(),
+    "publish": lambda c: client.publish(c["topic"], from_tagged(c["body"])),
+    "subscribe": subscribe,
+    "events": events,
+    "push": lambda c: client.push(c["stage"], from_tagged(c["body"])),
+    "push_many": push_many,
+    "query": lambda c: to_tagged(client.query(c["what"])),
+}
+
+
+def describe(error: TuskError) -> dict[str, Any]:
+    found = {"class": type(error).__name__, "code": error.code, "text": str(error)}
+    if isinstance(error, TaskFailed):
+        for name in ("type", "message", "language", "stack", "attempt", "worker"):
+            found[name] = getattr(error, name)
+        found["retry"] = error.retry_makes_sense
+    if isinstance(error, BrokerError):
+        found["limit"] = error.details.get("limit")
+        found["value"] = error.details.get("value")
+    if isinstance(error, Unavailable):
+        found["url"] = error.url
+    return found
+
+
+def carry_out(command: dict[str, Any]) -> None:
+    try:
+        answer = {"ok": OPERATIONS[command["op"]](command)}
+    except TuskError as error:
+        answer = {"error": describe(error)}
+    except Exception as error:
+        text = traceback.format_exc()
+        answer = {"error": {"class": type(error).__name__, "code": "program", "text": text}}
+    with printing:
+        print(json.dumps({"n": command["n"], **answer}), flush=True)
+
+
+for line in sys.stdin:
+    command = json.loads(line)
+    if command["op"] == "close":
+        client.close()
+        break
+    threading.Thread(target=carry_out, args=(command,), daemon=True).start()
