@@ -1,3 +1,4 @@
+/// <reference types="node" preserve="true" />
 /** tuskd for JavaScript and TypeScript: a client and a worker. See README.md. */
 export {
   type CallOptions,
