@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 import tuskd
 
 FIELDS = ["minute", "delay", "distance", "origin", "destination"]

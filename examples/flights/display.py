@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
 from tuskd import Subscription, Timeout
 
 LINE_EVERY = 5.0  # s, where the output is no terminal
@@ -110,7 +111,7 @@ class Display:
             say(f"{course.through:,} rows through, {course.rate:,.0f}/s; busiest so far: {busiest}")
 
     def _picture(self) -> Group:
-        table = Table("busiest routes so far", "flights", box=None, padding=(0, 2))
+        table = Table("busiest routes so far", "flights", box=None)
         for route, flights in self._routes:
             table.add_row(route, f"{flights:,}")
         return Group(table, self._bar)
@@ -132,9 +133,10 @@ def summary(
     for column in table.columns[1:]:
         column.justify = "right"
     console.print(table)
+    stored = sum(measures[0] for measures in aggregates["all"].values())
     say(
         f"{course.rows:,} rows in {course.seconds:.1f} s: {course.dropped:,} dropped by the rules, "
-        f"{course.stored:,} stored; late is over {LATE} minutes"
+        f"{stored:,} stored; late is over {LATE} minutes"
     )
     for name, rate in (("ingest", course.ingest_rate), ("end to end", course.rate)):
         say(f"{name}: {rate:,.0f} rows/s; the config asks for {goal:,}/s")

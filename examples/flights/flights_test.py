@@ -64,4 +64,3 @@ def test_postgresql_stores_the_same(tmp_path: Path) -> None:
     assert ended.returncode == 0
     assert "check: all " in ended.stdout
     assert set(Path("/tmp").glob("tuskd-flights-*")) <= before  # the cluster is gone
-

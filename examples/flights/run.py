@@ -7,6 +7,7 @@ right. README.md tells the rest.
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -23,6 +24,7 @@ from typing import Any
 import postgres
 import prepare
 from display import Course, Display, say, summary
+
 from tuskd import Client, TuskError
 
 HERE = prepare.HERE
@@ -41,6 +43,17 @@ KILLS = [(0.05, "client"), (0.2, "cpp"), (0.35, "python"), (0.5, "javascript"), 
 
 class Failure(Exception):
     """What went wrong, in a line for a person."""
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One run at a time in a folder: each begins with an empty database."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failure(f"another run is under way in {folder}") from None
+        yield
 
 
 @contextlib.contextmanager
@@ -70,7 +83,8 @@ def daemon(config: Path, url: str, database: str, folder: Path) -> Iterator[tupl
         "FLIGHTS_STATE": str(folder / "state"),
         "FLIGHTS_DATABASE": database,
     }
-    with (folder / "tuskd.log").open("wb") as log:
+    log_file = folder / "tuskd.log"
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", TUSKD, config],
             env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -80,8 +94,9 @@ def daemon(config: Path, url: str, database: str, folder: Path) -> Iterator[tupl
         with Client(url) as client:
             wait_for_workers(client, process)
             yield client, process.pid
-    except TuskError as error:
-        raise Failure(f"tuskd: {error}") from error
+    except (TuskError, Failure) as error:
+        print(*log_file.read_text(errors="replace").splitlines()[-LOG_LINES:], sep="\n")
+        raise Failure(str(error)) from error
     finally:
         process.terminate()
         process.wait()
@@ -204,8 +219,9 @@ def run(args: argparse.Namespace) -> bool:
     folder: Path = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     config = CONFIGS[args.database]
-    prepare.prepare()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(alone(folder))
+        prepare.prepare()
         where, run_sql = stack.enter_context(database(args.database, folder))
         # A socket's path may have 107 bytes, so it is not in the folder.
         socket = stack.enter_context(tempfile.TemporaryDirectory(prefix="tuskd-flights-"))
@@ -243,12 +259,13 @@ def main() -> int:
     args = parser.parse_args()
     if not 0 < args.rows <= prepare.ROWS_IN_ALL:
         parser.error(f"--rows is 1 to {prepare.ROWS_IN_ALL}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up as well
     try:
         return 0 if run(args) else 1
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 128 + signal.SIGINT
     except Failure as failure:
-        log = args.folder / "tuskd.log"
-        if log.exists():
-            print(*log.read_text(errors="replace").splitlines()[-LOG_LINES:], sep="\n")
         say(f"error: {failure}")
         return 1
 
