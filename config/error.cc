@@ -7,7 +7,9 @@ namespace tusk::config {
 namespace {
 
 constexpr std::size_t kShownWidth = 160;
-constexpr std::size_t kLongestName = 256;  // of names that are compared letter by letter
+// Whatever a file holds, looking for a name stays cheap.
+constexpr std::size_t kLongestName = 64;
+constexpr std::size_t kMostCandidates = 1000;
 
 bool starts_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
 
@@ -86,7 +88,9 @@ std::string_view nearest(std::string_view name, const std::vector<std::string_vi
   if (name.size() > kLongestName) return {};
   std::size_t most = std::max<std::size_t>(1, name.size() / 3);
   std::string_view best;
-  for (std::string_view candidate : candidates) {
+  std::size_t tried = std::min(candidates.size(), kMostCandidates);
+  for (std::size_t i = 0; i < tried; ++i) {
+    std::string_view candidate = candidates[i];
     std::size_t d = distance(name, candidate, most);
     if (d <= most && d > 0) {
       best = candidate;

@@ -47,7 +47,8 @@ std::string format(const std::vector<Error>& errors);
 
 // The candidate that `name` was probably meant to be: the one with the fewest typing errors
 // (insertions, deletions, replacements, neighbours swapped), if these are at most a third of the
-// name's length (at least one is always forgiven). Empty if there is none.
+// name's length (at least one is always forgiven). Empty if there is none. Names of more than 64
+// bytes are not compared, nor candidates beyond the first 1,000.
 std::string_view nearest(std::string_view name, const std::vector<std::string_view>& candidates);
 
 // `; did you mean "x"?` for the nearest candidate, or nothing.

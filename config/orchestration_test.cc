@@ -11,6 +11,7 @@
 
 #include "config/docs.h"
 #include "config/operators.h"
+#include "config/parser.h"
 #include "config/shell_words.h"
 
 namespace tusk::config {
@@ -83,6 +84,14 @@ TEST(Tuskd, TakesEndpointsLimitsAndTimes) {
   EXPECT_EQ(t.times.session_ttl, seconds(120));
 }
 
+TEST(Tuskd, MayBeWrittenAsABlockOrAKeyOfTheRoot) {
+  for (const char* text :
+       {"tuskd { spin: 0us }", "tuskd:\n  spin: 0us\n", "tuskd >\nspin: 0us\n<"}) {
+    EXPECT_EQ(config(text).tuskd.times.spin, Duration(0)) << text;
+  }
+  EXPECT_THAT(errors("tuskd { spin: 0us }\n[tuskd]\n"), HasSubstr("in line 1 already"));
+}
+
 TEST(Tuskd, PathsAreRelativeToTheFile) {
   Tuskd t = config("[tuskd]\nstate: state\nlog: ../log/tuskd.log").tuskd;
   EXPECT_EQ(t.state, "dir/state");
@@ -137,7 +146,7 @@ TEST(Workers, HaveACommandAndALanguage) {
   const Worker* py = o.workers.find("py");
   EXPECT_EQ(py->language, "python");
   EXPECT_THAT(py->command, ElementsAre("python3", "-u", "my worker.py"));
-  EXPECT_EQ(py->directory, "dir/");
+  EXPECT_EQ(py->directory, "dir");
   EXPECT_EQ(py->instances, 1u);
   EXPECT_EQ(py->slots, std::nullopt);
   EXPECT_EQ(py->pool, "python");
@@ -341,6 +350,12 @@ TEST(Warnings, NameReferencesThatLeadNowhereIfTheirSectionIsThere) {
   EXPECT_THAT(warnings("[types]\na:\n  message: image\n"), Not(HasSubstr("is no entry")));
 }
 
+TEST(Warnings, AreNotMoreThanAPersonReads) {
+  std::string many = "[microservices]\n[service_config]\na:\n  dependencies:\n";
+  for (int i = 0; i < 1000; ++i) many += "  - x" + std::to_string(i) + "\n";
+  EXPECT_EQ(good(many).warnings.size(), 21u);
+}
+
 TEST(Print, ShowsEverySectionAndWhatFollows) {
   Json json =
       Json::parse(to_json(config("[task_distribution]\ngo_tasks: [a]\n"
@@ -465,6 +480,20 @@ TEST(Files, TheExampleRuns) {
 TEST(Documents, KeysMdIsWhatTheTablesSay) {
   EXPECT_EQ(read(kFolder / "KEYS.md"), keys_reference())
       << "write it again: tusk_config_docs > config/KEYS.md";
+}
+
+// What is fenced as `tusk` in LANGUAGE.md parses.
+TEST(Documents, LanguageMdsExamplesParse) {
+  std::string text = read(kFolder / "LANGUAGE.md");
+  const std::string fence = "```tusk\n";
+  std::size_t examples = 0;
+  for (std::size_t at = 0; (at = text.find(fence, at)) != std::string::npos; ++examples) {
+    at += fence.size();
+    std::string example = text.substr(at, text.find("```\n", at) - at);
+    auto document = parse(example, "example", real_surroundings(""));
+    EXPECT_TRUE(document) << example << format(document.error());
+  }
+  EXPECT_GE(examples, 6u);
 }
 
 TEST(Documents, LanguageMdListsTheRestartOnlyKeys) {

@@ -1,6 +1,7 @@
 #include "config/reader.h"
 
 #include "config/literal.h"
+#include "config/parser.h"
 
 namespace tusk::config {
 namespace {
@@ -42,7 +43,7 @@ std::vector<std::string_view> Table::names() const {
 void Reader::read(const Value& root, Orchestration& into) {
   const Table& sections = table<Orchestration>();
   const Map& map = root.map();
-  for (std::size_t i = 0; i < map.size(); ++i) {
+  for (std::size_t i = 0; i < map.size() && !full(); ++i) {
     const Map::Key& name = map.key(i);
     const Key* section = sections.find(name.name);
     if (section == nullptr) {
@@ -64,7 +65,7 @@ void Reader::read_table(const Table& table, const Value& value, void* owner) {
   static const Map kNothing;
   if (!value.is_null() && !expect_map(value)) return;
   const Map& map = value.is_null() ? kNothing : value.map();
-  for (std::size_t i = 0; i < map.size(); ++i) {
+  for (std::size_t i = 0; i < map.size() && !full(); ++i) {
     const Map::Key& name = map.key(i);
     const Key* key = table.find(name.name);
     if (key == nullptr) {
@@ -100,6 +101,8 @@ bool Reader::good_name(const Map::Key& name) {
   error(name.place, "a name has 1 to " + std::to_string(kLongestName) + " bytes");
   return false;
 }
+
+bool Reader::full() const { return errors_.size() > kMaxErrors; }
 
 std::string Reader::where() const {
   std::string out;

@@ -41,6 +41,8 @@ class Reader {
   bool expect_map(const Value& value);
   bool good_name(const Map::Key& name);
   std::string where() const;  // "[section] entry.key"
+  // More errors would not be shown, so nothing more is read.
+  bool full() const;
 
   // A name of the path for as long as it lives.
   class Step {
@@ -66,7 +68,7 @@ template <class Each>
 void Reader::read_names(const Value& value, Each each) {
   if (value.is_null() || !expect_map(value)) return;  // a name with nothing below: no entries
   const Map& map = value.map();
-  for (std::size_t i = 0; i < map.size(); ++i) {
+  for (std::size_t i = 0; i < map.size() && !full(); ++i) {
     Step step(*this, map.key(i).name);
     if (good_name(map.key(i))) each(map.key(i).name, map.value(i));
   }

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <set>
 
+#include "config/parser.h"
+
 namespace tusk::config {
 namespace {
 
@@ -80,7 +82,9 @@ Place Resolver::name_place(std::string_view section, std::string_view name) cons
 }
 
 std::string Resolver::beside_file(const std::string& path) const {
-  return (std::filesystem::path(folder_) / path).lexically_normal().string();
+  std::filesystem::path full = (std::filesystem::path(folder_) / path).lexically_normal();
+  bool slash_at_end = !full.has_filename() && full.has_relative_path();
+  return (slash_at_end ? full.parent_path() : full).string();
 }
 
 void Resolver::error(const Place& place, std::string message) {
@@ -305,6 +309,19 @@ void Resolver::warn(const std::vector<Reader::Idle>& idle) {
   dependency_references();
 }
 
+void Resolver::warn_of_reference(const Value& from, const std::string& where,
+                                 std::string_view section,
+                                 const std::vector<std::string_view>& names) {
+  if (warnings.size() > kMaxErrors) return;
+  if (warnings.size() == kMaxErrors) {
+    warnings.push_back(source_.error("more warnings are not shown"));
+    return;
+  }
+  warnings.push_back(source_.error(from.place, where + ": " + in_quotes(from.text()) +
+                                                   " is no entry of [" + std::string(section) +
+                                                   "]" + did_you_mean(from.text(), names)));
+}
+
 // `message` names an entry of [message_types], if there is that section.
 void Resolver::message_references(std::string_view section) {
   const Value* entries = at({section});
@@ -317,10 +334,8 @@ void Resolver::message_references(std::string_view section) {
         map.value(i).is(Value::Kind::map) ? map.value(i).map().find("message") : nullptr;
     if (message == nullptr || !message->is(Value::Kind::text)) continue;
     if (known.contains(message->text())) continue;
-    warnings.push_back(source_.error(
-        message->place, "[" + std::string(section) + "] " + map.key(i).name + ".message: " +
-                            in_quotes(message->text()) + " is no entry of [message_types]" +
-                            did_you_mean(message->text(), names)));
+    warn_of_reference(*message, "[" + std::string(section) + "] " + map.key(i).name + ".message",
+                      "message_types", names);
   }
 }
 
@@ -334,9 +349,8 @@ void Resolver::dependency_references() {
       const std::string& needed = service.dependencies[i];
       if (known.contains(needed)) continue;
       const List& items = at({"service_config", name, "dependencies"})->list();
-      warnings.push_back(source_.error(
-          items[i].place, "[service_config] " + name + ".dependencies: " + in_quotes(needed) +
-                              " is no entry of [microservices]" + did_you_mean(needed, names)));
+      warn_of_reference(items[i], "[service_config] " + name + ".dependencies", "microservices",
+                        names);
     }
   }
 }

@@ -43,6 +43,8 @@ class Resolver {
   bool has(std::string_view section) const { return at({section}) != nullptr; }
   std::string beside_file(const std::string& path) const;
   void error(const Place& place, std::string message);
+  void warn_of_reference(const Value& from, const std::string& where, std::string_view section,
+                         const std::vector<std::string_view>& names);
 
   const Value& root_;
   const Source& source_;
