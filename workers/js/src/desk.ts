@@ -63,6 +63,8 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   #running = 0;
   #draining = false;
   #pumpQueued = false;
+  /** When results that wait in the outbox are sent at the latest. */
+  #sliceEnd = 0;
 
   constructor(options: DeskOptions, listener: DeskListener) {
     this.#options = options;
@@ -328,28 +330,32 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     });
   }
 
-  /** Starts what can start. */
+  /**
+   * Starts what can start. Results go out when all packets that have arrived were dealt with, or after
+   * a slice of time, whichever is first: few packets, and no result that waits for another.
+   */
   #pump(): void {
     if (this.#draining) {
       this.drain();
       return;
     }
     const { slots, pools } = this.#options;
+    if (this.link.outbox.isEmpty) this.#sliceEnd = performance.now() + SLICE;
     for (const pool of pools) {
       while (pool.waiting.size > 0 && this.#running < slots && pool.isFree) {
         this.#begin(pool.waiting.shift()!);
       }
     }
     for (const lane of this.#batches) startBatches(lane, this);
-    const until = performance.now() + SLICE;
     while (this.#main.size > 0 && this.#running < slots) {
       this.#startPlain(this.#main.shift()!);
-      if (performance.now() >= until) {
+      if (performance.now() >= this.#sliceEnd) {
+        this.link.flush();
         this.#pumpSoon();
-        break;
+        return;
       }
     }
-    this.link.flush();
+    this.link.flushSoon();
   }
 
   #begin(run: Run): void {
