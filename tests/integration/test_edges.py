@@ -20,7 +20,9 @@ from peer import (
     unpack,
 )
 
-TOPICS = '[ipc_patterns]\npublish_subscribe:\n  pattern: "pub_sub"\n  topics: ["prices", "prices.eu"]'
+TOPICS = (
+    '[ipc_patterns]\npublish_subscribe:\n  pattern: "pub_sub"\n  topics: ["prices", "prices.eu"]'
+)
 STAGES = '[ipc_patterns]\npipeline:\n  pattern: "push_pull"\n  stages: ["first", "second"]'
 
 

@@ -90,8 +90,10 @@ def test_a_failed_run_is_tried_again_and_then_dead(tuskd):
         peer.send([RESULT, task[1], FAILED, None, {2: error}])
     ending = client.result(number)
     assert ending[2] == DEAD
-    assert ending[4][2] == error and ending[4][4] == 3 and ending[4][6] == peer.hello.get(
-        "name", ending[4][6]
+    assert (
+        ending[4][2] == error
+        and ending[4][4] == 3
+        and ending[4][6] == peer.hello.get("name", ending[4][6])
     )
 
 

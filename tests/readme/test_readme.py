@@ -73,7 +73,13 @@ def shell_environment() -> dict[str, str]:
 
 def run(folder: Path, *command: str) -> str:
     done = subprocess.run(
-        command, cwd=folder, env=shell_environment(), capture_output=True, text=True, timeout=300
+        command,
+        check=False,
+        cwd=folder,
+        env=shell_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -158,7 +164,8 @@ def test_the_configuration(hello: Path, tmp_path: Path) -> None:
     assert run(tmp_path, "bash", "-c", check) == "orchestration.tsk: ok\n"
     assert '"sums"' in run(tmp_path, "bash", "-c", show)
     # Not on the ports of the daemon that runs already.
-    edges = "".join(f"{e}: null\n" for e in ("events_in", "events_out", "pipeline_in", "pipeline_out"))
+    names = ("events_in", "events_out", "pipeline_in", "pipeline_out")
+    edges = "".join(f"{name}: null\n" for name in names)
     file.write_text(
         f'[tuskd]\nendpoint: "ipc://{tmp_path}/router"\nstate: "state"\n{edges}\n{file.read_text()}'
     )
