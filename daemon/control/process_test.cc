@@ -121,9 +121,9 @@ TEST_F(ProcessTest, SaysWhyACommandDoesNotRun) {
 }
 
 TEST_F(ProcessTest, AFailedStartLeavesNoZombie) {
+  while (::waitpid(-1, nullptr, WNOHANG) > 0) continue;  // of tests before
   error({{"./missing"}, folder.path(), {}});
-  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
-  EXPECT_EQ(errno, ECHILD);
+  EXPECT_LE(::waitpid(-1, nullptr, WNOHANG), 0);
 }
 
 TEST_F(ProcessTest, AZombieHasNoStartTimeAndIsNoLivingGroup) {
