@@ -1,7 +1,7 @@
-"""A world of all four languages for the tests of this folder, and the matrix of what they showed.
+"""A world of all four languages for the tests of this folder, and a matrix of what they showed.
 
-A test says by `@pytest.mark.shows("feature")` what it is about. Its parameters `client`, `worker` or
-`language` say for which languages; at the end of the run a table has a mark for each.
+A test says by `@pytest.mark.shows("feature")` what it is about. Its parameters `client`, `worker`
+or `language` say for which languages; at the end of the run a table has a mark for each.
 """
 
 from collections.abc import Iterator

@@ -9,19 +9,19 @@ Every language has the same two programs beside this file, so that one test serv
     fail            raises the body as a plain error of the language
     noretry         the same, as the SDK's NoRetry
     panic           fails in the worst way that a handler survives (a Go panic; else as fail)
-    crash           {"signal", "attempts"}: kills its process in the first `attempts` runs, then echo
+    crash           {"signal", "attempts"}: kills its process in so many first runs, then echo
     sleep           so many ms, unless it is cancelled; returns the body
     count           appends "ID ATTEMPT N TYPE" to the file $TUSK_TEST_COUNTS; N is body["n"]; echo
     unserialisable  returns what has no form in a body
     mark, batch     stage handlers for one item and for lists of up to 8: append their name to
                     body["path"], and drop the item if body["drop"] is their name
 
-With $TUSK_TEST_PRINT it prints "line 1", "line 2", ... at that interval in ms. The Python worker with
-$TUSK_TEST_FORK has a forked child that outlives it for a while and keeps its sockets open.
+With $TUSK_TEST_PRINT it prints "line 1", "line 2", ... at that interval in ms. The Python worker
+with $TUSK_TEST_FORK has a forked child that outlives it for a while and keeps its sockets open.
 
-**client** reads commands from stdin, one JSON object a line, and answers each with one line, as soon
-as it can: {"n": 1, "op": "call", ...} with {"n": 1, "ok": ...} or {"n": 1, "error": {...}}. Values
-are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits.
+**client** reads commands from stdin, one JSON object a line, and answers each with one line, as
+soon as it can: {"n": 1, "op": "call", ...} with {"n": 1, "ok": ...} or {"n": 1, "error": {...}}.
+Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits.
 
     call         type, body, [timeout, id, resent]   the result
     submit       as call                             the id, at once; `result` with id waits
@@ -76,7 +76,9 @@ def go_programs() -> Path:
     if not shutil.which("go"):
         raise RuntimeError("go is missing; run scripts/setup")
     subprocess.run(
-        ["go", "build", "-o", f"{out}/", "./client", "./worker"], cwd=HERE / "go", check=True
+        ["go", "build", "-o", f"{out}/", "./client", "./worker"],
+        cwd=HERE / "go",
+        check=True,
     )
     return out
 
@@ -124,7 +126,12 @@ class Program:
     def _start(self, arguments: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
         with self.output.open("wb") as out:
             return subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, text=True
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=env,
+                text=True,
             )
 
     @property
@@ -200,7 +207,10 @@ class ClientProgram(Program):
         self._answers: dict[int, Answer] = {}
         self._lock = threading.Lock()
         super().__init__(
-            command(language, "client"), folder, f"client-{language}", environment(TUSK_URL=url, **env)
+            command(language, "client"),
+            folder,
+            f"client-{language}",
+            environment(TUSK_URL=url, **env),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -225,7 +235,11 @@ class ClientProgram(Program):
             answer.put(line)
         with self._lock:
             left, self._answers = self._answers, {}
-        gone = {"class": "Gone", "code": "gone", "text": f"the program ended:\n{self.said()}"}
+        gone = {
+            "class": "Gone",
+            "code": "gone",
+            "text": f"the program ended:\n{self.said()}",
+        }
         for answer in left.values():
             answer.put({"error": gone})
 

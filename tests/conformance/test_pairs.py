@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import wait_for
 
 from .fixtures import World
 from .programs import LANGUAGES, ROOT, ProgramError, normal, tag
@@ -69,7 +70,12 @@ def test_an_error_has_the_same_fields_from_everywhere(
     with pytest.raises(ProgramError) as caught:
         world.clients[client].call(f"panic-{worker}", message)
     assert message in caught.value.message and caught.value.language == worker
-    names = {"python": "worker.py", "javascript": "worker.mjs", "go": "main.go", "cpp": ""}
+    names = {
+        "python": "worker.py",
+        "javascript": "worker.mjs",
+        "go": "main.go",
+        "cpp": "",
+    }
     assert names[worker] in (caught.value.stack or "")
     with pytest.raises(ProgramError) as caught:
         world.clients[client].call(f"noretry-{worker}", message)
@@ -85,7 +91,11 @@ def test_what_does_not_serialise_is_an_error_of_the_handler(
         world.clients[client].call(f"unserialisable-{worker}")
     error = caught.value
     assert error.kind == "TaskFailed"
-    assert (error.language, error.worker, error.retry) == (worker, f"worker-{worker}", False)
+    assert (error.language, error.worker, error.retry) == (
+        worker,
+        f"worker-{worker}",
+        False,
+    )
     assert error.message
     assert world.clients[client].call(f"echo-{worker}", "on it goes") == "on it goes"
 
@@ -95,17 +105,22 @@ def test_what_does_not_serialise_is_an_error_of_the_handler(
 def test_cancel_ends_a_run_in_the_worker(world: World, client: str, worker: str) -> None:
     program = world.clients[client]
     id = program.do("submit", type=f"sleep-{worker}", body=tag(300_000))
-    waiting = {"id": bytes.fromhex(id)}
-    while world.broker.query("task", waiting)["state"] != "running":
-        pass
+    wait_for(
+        lambda: world.broker.query("task", {"id": bytes.fromhex(id)})["state"] == "running",
+        "the run",
+    )
     ending = program.ask("result", id=id)
     assert program.do("cancel", id=id) == "cancelling"
     with pytest.raises(ProgramError) as caught:
         ending.get()
     assert (caught.value.kind, caught.value.code) == ("TaskCancelled", "cancelled")
     # The handler has ended: it did not just lose its caller.
-    while any(w["running"] for w in world.broker.query("workers") if w["language"] == worker):
-        pass
+    wait_for(
+        lambda: (
+            not any(w["running"] for w in world.broker.query("workers") if w["language"] == worker)
+        ),
+        "the handler to end",
+    )
 
 
 @pytest.mark.shows("time-out")
@@ -113,9 +128,9 @@ def test_cancel_ends_a_run_in_the_worker(world: World, client: str, worker: str)
 def test_a_time_out_ends_the_wait_and_not_the_task(world: World, client: str, worker: str) -> None:
     program = world.clients[client]
     id = f"0190{LANGUAGES.index(client):02x}{LANGUAGES.index(worker):02x}".ljust(32, "7")
-    fields = {"type": f"sleep-{worker}", "body": tag(1500), "id": id}
+    fields = {"type": f"sleep-{worker}", "body": tag(600), "id": id}
     with pytest.raises(ProgramError) as caught:
         program.do("call", **fields, timeout=50)
     assert (caught.value.kind, caught.value.code) == ("Timeout", "timeout")
     # It goes on, and whoever asks by the same id gets its ending.
-    assert program.do("call", **fields, resent=True) == {"int": "1500"}
+    assert program.do("call", **fields, resent=True) == {"int": "600"}

@@ -11,7 +11,15 @@ from typing import Any
 
 from tagged import from_tagged, to_tagged
 
-from tuskd import BrokerError, Client, Subscription, Task, TaskFailed, TuskError, Unavailable
+from tuskd import (
+    BrokerError,
+    Client,
+    Subscription,
+    Task,
+    TaskFailed,
+    TuskError,
+    Unavailable,
+)
 
 client = Client()
 tasks: dict[str, Task] = {}
@@ -89,7 +97,11 @@ class Load:
     def run_one(self, type: str) -> None:
         seen: set[int] = set()
         for result in client.map(
-            type, self.bodies(type), in_flight=self.in_flight, ordered=False, return_errors=True
+            type,
+            self.bodies(type),
+            in_flight=self.in_flight,
+            ordered=False,
+            return_errors=True,
         ):
             with self.lock:
                 if isinstance(result, TuskError):

@@ -50,5 +50,10 @@ def to_tagged(value: Any) -> Any:
         return {"timestamp": [str(value.seconds), value.nanoseconds]}
     if isinstance(value, datetime):
         since = value - EPOCH
-        return {"timestamp": [str(since.days * 86400 + since.seconds), since.microseconds * 1000]}
+        return {
+            "timestamp": [
+                str(since.days * 86400 + since.seconds),
+                since.microseconds * 1000,
+            ]
+        }
     raise TypeError(f"{type(value).__name__} is no value of BODY.md")
