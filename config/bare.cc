@@ -50,7 +50,7 @@ std::optional<Value> Expression::bare(Stop stop) {
   Position start = at_;
   std::string_view text = bare_text(stop);
   if (text.empty()) return fail("expected a value");
-  if (!state_.take_steps(1 + text.size() / 8, place())) return std::nullopt;
+  if (!state_.take_steps(1 + text.size() / 8, [&] { return place(); })) return std::nullopt;
   auto take = [&](Value value) -> std::optional<Value> {
     at_.byte = start.byte + text.size();
     Maybe operand = made(start, std::move(value));

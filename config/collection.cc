@@ -83,7 +83,7 @@ std::optional<Value> Expression::map() {
                                 std::to_string(first->place.line) + " already");
       }
       entries.add(std::move(*name), key_place, std::move(*item));
-      if (!state_.take_steps(name_size / 8, key_place)) return std::nullopt;
+      if (!state_.take_steps(name_size / 8, [&] { return key_place; })) return std::nullopt;
     }
     if (!next_item('}', done)) return std::nullopt;
   }

@@ -183,7 +183,7 @@ Expression::Maybe Expression::unary() {
 
 Expression::Maybe Expression::primary() {
   // Trying counts as well: a text is tried once for each list that it is nested in.
-  if (!state_.take_steps(1, place())) return std::nullopt;
+  if (!state_.take_steps(1, [&] { return place(); })) return std::nullopt;
   Position at = at_;
   switch (peek()) {
     case '(': {

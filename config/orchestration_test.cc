@@ -291,6 +291,14 @@ TEST(Stages, AreThoseOfThePatternOtherwise) {
               HasSubstr("stands here twice"));
 }
 
+TEST(Names, WrongOnesByTheThousandInOneLineCostLittle) {
+  std::string same = "[ipc_patterns]\npipeline:\n  stages: [";
+  std::string numbers = "[ipc_patterns]\npipeline:\n  stages: [";
+  for (int i = 0; i < 90'000; ++i) same += "a,", numbers += "1,";
+  EXPECT_THAT(errors(same + "]"), HasSubstr("more errors are not shown"));
+  EXPECT_THAT(errors(numbers + "]"), HasSubstr("more errors are not shown"));
+}
+
 TEST(Ipc, TakesOnlyWhatThereIs) {
   Orchestration o =
       config("[ipc_config]\nprotocol: none\nserialization: none\ncompression: none\n");

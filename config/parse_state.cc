@@ -38,29 +38,21 @@ bool State::exhausted(const Place& place, std::string what) {
   return false;
 }
 
-bool State::take_steps(std::size_t count, const Place& place) {
-  steps_ += count;
-  if (steps_ <= kMaxSteps) return true;
-  return exhausted(place, "the file is too complicated: parsing it takes too many steps");
-}
-
 bool State::take_call(const Place& place) {
   if (++calls_ <= kMaxCalls) return true;
   return exhausted(place, "more than " + std::to_string(kMaxCalls) + " operators are called");
 }
 
-bool State::take(const Value& value, const Place& place) {
+std::string_view State::count(const Value& value) {
+  static const std::string kValues = std::to_string(kMaxValues) + " values";
+  static const std::string kText = std::to_string(kMaxText) + " bytes of text";
   Size size;
   measure(value, size);
-  if (size.values > kMaxValues - values_) {
-    return exhausted(place, "more than " + std::to_string(kMaxValues) + " values");
-  }
-  if (size.text > kMaxText - text_) {
-    return exhausted(place, "more than " + std::to_string(kMaxText) + " bytes of text");
-  }
+  if (size.values > kMaxValues - values_) return kValues;
+  if (size.text > kMaxText - text_) return kText;
   values_ += size.values;
   text_ += size.text;
-  return true;
+  return {};
 }
 
 const Value* State::find_word(std::string_view word) const {

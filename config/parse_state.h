@@ -28,11 +28,23 @@ class State {
   // Nothing more is to be parsed: too many errors, or a bound is reached.
   bool stopped() const { return stopped_; }
 
-  // Each takes from what one file may use and is false, with an error at `place`, when that is
-  // used up.
-  bool take_steps(std::size_t count, const Place& place);
+  // Each takes from what one file may use and is false, with an error at the place that `where`
+  // returns, when that is used up. (To count the columns of a long line costs more than the work.)
+  template <class Where>
+  bool take_steps(std::size_t count, const Where& where) {
+    steps_ += count;
+    return steps_ <= kMaxSteps ||
+           exhausted(where(), "the file is too complicated: parsing it takes too many steps");
+  }
+  template <class Where>
+  bool take(const Value& value, const Where& where) {  // with all that is in it
+    std::string_view over = count(value);
+    return over.empty() || exhausted(where(), "more than " + std::string(over));
+  }
+  bool take(const Value& value, const Place& place) {
+    return take(value, [&] { return place; });
+  }
   bool take_call(const Place& place);
-  bool take(const Value& value, const Place& place);  // with all that is in it
   std::size_t values_left() const { return kMaxValues - values_; }
 
   // The value that a bare word stands for: the nearest earlier key of that name in the maps that
@@ -51,6 +63,7 @@ class State {
 
  private:
   bool exhausted(const Place& place, std::string what);
+  std::string_view count(const Value& value);  // which bound it exceeds, if any
 
   std::size_t steps_ = 0, calls_ = 0, values_ = 0, text_ = 0;
   bool stopped_ = false;

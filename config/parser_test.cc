@@ -485,6 +485,9 @@ TEST(Bounds, OfWork) {
   std::string calls = "[a]\nx: [";
   for (int i = 0; i < 300; ++i) calls += "@date(), ";
   EXPECT_THAT(errors(calls + "]"), HasSubstr("more than 256 operators"));
+  std::string text = "$a: \"0123456789\"\n[a]\nx: \"";
+  for (int i = 0; i < 90'000; ++i) text += "${a}";
+  EXPECT_EQ(errors(text + "\""), "");
   std::string mistakes = "[a]\n";
   for (int i = 0; i < 1000; ++i) mistakes += "x\n";
   EXPECT_THAT(errors(mistakes), HasSubstr("more errors are not shown"));

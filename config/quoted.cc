@@ -68,7 +68,7 @@ Expression::Maybe Expression::single_quoted() {
   std::size_t end = line_.find('\'', at.byte + 1);
   if (end == std::string_view::npos) return fail(at, "the text is not closed; expected '");
   at_.byte = end + 1;
-  if (!state_.take_steps((end - at.byte) / 8, place(at))) return std::nullopt;
+  if (!state_.take_steps((end - at.byte) / 8, [&] { return place(at); })) return std::nullopt;
   return made(at, Value(place(at), std::string(line_.substr(at.byte + 1, end - at.byte - 1))));
 }
 
@@ -80,7 +80,8 @@ Expression::Maybe Expression::quoted() {
   for (;;) {
     std::size_t end = line_.find_first_of("\"\\$", at_.byte);
     if (end == std::string_view::npos) return fail(at, "the text is not closed; expected \"");
-    if (!state_.take_steps(1 + (end - at_.byte) / 8, place(at))) return std::nullopt;
+    if (!state_.take_steps(1 + (end - at_.byte) / 8, [&] { return place(at); }))
+      return std::nullopt;
     out.append(line_.substr(at_.byte, end - at_.byte));
     at_.byte = end;
     if (peek() == '"') break;
@@ -205,7 +206,7 @@ bool Expression::interpolate(std::string& out) {
   }
   out += scalar_text(*value);
   // Counted at once: a line of ${a}${a}${a} grows by a at each.
-  return state_.take(*value, place(at));
+  return state_.take(*value, [&] { return place(at); });
 }
 
 const Value* Expression::find_variable(std::string_view name, Position at) {

@@ -116,7 +116,9 @@ void Reader::expected(const Value& value, const std::string& what, const std::st
   error(value.place, where() + ": expected " + what + ", found " + found(value) + hint);
 }
 
+// Each error holds a copy of its line, so more of them than are shown would cost dearly.
 void Reader::error(const Place& place, std::string message) {
+  if (full()) return;
   errors_.push_back(source_.error(place, std::move(message)));
 }
 

@@ -87,7 +87,9 @@ std::string Resolver::beside_file(const std::string& path) const {
   return (slash_at_end ? full.parent_path() : full).string();
 }
 
+// Each error holds a copy of its line, so more of them than are shown would cost dearly.
 void Resolver::error(const Place& place, std::string message) {
+  if (errors.size() > kMaxErrors) return;
   errors.push_back(source_.error(place, std::move(message)));
 }
 
