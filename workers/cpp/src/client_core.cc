@@ -13,8 +13,7 @@
 namespace tusk::detail {
 namespace {
 
-constexpr std::size_t kMaxTrace = 8192;      // bytes of a traceparent or baggage
-constexpr std::size_t kRequestBytes = 64;    // what a record has beside its body and names
+constexpr std::size_t kMaxTrace = 8192;  // bytes of a traceparent or baggage
 
 bool is_task(Submission::Op op) {
   return op == Submission::Op::kSubmit || op == Submission::Op::kPost;
@@ -137,7 +136,7 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string body, boo
   r.done = std::move(done);
   r.started = Clock::now();
   const TaskId id = r.id;
-  const std::size_t bytes = r.body_size() + r.name.size() + kRequestBytes;
+  const std::size_t cost = r.counted = r.cost();
 
   if (op == Op::kPush) wait_for_push_place();
   {
@@ -146,9 +145,9 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string body, boo
     Request* place = pool_.take();
     *place = std::move(r);
     inbox_.push_back(place);
-    has_inbox_.store(true, std::memory_order_relaxed);
+    queued_bytes_.fetch_add(cost, std::memory_order_relaxed);
+    has_inbox_.store(true, std::memory_order_seq_cst);
   }
-  queued_bytes_.fetch_add(bytes, std::memory_order_relaxed);
   link_.wake();
   return id;
 }

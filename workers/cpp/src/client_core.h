@@ -67,6 +67,7 @@ class ClientCore : public Link::Peer {
   void make_ready(Request* r);
   RequestQueue& queue_of(const Request& r) { return r.op == Op::kPush ? pushes_ : ready_; }
   bool prepare(Request* r);
+  void leave_queue(Request& r);
   bool fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_t seq);
   void write(proto::Writer& out, const Request& r);
   void expire(Clock::time_point now);

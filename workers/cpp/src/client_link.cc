@@ -15,7 +15,7 @@ namespace {
 using proto::Attribute;
 using proto::Kind;
 
-constexpr std::size_t kRequestBytes = 64;
+constexpr std::size_t kRequestBytes = 64;  // of a record, beside its body and its names
 constexpr auto kParked = std::chrono::seconds(1);
 
 bool is_task(Submission::Op op) {
@@ -118,7 +118,7 @@ void ClientCore::resubmit() {
   }
 }
 
-bool ClientCore::has_work() { return has_inbox_.load(std::memory_order_relaxed); }
+bool ClientCore::has_work() { return has_inbox_.load(std::memory_order_seq_cst); }
 
 bool ClientCore::delivered() {
   return !has_work() && ready_.empty() && pushes_.empty() && parked_.empty() &&
@@ -191,6 +191,11 @@ void ClientCore::fill(proto::Writer& out, std::uint64_t seq) {
   if (fill_from(ready_, out, seq)) fill_from(pushes_, out, seq);
 }
 
+// What was counted when it was handed over; once, however often it is sent.
+void ClientCore::leave_queue(Request& r) {
+  queued_bytes_.fetch_sub(std::exchange(r.counted, 0), std::memory_order_relaxed);
+}
+
 // False: the packet is full.
 bool ClientCore::fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_t seq) {
   while (Request* r = queue.first()) {
@@ -205,9 +210,7 @@ bool ClientCore::fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_
                               (r->trace ? r->trace[0].size() + r->trace[1].size() + 16 : 0);
     if (link_.full(out, bytes, r->frame.size())) return false;
     queue.remove(r);
-    queued_bytes_.fetch_sub(std::min(queued_bytes_.load(std::memory_order_relaxed),
-                                     r->body_size() + r->name.size() + kRequestBytes),
-                            std::memory_order_relaxed);
+    leave_queue(*r);
     table_.add(r);
     r->where = Request::Where::kSent;
     r->seq = seq;
@@ -383,9 +386,7 @@ void ClientCore::take_out(Request* r) {
   switch (r->where) {
     case Request::Where::kReady:
       queue_of(*r).remove(r);
-      queued_bytes_.fetch_sub(std::min(queued_bytes_.load(std::memory_order_relaxed),
-                                       r->body_size() + r->name.size() + kRequestBytes),
-                              std::memory_order_relaxed);
+      leave_queue(*r);
       break;
     case Request::Where::kParked:
       parked_.remove(r);

@@ -37,6 +37,8 @@ struct Request {
   Clock::time_point started{};
   std::chrono::milliseconds timeout{0};  // if has_timeout
 
+  std::size_t counted = 0;   // its cost(), while it is counted
+
   std::uint64_t number = 0;  // kSent: under which it is asked
   std::uint64_t seq = 0;     // kSent: the packet that it is in
 
@@ -47,6 +49,8 @@ struct Request {
   Request* later = nullptr;
 
   std::size_t body_size() const { return frame ? frame.size() : body.size(); }
+  // What it takes while it waits to be sent: the bound of what is handed over counts this.
+  std::size_t cost() const { return body_size() + name.size() + 256; }
 };
 
 // First come, first served; anything can be taken out of the middle.

@@ -52,8 +52,9 @@ void RunQueue::add_chunk(std::shared_ptr<Chunk> chunk) {
 }
 
 void RunQueue::collect(std::vector<Run*>& done) {
+  // Cleared first and in any case: who told of something has put it in before.
+  if (told_.load(std::memory_order_relaxed)) told_.store(false, std::memory_order_seq_cst);
   if (holding_.load(std::memory_order_seq_cst) == 0) return;
-  told_.store(false, std::memory_order_seq_cst);
   for (auto& bin : bins_) {
     std::lock_guard lock(bin->mutex);
     if (!bin->holds) continue;

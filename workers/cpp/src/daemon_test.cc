@@ -1,0 +1,286 @@
+// Client and worker against the real tuskd, which dies, comes back and has the last word.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "tusk/client.h"
+#include "tusk/worker.h"
+
+extern char** environ;
+
+namespace tusk {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class Tuskd {
+ public:
+  explicit Tuskd(const std::string& more = "") {
+    char name[] = "/tmp/tusk-daemon-XXXXXX";
+    folder_ = mkdtemp(name);
+    std::ofstream config(folder_ + "/t.tsk");
+    config << "[tuskd]\nendpoint: \"" << url() << "\"\n"
+           << "events_in: null\nevents_out: null\npipeline_in: null\npipeline_out: null\n"
+           << more;
+    config.close();
+    start();
+  }
+  ~Tuskd() {
+    kill_now();
+    std::filesystem::remove_all(folder_);
+  }
+  std::string url() const { return "ipc://" + folder_ + "/router"; }
+
+  void start() {
+    const std::string config = folder_ + "/t.tsk";
+    const std::string log = folder_ + "/log";
+    const char* given = std::getenv("TUSKD");  // another one than this build's
+    const char* program = given ? given : TUSKD;
+    const char* arguments[] = {program, config.c_str(), nullptr};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    ASSERT_EQ(posix_spawn(&pid_, program, &actions, nullptr, const_cast<char**>(arguments), environ),
+              0);
+    posix_spawn_file_actions_destroy(&actions);
+  }
+  void kill_now() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+  void stop() {
+    ::kill(pid_, SIGTERM);
+    waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+  std::string log() const {
+    std::ifstream file(folder_ + "/log");
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+ private:
+  std::string folder_;
+  pid_t pid_ = -1;
+};
+
+// A worker that runs while it lives.
+class Running {
+ public:
+  explicit Running(Worker& worker) : worker_(worker), thread_([&] { worker.run(); }) {}
+  ~Running() {
+    worker_.stop();
+    thread_.join();
+  }
+
+ private:
+  Worker& worker_;
+  std::thread thread_;
+};
+
+struct Add {
+  int a = 0, b = 0;
+  TUSK_FIELDS(a, b);
+};
+
+constexpr auto kPatient = seconds(30);
+
+// The worker may be a moment later than the client.
+template <class R, class In>
+R call_when_served(Client& client, const std::string& type, const In& in) {
+  const auto until = std::chrono::steady_clock::now() + kPatient;
+  for (;;) {
+    try {
+      return client.call<R>(type, in, {.timeout = kPatient});
+    } catch (const Unserved&) {
+      if (std::chrono::steady_clock::now() > until) throw;
+      std::this_thread::yield();
+    }
+  }
+}
+
+TEST(Daemon, RunsTasksAndSaysHowTheyFailed) {
+  Tuskd tuskd;
+  Worker worker({.url = tuskd.url(), .slots = 8, .name = "tester"});
+  worker.task("add", [](const Add& in) { return in.a + in.b; });
+  worker.task("fail", [](int) -> int { throw NoRetry("never"); });
+  Running running(worker);
+  Client client(tuskd.url());
+  EXPECT_EQ(call_when_served<int>(client, "add", Add{1, 2}), 3);
+  try {
+    client.call("fail", 1, {.timeout = kPatient});
+    FAIL();
+  } catch (const TaskFailed& e) {
+    EXPECT_EQ(e.type(), "tusk::NoRetry");
+    EXPECT_EQ(e.message(), "never");
+    EXPECT_EQ(e.language(), "cpp");
+    EXPECT_EQ(e.worker(), "tester");
+    EXPECT_EQ(e.attempt(), 1u);
+  }
+  EXPECT_THROW(client.call("add", "text", {.timeout = kPatient}), TaskFailed);
+}
+
+TEST(Daemon, LargeBodiesGoThereAndBack) {
+  Tuskd tuskd;
+  Worker worker({.url = tuskd.url(), .slots = 4});
+  worker.task("echo", [](const Bytes& in) { return in; });
+  Running running(worker);
+  Client client(tuskd.url());
+  for (std::size_t size : {100ul, 9'000ul, 300'000ul, 5'000'000ul}) {
+    Bytes noise(size);
+    std::uint32_t n = 1;
+    for (auto& byte : noise) byte = static_cast<std::byte>((n = n * 1664525 + 1013904223) >> 24);
+    EXPECT_EQ(call_when_served<Bytes>(client, "echo", noise), noise);
+    EXPECT_EQ(client.call<Bytes>("echo", Bytes(size), {.timeout = kPatient}), Bytes(size));
+  }
+}
+
+TEST(Daemon, ACancelReachesTheHandler) {
+  Tuskd tuskd;
+  std::atomic<bool> started = false;
+  Worker worker({.url = tuskd.url(), .slots = 1});
+  worker.task("loop", [&](int, Context& run) -> int {
+    started = true;
+    while (!run.cancelled()) std::this_thread::yield();
+    throw Cancelled();
+  });
+  worker.task("ready", [](int i) { return i; });
+  Running running(worker);
+  Client client(tuskd.url());
+  call_when_served<int>(client, "ready", 1);
+  auto running_task = client.submit("loop", 1, {.timeout = kPatient});
+  while (!started) std::this_thread::yield();
+  auto waiting_task = client.submit("loop", 1, {.timeout = kPatient});
+  waiting_task.cancel();
+  EXPECT_THROW(waiting_task.get(), TaskCancelled);
+  EXPECT_EQ(client.cancel(running_task.id()), "cancelling");
+  EXPECT_THROW(running_task.get(), TaskCancelled);
+}
+
+// Tasks keep coming; in their midst `trouble` happens. Each must end once, with its own result.
+void all_end_through(Tuskd& tuskd, const std::function<void()>& trouble) {
+  constexpr int kTasks = 20'000, kInFlight = 500;
+  std::atomic<int> runs = 0;
+  Worker worker({.url = tuskd.url(), .slots = 100});
+  worker.task("twice", [&](int i) {
+    ++runs;
+    return 2 * i;
+  });
+  Running running(worker);
+  Client client(tuskd.url());
+  call_when_served<int>(client, "twice", 0);
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  int next = 0, in_flight = 0, ended = 0;
+  std::vector<int> endings(kTasks);
+  std::string wrong;
+  bool troubled = false;
+  while (true) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return ended == kTasks || (next < kTasks && in_flight < kInFlight); });
+    if (ended == kTasks) break;
+    const int i = next++;
+    ++in_flight;
+    lock.unlock();
+    client.submit(
+        "twice", i,
+        [&, i](const Ending& ending) {
+          std::lock_guard inner(mutex);
+          ++endings[static_cast<std::size_t>(i)];
+          try {
+            if (ending.get<int>() != 2 * i) wrong = "another's result";
+          } catch (const Error& e) {
+            wrong = e.what();
+          }
+          --in_flight;
+          ++ended;
+          changed.notify_one();
+        },
+        {.timeout = kPatient, .rerun_ok = true});
+    if (i == kTasks / 4 && !troubled) {
+      troubled = true;
+      trouble();
+    }
+  }
+  EXPECT_EQ(wrong, "");
+  EXPECT_EQ(std::count(endings.begin(), endings.end(), 1), kTasks);
+  EXPECT_GE(runs, kTasks);
+}
+
+TEST(Daemon, AKilledBrokerLosesNoTaskThatSomebodyWaitsFor) {
+  Tuskd tuskd;
+  all_end_through(tuskd, [&] {
+    tuskd.kill_now();
+    tuskd.start();
+  });
+}
+
+TEST(Daemon, ABrokerThatStopsInOrderLosesNoTaskEither) {
+  Tuskd tuskd;
+  all_end_through(tuskd, [&] {
+    tuskd.stop();
+    tuskd.start();
+  });
+}
+
+TEST(Daemon, ItemsGoThroughTheirStages) {
+  Tuskd tuskd("[data_pipeline]\nclean:\n  function: \"clean\"\nstore:\n  function: \"store\"\n");
+  constexpr int kItems = 5000;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<int> stored(kItems);
+  int count = 0;
+  Worker worker({.url = tuskd.url(), .slots = 200});
+  worker.stage("clean", [](int i) -> std::optional<int> {
+    if (i % 2 == 1) return drop;
+    return i;
+  });
+  worker.stage("store", Batch{.items = 50, .time = milliseconds(5)},
+               [&](const std::vector<int>& items) {
+                 std::lock_guard lock(mutex);
+                 for (int i : items) ++stored[static_cast<std::size_t>(i)];
+                 count += static_cast<int>(items.size());
+                 changed.notify_one();
+                 return std::vector<std::optional<int>>(items.size());
+               });
+  Running running(worker);
+  Client client({.url = tuskd.url(), .timeout = kPatient});
+  std::vector<int> items;
+  for (int i = 0; i < kItems; ++i) items.push_back(i);
+  EXPECT_EQ(client.push_many("clean", items), items.size());
+  std::unique_lock lock(mutex);
+  ASSERT_TRUE(changed.wait_for(lock, kPatient, [&] { return count == kItems / 2; })) << count;
+  for (int i = 0; i < kItems; ++i) EXPECT_EQ(stored[static_cast<std::size_t>(i)], i % 2 == 0);
+}
+
+TEST(Daemon, EventsReachTheirSubscribers) {
+  Tuskd tuskd("[ipc_patterns]\npublish_subscribe:\n  topics: [\"prices\"]\n");
+  Client client(tuskd.url());
+  auto prices = client.subscribe("prices");
+  for (int i = 1; i <= 100; ++i) client.publish("prices", i);
+  for (int i = 1; i <= 100; ++i) {
+    auto event = prices.next(kPatient);
+    ASSERT_TRUE(event);
+    EXPECT_EQ(event->get<int>(), i);
+    EXPECT_EQ(event->missed, 0u);
+  }
+  EXPECT_THROW(client.subscribe("price"), UnknownTopic);
+}
+
+}  // namespace
+}  // namespace tusk
