@@ -65,8 +65,9 @@ const Table& table<IpcConfig>() {
                                 "`none` switches the plain edges of [tuskd] off, whatever it says.")
           .restart_only()
           .effective(),
-      key<&IpcConfig::serialization>("serialization",
-                                     "What bodies are written in; `none`: bytes as they are.")
+      key<&IpcConfig::serialization>(
+          "serialization",
+          "What programs agree to write bodies in; tuskd carries bodies as they are.")
           .effective(),
       key<&IpcConfig::compression>(
           "compression", "How bodies from `compression_threshold` of [tuskd] on are compressed.")

@@ -119,12 +119,13 @@ std::vector<Key> limits() {
           "max_sessions", "Clients and workers at a time. One more is refused with `full`.")
           .between(1, 1'000'000)
           .effective(),
-      key<&Tuskd::limits, &Limits::max_types>(
-          "max_types", "Task types that are known. One more is refused with `full`.")
+      key<&Tuskd::limits, &Limits::max_types>("max_types",
+                                              "Task types that are known. One more is refused with "
+                                              "`full`, and a file that names more too.")
           .between(1, 1'000'000)
           .effective(),
       key<&Tuskd::limits, &Limits::max_topics>(
-          "max_topics", "Topics that are known. One more is refused with `full`.")
+          "max_topics", "Topics that a file may name. One that names more is refused.")
           .between(1, 1'000'000)
           .effective(),
       key<&Tuskd::limits, &Limits::max_waiting>(
