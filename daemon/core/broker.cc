@@ -59,27 +59,21 @@ void Broker::fire(Timer timer) {
       tasks_[timer.subject].timer = kNoTimer;
       cancel_grace_over(timer.subject);
       break;
-    case Timer::Kind::kRequestTimeout: {
-      Request& request = requests_[timer.subject];
-      request.timer = kNoTimer;
-      ++counters_.timeouts;
-      error(Caller{.request = timer.subject}, request.request, code::kTimeout,
-            "the wait for the result is over; the task goes on: query or submit the same id");
+    case Timer::Kind::kRequestTimeout:
+      requests_[timer.subject].timer = kNoTimer;
+      request_timeout(timer.subject);
       break;
-    }
-    case Timer::Kind::kReconnectGrace: {
-      Session& session = sessions_[timer.subject];
-      session.grace_timer = kNoTimer;
-      worker_gone(session, false);
+    case Timer::Kind::kReconnectGrace:
+      sessions_[timer.subject].grace_timer = kNoTimer;
+      grace_over(sessions_[timer.subject]);
       break;
-    }
     case Timer::Kind::kSessionTtl:
       sessions_[timer.subject].ttl_timer = kNoTimer;
-      end_session(timer.subject, false);
+      forget_session(timer.subject);
       break;
     case Timer::Kind::kProcessGone:
       sessions_[timer.subject].process_timer = kNoTimer;
-      end_session(timer.subject, true);
+      end_session(timer.subject, sessions_[timer.subject].process_gone);
       break;
     case Timer::Kind::kUnserved:
       scheduler_.type(timer.subject).unserved_timer = kNoTimer;
@@ -386,7 +380,7 @@ void Broker::on(const ProcessEnded& event) {
   if (session.connection == kNoConnection) return end_session(it->second, true);
   // Its connection ends in a moment, behind its last packets; unless a child of it holds it open.
   session.process_timer =
-      timers_.add(now_ + std::chrono::milliseconds(50), {Timer::Kind::kProcessGone, session.index});
+      timers_.add(now_ + kProcessSettles, {Timer::Kind::kProcessGone, session.index});
 }
 
 // --- answers -------------------------------------------------------------------------------------
@@ -400,6 +394,13 @@ void Broker::touch(Session& session) {
 Writer& Broker::writer(Session& session, size_t more) {
   touch(session);
   return session.out.writer(more);
+}
+
+// Whether a record of about `more` bytes still fits into a packet for an edge.
+bool Broker::has_room(Writer& packet, size_t more) const {
+  const config::Limits& limit = config_->tuskd.limits;
+  return packet.count() < limit.max_records && packet.frames().size() < limit.max_frames &&
+         packet.records().size() + more <= limit.max_frame;
 }
 
 void Broker::error(const Caller& caller, uint64_t ref, std::string_view code,
@@ -528,11 +529,7 @@ void Broker::flush(Time now, Actions& actions) {
     send_topic(*topics_[index]);
   }
   dirty_topics_.clear();
-  if (!items_out_.empty()) {
-    actions.items.push_back(
-        {proto::Bytes::copy(items_out_.records().view()), std::move(items_out_.frames())});
-    items_out_.clear();
-  }
+  send_items();
   actions_ = nullptr;
 }
 

@@ -74,14 +74,16 @@ class Broker {
   const std::shared_ptr<const config::Orchestration>& shared_config() const { return config_; }
 
  private:
-  // A request of a REQ peer that has no reply yet.
+  // A request that has no answer yet: of a REQ peer, or of a session whose submit said `wait`.
   struct Request {
-    ConnectionId connection = kNoConnection;
-    uint64_t generation = 0;  // of the connection
-    uint64_t serial = 0;      // of this request
-    std::string envelope;
+    uint64_t serial = 0;  // of this request; 0: this place in the pool is free
     uint64_t request = 0;
     TimerId timer = kNoTimer;
+    uint32_t session = kNone;     // its index, or nothing for a REQ peer's
+    uint64_t session_number = 0;  // its place may have been taken by another
+    ConnectionId connection = kNoConnection;
+    uint64_t generation = 0;  // of the connection
+    std::string envelope;
   };
   struct Connection {
     bool open = false;
@@ -129,6 +131,7 @@ class Broker {
 
   // --- answers (broker.cc)
   proto::Writer& writer(Session& session, size_t more);
+  bool has_room(proto::Writer& packet, size_t more) const;
   void touch(Session& session);
   void error(const Caller& caller, uint64_t ref, std::string_view code, std::string_view message);
   void error(const Caller& caller, uint64_t ref, std::string_view code, std::string_view message,
@@ -144,6 +147,7 @@ class Broker {
   void answer(const Caller& caller, size_t more, Write write) {
     if (caller.session != kNone) {
       write(writer(sessions_[caller.session], more));
+      if (caller.request != kNone) drop_request(caller.request);
     } else if (caller.request != kNone) {
       proto::Writer reply;
       write(reply);
@@ -159,6 +163,8 @@ class Broker {
   void accept(const Caller& caller, uint64_t request);
   Caller caller_of(const Asker& asker) const;
   bool present(const Asker& asker) const;
+  bool asked(const Task& task, const Caller& caller, uint64_t request) const;
+  void retire(const Asker& asker);
   void drop_request(uint32_t request);
   void log(config::LogLevel level, LogTopic topic, const std::function<std::string()>& text);
 
@@ -169,11 +175,15 @@ class Broker {
   void open_session(ConnectionId connection, const Instance& instance, proto::Value fields);
   HelloFault read_hello(proto::Value fields, Session& session, uint32_t& slots) const;
   std::vector<uint32_t> serves(const Session& session) const;
+  size_t unknown_types(const Session& session) const;
   std::string forbidden(const Session& session) const;
   void attach(Session& session, ConnectionId connection);
   void detach(Session& session);
   void end_session(uint32_t index, bool died);
+  void forget_session(uint32_t index);
   void worker_gone(Session& session, bool died);
+  void grace_over(Session& session);
+  void stop_serving(Session& session);
   void update_worker(Session& session);
   void acknowledged(Session& session, uint64_t seq);
   void owe_ack(Session& session);
@@ -198,6 +208,7 @@ class Broker {
   void remember(const EndedTask& ended);
   void free_task(uint32_t task);
   void start_wait(const Caller& caller, uint64_t wait);
+  void request_timeout(uint32_t request);
   void give_back(uint32_t task, std::string_view code, std::string_view message);
   void forget(uint32_t task);
   void place(uint32_t task);
@@ -206,7 +217,9 @@ class Broker {
   void release(uint32_t task);
   void fill_worker(uint32_t worker);
   void serve_type(uint32_t type);
-  void crash(uint32_t task, const std::string& how);
+  void crash(uint32_t task, const std::string& worker, const char* what_died);
+  void end_cancelled(uint32_t task, std::string_view worker);
+  void run_left(uint32_t type);
   void cancel_grace_over(uint32_t task);
   uint32_t type_for_submit(const Caller& caller, const proto::Record& record);
   uint32_t make_task(const proto::Record& record, const proto::TaskId& id, uint32_t type);
@@ -220,13 +233,14 @@ class Broker {
   uint64_t handle_of(uint32_t task) const;
   uint32_t running_task(uint32_t worker, uint64_t handle) const;
   void unserved_over(uint32_t type);
-  Asker asker_for(const Caller& caller, uint64_t request);
+  Asker asker_for(const Caller& caller, uint64_t request, uint64_t wait);
   void wait_for_worker(uint32_t type);
   void purge_types();
   bool may_wait(const Type& type) const;
 
   // --- pipelines (broker_pipeline.cc)
   void push(const Caller& caller, const proto::Record& record);
+  bool join_item(const Caller& caller, const proto::Record& record, uint32_t ref, uint32_t stage);
   void item_done(uint32_t task, const proto::Record& record);
   void item_ended(uint32_t task, proto::State state);
   void item_gone(uint32_t task, proto::State state);
@@ -234,6 +248,7 @@ class Broker {
   void admit(uint32_t stage);
   void room_at(uint32_t stage);
   void leave_pipeline(uint32_t task, const proto::Record& record);
+  void send_items();
 
   // --- topics (broker_topic.cc)
   void publish(const Caller& caller, const proto::Record& record);

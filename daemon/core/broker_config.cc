@@ -63,7 +63,7 @@ void Broker::apply(const config::Orchestration& fresh) {
   apply_topics(fresh);
   resize_ended_window(fresh.tuskd.limits.ended_window);
   for (uint32_t w = 0; w < workers_.size(); ++w) {
-    if (workers_[w].session == kNone) continue;
+    if (workers_[w].session == kNone || workers_[w].away) continue;
     scheduler_.join(w, serves(sessions_[workers_[w].session]));
   }
   for (uint32_t t = 0; t < scheduler_.types(); ++t) {

@@ -31,9 +31,11 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     }
     if (task.state == TaskState::kParked) {
       parked_on_edge += task.edge;
-      if (task.asker.kind == Asker::Kind::kSession && b.present(task.asker)) {
-        ++pushes[task.asker.index];
-      }
+      auto count = [&](const Asker& asker) {
+        if (asker.kind == Asker::Kind::kSession && b.present(asker)) ++pushes[asker.index];
+      };
+      count(task.asker);
+      for (const Asker& asker : task.more_askers) count(asker);
     }
   }
   EXPECT_EQ(b.held_bytes_, held);

@@ -1,5 +1,6 @@
 // The pipeline: items move from stage to stage, each only when there is room behind it.
 #include <cassert>
+#include <utility>
 
 #include "daemon/core/broker.h"
 
@@ -11,6 +12,12 @@ using proto::Kind;
 using proto::Record;
 using proto::State;
 namespace code = proto::code;
+
+namespace {
+constexpr size_t kRecordOverhead = 640;
+// Pushes of one item that wait for its room besides the first.
+constexpr size_t kMaxPushers = 1000;
+}  // namespace
 
 void Broker::push(const Caller& caller, const Record& record) {
   auto refuse = [&](std::string_view why, const std::string& message) {
@@ -44,9 +51,10 @@ void Broker::push(const Caller& caller, const Record& record) {
   if (record.has_id()) {
     id = record.id();
     if (uint32_t ref = find_task(id); ref != kNone) {
-      // It is in the pipeline already, or went through it: the push is as good as accepted.
-      ++counters_.joined;
-      return accept(caller, record.ref);
+      if (join_item(caller, record, ref, stage)) return;
+      return refuse(
+          code::kIdConflict,
+          "the id belongs to a task, or to an item of another stage or with another body");
     }
     if (record.attributes.resent && !record.attributes.rerun_ok && newest_let_go_ > 0 &&
         id.unix_ms() <= newest_let_go_) {
@@ -66,13 +74,41 @@ void Broker::push(const Caller& caller, const Record& record) {
   Task& task = tasks_[t];
   task.digest = digest(stage, task.body.view());
   task.edge = caller.edge;
-  if (!caller.edge) task.asker = asker_for(caller, record.ref);
+  if (!caller.edge)
+    task.asker =
+        asker_for(caller, record.ref, caller.request == kNone ? 0 : record.attributes.wait);
   task.state = TaskState::kParked;
   type.parked.push_back(tasks_, t);
   if (caller.session != kNone) ++sessions_[caller.session].pushes;
   edge_parked_ += caller.edge;
-  start_wait(caller, record.attributes.wait);
   admit(stage);
+}
+
+// A push whose id is there already; false if it is that of something else.
+bool Broker::join_item(const Caller& caller, const Record& record, uint32_t ref, uint32_t stage) {
+  const bool is_item = is_ended(ref) || scheduler_.type(tasks_[ref].type).is_stage;
+  const uint64_t have = is_ended(ref) ? ended_at(ref).digest : tasks_[ref].digest;
+  // 0: an adopted run, whose push this broker never saw.
+  if (!is_item || (have != 0 && have != digest(stage, body_view(record)))) return false;
+  ++counters_.joined;
+  if (is_ended(ref) || tasks_[ref].state != TaskState::kParked) {
+    // It is in the pipeline already, or went through it: the push is as good as accepted.
+    accept(caller, record.ref);
+    return true;
+  }
+  Task& task = tasks_[ref];  // waits for room, and so does this push
+  if (caller.edge || asked(task, caller, record.ref)) return true;
+  if (!present(task.asker)) {
+    task.asker = asker_for(caller, record.ref, 0);
+  } else if (task.more_askers.size() < kMaxPushers) {
+    task.more_askers.push_back(asker_for(caller, record.ref, 0));
+  } else {
+    full(caller, record.ref, code::kFull, "too many pushes wait for this item", "askers",
+         kMaxPushers);
+    return true;
+  }
+  if (caller.session != kNone) ++sessions_[caller.session].pushes;
+  return true;
 }
 
 // Takes an item out of the parking place of its stage.
@@ -80,9 +116,12 @@ void Broker::unpark(uint32_t t) {
   Task& task = tasks_[t];
   scheduler_.type(task.type).parked.remove(tasks_, t);
   edge_parked_ -= task.edge;
-  if (task.asker.kind == Asker::Kind::kSession && present(task.asker)) {
-    --sessions_[task.asker.index].pushes;
-  }
+  auto answered = [this](const Asker& asker) {
+    const uint32_t session = caller_of(asker).session;
+    if (session != kNone) --sessions_[session].pushes;
+  };
+  answered(task.asker);
+  for (const Asker& asker : task.more_askers) answered(asker);
 }
 
 // Accepts parked pushes for as long as there is room in the stage.
@@ -94,8 +133,10 @@ void Broker::admit(uint32_t stage) {
     Task& task = tasks_[t];
     ++counters_.pushed;
     ++type.counters.accepted;
-    if (present(task.asker)) accept(caller_of(task.asker), task.asker.request);
-    task.asker = {};
+    const Asker first = std::exchange(task.asker, {});
+    const std::vector<Asker> more = std::exchange(task.more_askers, {});
+    accept(caller_of(first), first.request);
+    for (const Asker& asker : more) accept(caller_of(asker), asker.request);
     place(t);
   }
 }
@@ -150,9 +191,13 @@ void Broker::item_ended(uint32_t t, State state) {
   if (state == State::kCancelled) {
     ++counters_.cancelled;
     ++type.counters.cancelled;
-    if (parked && present(tasks_[t].asker)) {
-      error(caller_of(tasks_[t].asker), tasks_[t].asker.request, code::kInvalid,
+    auto inform = [&](const Asker& asker) {
+      error(caller_of(asker), asker.request, code::kInvalid,
             "the item was cancelled before there was room for it");
+    };
+    if (parked) {
+      inform(tasks_[t].asker);
+      for (const Asker& asker : tasks_[t].more_askers) inform(asker);
     }
   } else {
     ++counters_.items_dead;
@@ -179,8 +224,17 @@ void Broker::leave_pipeline(uint32_t t, const Record& record) {
   Task& task = tasks_[t];
   scratch_.clear();
   scratch_.forward(record.attributes.all);
-  items_out_.task(Kind::kItem, 0, task.id, scheduler_.type(task.type).name, 1, body_out(record),
-                  scratch_);
+  const BodyOut body = body_out(record);
+  const size_t more = kRecordOverhead + body.inline_bytes.size() + scratch_.entries().size();
+  if (!has_room(items_out_, more)) send_items();
+  items_out_.task(Kind::kItem, 0, task.id, scheduler_.type(task.type).name, 1, body, scratch_);
+}
+
+void Broker::send_items() {
+  if (items_out_.empty()) return;
+  actions_->items.push_back(
+      {Bytes::copy(items_out_.records().view()), std::move(items_out_.frames())});
+  items_out_.clear();
 }
 
 void Broker::on(const EdgeItems& event) {

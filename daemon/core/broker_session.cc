@@ -1,6 +1,7 @@
 // Sessions: hello and welcome, connections that come and go, the deaths of workers, claims.
 #include <algorithm>
 #include <cassert>
+#include <set>
 
 #include "daemon/core/broker.h"
 
@@ -149,6 +150,14 @@ void Broker::open_session(ConnectionId from, const Instance& instance, Value fie
       refused(why);
       return error(caller, 0, code::kRefused, why);
     }
+    const size_t most = config_->tuskd.limits.max_types;
+    auto fits = [&] { return scheduler_.type_count() + unknown_types(session) <= most; };
+    if (!fits()) purge_types();
+    if (!fits()) {
+      refused("[tuskd] max_types is " + std::to_string(most));
+      return full(caller, 0, code::kFull, "the broker knows max_types types already", "max_types",
+                  most);
+    }
   }
 
   session.index = index;
@@ -186,6 +195,10 @@ void Broker::resume(Session& session, ConnectionId from, Value fields) {
   if (session.connection != kNoConnection) {  // its old connection's end has not come yet
     connections_[session.connection].session = kNone;
   }
+  if (session.worker != kNone && workers_[session.worker].away) {
+    workers_[session.worker].away = false;
+    scheduler_.join(session.worker, serves(session));
+  }
   timers_.cancel(session.grace_timer);
   timers_.cancel(session.ttl_timer);
   connections_[from].session = session.index;
@@ -215,6 +228,15 @@ std::string Broker::forbidden(const Session& session) const {
     }
   }
   return "";
+}
+
+// How many of the types that a worker announces nobody named before.
+size_t Broker::unknown_types(const Session& session) const {
+  std::set<std::string_view> names;
+  for (const std::string& name : session.announced_types) {
+    if (scheduler_.find_type(name) == kNone) names.insert(name);
+  }
+  return names.size();
 }
 
 // The types and stages whose tasks may go to this worker. Types that nobody named before are made.
@@ -352,6 +374,7 @@ uint64_t Broker::adopt_claim(Session& session, const TaskId& id, uint32_t attemp
   if (t != kNone && !is_ended(t)) {
     Task& task = tasks_[t];
     Type& type = scheduler_.type(task.type);
+    if (type.handler != name || type.is_stage != is_item) return 0;  // it has moved on
     switch (task.state) {
       case TaskState::kRunning:
       case TaskState::kGhost:
@@ -387,7 +410,7 @@ uint64_t Broker::adopt_claim(Session& session, const TaskId& id, uint32_t attemp
     index_.insert(id.hash(), t);
   }
   Task& task = tasks_[t];
-  task.attempt = std::max(task.attempt, attempt);
+  task.attempt = std::max({task.attempt, attempt, 1u});
   start_run(t, session.worker);
   return handle_of(t);
 }
@@ -420,10 +443,15 @@ void Broker::update_worker(Session& session) {
 void Broker::detach(Session& session) {
   connections_[session.connection].session = kNone;
   session.connection = kNoConnection;
-  if (!session.acks || session.process_gone) {
-    return end_session(session.index, session.process_gone);
-  }
+  if (session.process_gone) return end_session(session.index, true);
+  if (!session.acks && !session.watched) return end_session(session.index, false);
   update_worker(session);
+  if (!session.acks) {
+    // It cannot come back, but whether its process died is about to be known.
+    session.process_timer =
+        timers_.add(now_ + kProcessSettles, {Timer::Kind::kProcessGone, session.index});
+    return;
+  }
   const config::Times& times = config_->tuskd.times;
   if (session.worker != kNone) {
     session.grace_timer =
@@ -438,34 +466,67 @@ void Broker::worker_gone(Session& session, bool died) {
   if (session.worker == kNone) return;
   WorkerState& worker = workers_[session.worker];
   const uint32_t suspect = worker.suspect;
-  std::vector<uint32_t> runs;
-  while (!worker.running.empty()) {
-    runs.push_back(worker.running.head);
-    release(runs.back());
-  }
-  if (died && !runs.empty()) {
+  if (died && !worker.running.empty()) {
     ++worker.counters.crashed;
     log(config::LogLevel::warning, LogTopic::kWorkerDied, [&] {
-      return "worker " + session.name + " died with " + std::to_string(runs.size()) +
+      return "worker " + session.name + " died with " + std::to_string(worker.running.count) +
              " running tasks; they run elsewhere";
     });
   }
-  for (uint32_t t : runs) {
+  // One by one, so that a stage never seems to have room that the next of them needs. None of them
+  // comes back here: the worker is not available.
+  assert(!worker.available);
+  while (!worker.running.empty()) {
+    const uint32_t t = worker.running.head;
     Task& task = tasks_[t];
+    const uint32_t type = task.type;
+    release(t);
     if (task.state == TaskState::kGhost) {
       free_task(t);
     } else if (died && (suspect == kNone || t == suspect)) {
-      crash(t, "its worker, " + session.name + ", died");
+      crash(t, session.name, "its worker");
     } else if (task.cancel_requested) {
-      end(t, proto::State::kCancelled, {}, {});
+      end_cancelled(t, session.name);
     } else if (task.orphan) {
       forget(t);  // nobody submitted it; the client's resend starts it anew
     } else {
       ++counters_.requeued;
-      ++scheduler_.type(task.type).counters.requeued;
+      ++scheduler_.type(type).counters.requeued;
       place(t);
     }
+    run_left(type);
   }
+}
+
+// A worker stayed away for reconnect_grace: others do its work.
+void Broker::grace_over(Session& session) {
+  // Should it come back to find tasks that were on their way, they are no longer its own.
+  WorkerState& worker = workers_[session.worker];
+  for (uint32_t t = worker.running.head; t != kNone; t = tasks_[t].next) {
+    if (!tasks_[t].cancel_requested) writer(session, 64).cancel(handle_of(t), tasks_[t].id);
+  }
+  worker_gone(session, false);
+  stop_serving(session);
+  worker.away = true;
+}
+
+void Broker::stop_serving(Session& session) {
+  const std::vector<uint32_t> served = workers_[session.worker].serves;
+  scheduler_.leave(session.worker, now_);
+  for (uint32_t type : served) {
+    if (scheduler_.type(type).queued() > 0 && !scheduler_.is_served(type)) wait_for_worker(type);
+  }
+}
+
+// The peer stayed away for session_ttl: its endings have been kept for long enough.
+void Broker::forget_session(uint32_t index) {
+  Session& session = sessions_[index];
+  while (!session.endings.empty()) {
+    const uint32_t t = session.endings.head;
+    session.endings.remove(tasks_, t);
+    let_go(t);
+  }
+  end_session(index, false);
 }
 
 void Broker::end_session(uint32_t index, bool died) {
@@ -476,12 +537,8 @@ void Broker::end_session(uint32_t index, bool died) {
     workers_[session.worker].available = false;
     scheduler_.changed(session.worker);
     worker_gone(session, died);
-    const std::vector<uint32_t> served = workers_[session.worker].serves;
-    scheduler_.leave(session.worker, now_);
+    stop_serving(session);
     workers_.remove(session.worker);
-    for (uint32_t type : served) {
-      if (scheduler_.type(type).queued() > 0 && !scheduler_.is_served(type)) wait_for_worker(type);
-    }
   }
   while (!session.endings.empty()) {
     const uint32_t t = session.endings.head;

@@ -25,9 +25,33 @@ constexpr size_t kRecordOverhead = 640;
 // Endings of peers that never acknowledge are kept for as long as those of others, but only so many
 // bytes of them.
 constexpr size_t kMaxKeptBytes = 64 << 20;
+// Requests that wait for one task besides the first.
+constexpr size_t kMaxAskers = 1000;
 // A handle is generation and place: unique for 2^29 runs at one place, and below 2^53.
 constexpr uint32_t kPlaceBits = 24;
 constexpr uint32_t kGenerationMask = (uint32_t{1} << 29) - 1;
+
+// What a failed run's attributes pass on. The broker's own word on attempt and worker follows, so
+// the worker's is left out; a failure without a reason gets one.
+void forward_failure(proto::AttributeWriter& out, proto::Value map) {
+  using proto::Attribute;
+  bool is_key = true, has_error = false;
+  uint64_t number = 0;
+  for (proto::Value v : map.items()) {
+    if (is_key) {
+      number = *v.number();
+    } else {
+      const auto key = static_cast<Attribute>(number);
+      const bool replaced = key == Attribute::kAttempt || key == Attribute::kWorker;
+      const bool passes = (number % 2 == 0 && !replaced) || key == Attribute::kCodec ||
+                          key == Attribute::kCompression || key == Attribute::kNoRetry;
+      if (passes) proto::write_value(out.key(key), v);
+      has_error |= key == Attribute::kError;
+    }
+    is_key = !is_key;
+  }
+  if (!has_error) out.error("Failed", "the worker gave no reason", "tuskd");
+}
 
 }  // namespace
 
@@ -57,16 +81,35 @@ bool Broker::present(const Asker& asker) const {
       return false;
     case Asker::Kind::kSession:
       return sessions_[asker.index].number == asker.session;
-    case Asker::Kind::kRequest:
-      return requests_[asker.index].serial == asker.session;
+    case Asker::Kind::kRequest: {
+      const Request& request = requests_[asker.index];
+      if (request.serial != asker.session) return false;
+      return request.session == kNone ||
+             sessions_[request.session].number == request.session_number;
+    }
   }
   return false;
 }
 
 Broker::Caller Broker::caller_of(const Asker& asker) const {
   if (!present(asker)) return Caller{.edge = true};
-  return asker.kind == Asker::Kind::kSession ? Caller{.session = asker.index}
-                                             : Caller{.request = asker.index};
+  if (asker.kind == Asker::Kind::kSession) return Caller{.session = asker.index};
+  return Caller{.session = requests_[asker.index].session, .request = asker.index};
+}
+
+// Whether this request waits for the task already.
+bool Broker::asked(const Task& task, const Caller& caller, uint64_t request) const {
+  if (caller.session == kNone) return false;
+  auto same = [&](const Asker& asker) {
+    return asker.request == request && caller_of(asker).session == caller.session;
+  };
+  return same(task.asker) || std::any_of(task.more_askers.begin(), task.more_askers.end(), same);
+}
+
+// Nobody waits there any longer.
+void Broker::retire(const Asker& asker) {
+  if (asker.kind != Asker::Kind::kRequest) return;
+  if (requests_[asker.index].serial == asker.session) drop_request(asker.index);
 }
 
 // --- bodies --------------------------------------------------------------------------------------
@@ -138,14 +181,22 @@ uint64_t Broker::digest(uint32_t type, std::string_view body) const {
 
 // --- submit --------------------------------------------------------------------------------------
 
-Asker Broker::asker_for(const Caller& caller, uint64_t request) {
-  if (caller.session != kNone) {
-    return {Asker::Kind::kSession, caller.session, sessions_[caller.session].number, request};
-  }
+Asker Broker::asker_for(const Caller& caller, uint64_t request, uint64_t wait) {
   if (caller.request != kNone) {
+    start_wait(caller, wait);
     return {Asker::Kind::kRequest, caller.request, requests_[caller.request].serial, request};
   }
-  return {};
+  if (caller.session == kNone) return {};
+  const uint64_t number = sessions_[caller.session].number;
+  if (wait == 0) return {Asker::Kind::kSession, caller.session, number, request};
+  const uint32_t index = requests_.add();
+  Request& waiting = requests_[index];
+  waiting.serial = ++request_serial_;
+  waiting.request = request;
+  waiting.session = caller.session;
+  waiting.session_number = number;
+  start_wait(Caller{.request = index}, wait);
+  return {Asker::Kind::kRequest, index, waiting.serial, request};
 }
 
 void Broker::submit(const Caller& caller, const Record& record) {
@@ -175,9 +226,10 @@ void Broker::submit(const Caller& caller, const Record& record) {
   ++counters_.submitted;
   ++type.counters.accepted;
   const proto::Reply reply = record.attributes.reply;
-  if (reply != proto::Reply::kAccepted) task.asker = asker_for(caller, record.ref);
+  if (reply != proto::Reply::kAccepted) {
+    task.asker = asker_for(caller, record.ref, record.attributes.wait);
+  }
   if (reply != proto::Reply::kResult) accept(caller, record.ref);
-  if (reply == proto::Reply::kResult) start_wait(caller, record.attributes.wait);
   // Right after a restart a worker that still runs this may be about to claim it.
   const Time hold_until = started_ + config_->tuskd.times.reconnect_grace;
   if (record.attributes.resent && now_ < hold_until) {
@@ -189,7 +241,7 @@ void Broker::submit(const Caller& caller, const Record& record) {
   }
 }
 
-// A REQ peer hears something within its wait (ms; 0: the default): the reply or a time-out.
+// A request hears something within its wait (ms; 0: the default): the reply or a time-out.
 void Broker::start_wait(const Caller& caller, uint64_t wait) {
   if (caller.request == kNone) return;
   constexpr uint64_t kYear = 1000ull * 86400 * 365;
@@ -197,6 +249,15 @@ void Broker::start_wait(const Caller& caller, uint64_t wait) {
                              : Duration(config_->default_timeout);
   requests_[caller.request].timer =
       timers_.add(now_ + time, {Timer::Kind::kRequestTimeout, caller.request});
+}
+
+void Broker::request_timeout(uint32_t index) {
+  const Request& request = requests_[index];
+  const Asker asker{Asker::Kind::kRequest, index, request.serial, request.request};
+  if (!present(asker)) return retire(asker);
+  ++counters_.timeouts;
+  error(caller_of(asker), asker.request, code::kTimeout,
+        "the wait for the result is over; the task goes on: query or submit the same id");
 }
 
 // A submit whose id is there already: one more who waits for the same ending.
@@ -209,7 +270,8 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
   if (is_ended(ref)) {
     const EndedTask& ended = ended_at(ref);
     const uint32_t type = scheduler_.find_type(record.name);
-    if (type == kNone || digest(type, body_view(record)) != ended.digest) return conflict();
+    const bool same = type != kNone && digest(type, body_view(record)) == ended.digest;
+    if (!same && ended.digest != 0) return conflict();  // 0: an adopted run that nobody submitted
     return error(caller, record.ref, code::kAlreadyEnded,
                  "the task ended and its ending was acknowledged", "state",
                  proto::state_name(ended.state));
@@ -234,20 +296,26 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
   }
   if (record.attributes.reply != proto::Reply::kResult) accept(caller, record.ref);
   if (record.attributes.reply == proto::Reply::kAccepted) return;
-  Asker asker = asker_for(caller, record.ref);
   if (task.state == TaskState::kEnded) {
-    return tell(ref, asker, BodyOut::shared(task.result),
+    return tell(ref, asker_for(caller, record.ref, 0), BodyOut::shared(task.result),
                 {task.result_attributes.view(), task.result_count});
   }
-  if (!present(task.asker)) {
-    task.asker = asker;
-  } else if (task.asker.kind == asker.kind && task.asker.session == asker.session) {
-    task.asker = asker;  // the same peer asks again: the newer request counts
-  } else {
-    std::erase_if(task.more_askers, [this](const Asker& a) { return !present(a); });
-    task.more_askers.push_back(asker);
+  if (asked(task, caller, record.ref)) return;
+  auto gone = [this](const Asker& asker) {
+    if (present(asker)) return false;
+    retire(asker);
+    return true;
+  };
+  if (gone(task.asker)) {
+    task.asker = asker_for(caller, record.ref, record.attributes.wait);
+    return;
   }
-  start_wait(caller, record.attributes.wait);
+  if (task.more_askers.size() >= kMaxAskers) std::erase_if(task.more_askers, gone);
+  if (task.more_askers.size() >= kMaxAskers) {
+    return full(caller, record.ref, code::kFull, "too many requests wait for this task", "askers",
+                kMaxAskers);
+  }
+  task.more_askers.push_back(asker_for(caller, record.ref, record.attributes.wait));
 }
 
 // The type of a submit, made if a worker may yet come for it; kNone if that was refused.
@@ -429,9 +497,11 @@ void Broker::result(Session& session, const Record& record) {
                  "the run is not this worker's, or no longer");
   }
   Task& task = tasks_[t];
+  const uint32_t type = task.type;
   if (task.state == TaskState::kGhost) {
     release(t);
     free_task(t);
+    run_left(type);
     return fill_worker(w);
   }
   const bool fits = check_body(Caller{.session = session.index}, record);
@@ -447,39 +517,71 @@ void Broker::result(Session& session, const Record& record) {
       end(t, State::kSucceeded, body_out(record), scratch_);
     }
   } else if (record.state == State::kCancelled && !task.cancel_requested) {
-    ++counters_.requeued;  // it stopped on its own: another worker may do better
-    place(t);
+    if (task.orphan) {
+      forget(t);
+    } else {
+      ++counters_.requeued;  // it stopped on its own: another worker may do better
+      ++scheduler_.type(type).counters.requeued;
+      place(t);
+    }
+    run_left(type);
   } else {
     ++worker.counters.failed;
     scratch_.clear();
     if (fits) {
-      scratch_.forward(record.attributes.all);
+      forward_failure(scratch_, record.attributes.all);
     } else {
-      scratch_.error("TooLarge", "the result is larger than the broker's limit for bodies",
+      scratch_.error("TooLarge",
+                     "the result is larger than the broker's limit for bodies, or no whole LZ4 "
+                     "frame",
                      "tuskd");
     }
     run_failed(t, record, session.name, fits);
+    run_left(type);
   }
   fill_worker(w);
+}
+
+// A run left its worker, and its item may not have gone to the next stage: then the room that was
+// reserved for it there is free.
+void Broker::run_left(uint32_t index) {
+  const Type& type = scheduler_.type(index);
+  if (!type.is_stage) return;
+  room_at(index);
+  if (type.stage + 1 < scheduler_.stages().size()) room_at(scheduler_.stages()[type.stage + 1]);
 }
 
 // `scratch_` holds the attributes that came with the failure.
 void Broker::run_failed(uint32_t t, const Record& record, const std::string& worker, bool fits) {
   Task& task = tasks_[t];
   const Type& type = scheduler_.type(task.type);
-  if (task.cancel_requested) return end(t, State::kCancelled, {}, {});
-  if (record.attributes.crashed) return crash(t, "the process that ran it in " + worker + " died");
+  if (task.cancel_requested) return end_cancelled(t, worker);
+  if (record.attributes.crashed) return crash(t, worker, "the process that ran it in");
   ++task.failures;
   const bool hopeless = record.attributes.no_retry || !fits;
-  if (!hopeless && task.failures < type.settings.attempts && !(stopping_ && !type.is_stage)) {
+  if (!hopeless && task.failures < type.settings.attempts) {
+    if (task.orphan) return forget(t);  // no body to run again; the client's resend has it
     ++counters_.retried;
     ++scheduler_.type(task.type).counters.retried;
-    return retry(t, task.failures);
+    retry(t, task.failures);
+    if (stopping_ && !type.is_stage) {
+      give_back(t, code::kShuttingDown, "tuskd is shutting down and will not run the task again");
+    }
+    return;
   }
   scratch_.number(proto::Attribute::kAttempt, task.attempt);
   scratch_.text(proto::Attribute::kWorker, worker);
   const bool dead = !hopeless && type.settings.attempts > 1;
-  end(t, dead ? State::kDead : State::kFailed, body_out(record), scratch_);
+  end(t, dead ? State::kDead : State::kFailed, fits ? body_out(record) : BodyOut{}, scratch_);
+}
+
+// The ending of a task that was cancelled; `worker` is the one that ran it, or "".
+void Broker::end_cancelled(uint32_t t, std::string_view worker) {
+  scratch_.clear();
+  scratch_.error("Cancelled", "the task was cancelled", "tuskd");
+  if (tasks_[t].attempt > 0) scratch_.number(proto::Attribute::kAttempt, tasks_[t].attempt);
+  if (!worker.empty()) scratch_.text(proto::Attribute::kWorker, worker);
+  end(t, State::kCancelled, {}, scratch_);
 }
 
 // Another run after a back-off that doubles with each, give or take a quarter.
@@ -496,22 +598,24 @@ void Broker::retry(uint32_t t, uint32_t runs) {
   task.timer = timers_.add(now_ + wait, {Timer::Kind::kBackoff, t});
 }
 
-// The task's worker died while it ran. The first time it runs again at once.
-void Broker::crash(uint32_t t, const std::string& how) {
+// What ran the task died: its worker, or a process of it. The first time it runs again at once.
+void Broker::crash(uint32_t t, const std::string& worker, const char* what_died) {
   Task& task = tasks_[t];
   ++task.crashes;
   ++counters_.crashed;
   ++scheduler_.type(task.type).counters.crashed;
   task.suspect = true;
-  if (task.cancel_requested) return end(t, State::kCancelled, {}, {});
+  if (task.cancel_requested) return end_cancelled(t, worker);
   if (task.orphan) return forget(t);
   if (task.crashes >= config_->tuskd.limits.max_crashes) {
+    const std::string how = std::string(what_died) + " " + worker + " died";
     scratch_.clear();
     scratch_.error("WorkerDied",
                    std::to_string(task.crashes) + " workers died while they ran this task; the " +
                        "last time: " + how,
                    "tuskd");
     scratch_.number(proto::Attribute::kAttempt, task.attempt);
+    scratch_.text(proto::Attribute::kWorker, worker);
     log(config::LogLevel::error, LogTopic::kDead, [&] {
       return "task " + task.id.hex() + " of type " + scheduler_.type(task.type).name +
              " is dead: " + how;
@@ -523,7 +627,6 @@ void Broker::crash(uint32_t t, const std::string& how) {
 }
 
 void Broker::returned(Session& session, const Record& record) {
-  std::vector<uint32_t> runs;
   for (proto::Value item : record.value.items()) {
     auto handle = item.number();
     const uint32_t t = handle ? running_task(session.worker, *handle) : kNone;
@@ -531,22 +634,22 @@ void Broker::returned(Session& session, const Record& record) {
       ++counters_.errors_unknown_handle;
       continue;
     }
-    release(t);
-    runs.push_back(t);
-  }
-  for (uint32_t t : runs) {
     Task& task = tasks_[t];
+    const uint32_t type = task.type;
+    release(t);
     if (task.state == TaskState::kGhost) {
       free_task(t);
     } else if (task.cancel_requested) {
-      end(t, State::kCancelled, {}, {});
+      end_cancelled(t, session.name);
     } else if (task.orphan) {
       forget(t);
     } else {
       ++counters_.requeued;
+      ++scheduler_.type(type).counters.requeued;
       --task.attempt;  // it never ran
       place(t);
     }
+    run_left(type);
   }
   fill_worker(session.worker);
 }
@@ -596,7 +699,7 @@ void Broker::cancel(const Caller& caller, const Record& record) {
     default:
       return say("cancelled");
   }
-  end(t, State::kCancelled, {}, {});
+  end_cancelled(t, "");
   say("cancelled");
 }
 
@@ -612,6 +715,7 @@ void Broker::cancel_grace_over(uint32_t t) {
   ghost.asker = task.asker;
   ghost.more_askers = std::move(task.more_askers);
   ghost.attempt = task.attempt;
+  ghost.orphan = task.orphan;
   ghost.digest = task.digest;
   ghost.body = std::move(task.body);
   ghost.state = TaskState::kRunning;
@@ -619,11 +723,11 @@ void Broker::cancel_grace_over(uint32_t t) {
   task.asker = {};
   task.forwarded = {};
   index_.replace(task.id.hash(), t, g);
+  const std::string& worker = sessions_[workers_[task.worker].session].name;
   log(config::LogLevel::warning, LogTopic::kPeer, [&] {
-    return "worker " + sessions_[workers_[task.worker].session].name +
-           " did not stop a cancelled task in time; its slot stays taken";
+    return "worker " + worker + " did not stop a cancelled task in time; its slot stays taken";
   });
-  end(g, State::kCancelled, {}, {});
+  end_cancelled(g, worker);
 }
 
 // --- endings -------------------------------------------------------------------------------------
@@ -668,14 +772,15 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   const proto::AttributeEntries kept{task.result_attributes.view(), task.result_count};
   uint32_t owner = kNone;
   auto inform = [&](const Asker& asker) {
-    if (!present(asker)) return;
+    if (!present(asker)) return retire(asker);
+    const uint32_t session = caller_of(asker).session;
     tell(t, asker, body, kept);
-    const bool acks =
-        asker.kind == Asker::Kind::kSession && sessions_[asker.index].acks && owner == kNone;
-    if (acks) owner = asker.index;
+    if (owner == kNone && session != kNone && sessions_[session].acks) owner = session;
   };
   inform(task.asker);
   for (const Asker& asker : task.more_askers) inform(asker);
+  task.asker = {};
+  task.more_askers = {};
   if (owner == kNone) return keep(t);
   Session& session = sessions_[owner];
   task.packet = session.out.next_packet();
@@ -766,10 +871,12 @@ void Broker::give_back(uint32_t t, std::string_view why, std::string_view messag
   const Asker first = task.asker;
   const std::vector<Asker> more = std::move(task.more_askers);
   forget(t);
-  if (present(first)) error(caller_of(first), first.request, why, message);
-  for (const Asker& asker : more) {
-    if (present(asker)) error(caller_of(asker), asker.request, why, message);
-  }
+  auto inform = [&](const Asker& asker) {
+    if (!present(asker)) return retire(asker);
+    error(caller_of(asker), asker.request, why, message);
+  };
+  inform(first);
+  for (const Asker& asker : more) inform(asker);
 }
 
 // --- types without workers -----------------------------------------------------------------------

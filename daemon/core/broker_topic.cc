@@ -67,14 +67,13 @@ void Broker::publish(const Caller& caller, const Record& record) {
   if (!around_.events_out.empty()) {
     if (topic.edge.empty()) {
       dirty_topics_.push_back(index);
-    } else if (topic.edge.records().size() + more > limits().frame ||
-               topic.edge.count() >= limits().records) {
+    } else if (!has_room(topic.edge, more)) {
       send_topic(topic);
     }
     topic.edge.event(topic.sequence, topic.name, body, scratch_);
   }
-  // An asynchronous publish (request 0) hears only of errors.
-  if (record.ref != 0 && !caller.edge) accept(caller, record.ref);
+  // An asynchronous publish (request 0) hears only of errors; a REQ peer always gets its reply.
+  if (record.ref != 0 || caller.request != kNone) accept(caller, record.ref);
 }
 
 void Broker::send_topic(Topic& topic) {

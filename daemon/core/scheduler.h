@@ -67,6 +67,7 @@ struct WorkerState {
   uint64_t last_dispatch = 0;  // a stamp that grows
   uint32_t suspect = kNone;    // the suspect task that it runs
   bool available = false;      // connected, not draining, not over its bound
+  bool away = false;           // for longer than reconnect_grace: it is in no group
   List<Task> running;          // ghosts among them
   std::array<uint32_t, 2> heap_place{kNone, kNone};
   std::vector<uint32_t> serves;  // types

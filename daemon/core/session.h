@@ -16,6 +16,9 @@ namespace tusk::core {
 
 using Instance = std::array<uint8_t, 16>;
 
+// The end of a connection and that of its process come one after the other, within this time.
+inline constexpr Duration kProcessSettles = std::chrono::milliseconds(50);
+
 struct SentPacket {
   uint64_t seq;
   proto::Bytes records;
