@@ -55,7 +55,7 @@ bool is_dead(const Stat& stat) { return stat.state == 'Z' || stat.state == 'X'; 
 // that becomes its command, say), so that is given a few milliseconds to pass.
 std::string read_environment(pid_t pid) {
   std::string content;
-  for (int tries = 0; tries < 10 && content.empty(); ++tries) {
+  for (int tries = 0; tries < 5 && content.empty(); ++tries) {
     if (tries > 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     std::ifstream file("/proc/" + std::to_string(pid) + "/environ", std::ios::binary);
     if (!file) break;

@@ -206,9 +206,9 @@ void Supervisor::tick() {
   bool more = false;
   auto copy = children_;  // a child that ended may be forgotten amid this
   for (const auto& [name, child] : copy) {
-    std::uint64_t before = child->entry().offset;
+    std::uint64_t before = child->offset();
     more |= child->follow();
-    moved_ |= child->entry().offset != before;
+    moved_ |= child->offset() != before;
   }
   if (unsaved_ || (moved_ && Clock::now() - saved_ >= kOffsetsSaved)) save();
   if (!children_.empty()) schedule_tick(more ? std::chrono::milliseconds(0) : options_.poll);

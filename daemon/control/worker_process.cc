@@ -167,7 +167,7 @@ Roster::Entry WorkerProcess::entry() const {
           .pid = process_ ? process_->pid() : 0,
           .start_time = process_ ? start_time_ : 0,
           .digest = process_ ? running_digest_ : wanted_.digest,
-          .offset = output_ ? output_->offset() : 0};
+          .offset = offset()};
 }
 
 void WorkerProcess::watch_end() {

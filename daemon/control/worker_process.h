@@ -106,6 +106,8 @@ class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
   bool is_settled() const;
   WorkerStatus status() const;
   Roster::Entry entry() const;
+  // How far its output was followed.
+  std::uint64_t offset() const { return output_ ? output_->offset() : 0; }
 
   // The config no longer names it: at its end it is forgotten.
   bool removed = false;
