@@ -142,5 +142,7 @@ def summary(
         say(f"{name}: {rate:,.0f} rows/s; the config asks for {goal:,}/s")
         if rate < goal:
             say(f"warning: {name} is below it, at {100 * rate / goal:.0f} %")
+    if not cpu_seconds:
+        return
     shares = (f"{name} {1e6 * t / course.rows:.1f}" for name, t in cpu_seconds.items())
     say(f"CPU time per row in µs: {', '.join(shares)}")

@@ -234,7 +234,10 @@ def run(args: argparse.Namespace) -> bool:
             pusher = Pusher(url, args.rows, folder)
             stack.callback(pusher.kill)
             stream(client, pusher, args.kill, course, show)
-        spent = {name: t - before.get(name, 0) for name, t in cpu_times(client, tuskd).items()}
+        spent = {}
+        if not args.kill:  # what a killed worker has used is not known
+            after = cpu_times(client, tuskd)
+            spent = {name: after[name] - before[name] for name in before}
         if course.dead:
             raise Failure(f"{course.dead} items failed for good; see tuskd.log")
         if args.alter is not None:
