@@ -152,6 +152,18 @@ void Writer::error_limit(uint64_t ref, std::string_view code, std::string_view m
   packer_.pack_uint64(value);
 }
 
+void Writer::error_malformed(std::string_view message, uint64_t record, uint64_t packet) {
+  start(Kind::kError, 5).pack_uint64(0);
+  text(code::kMalformed);
+  text(message);
+  packer_.pack_map(packet == 0 ? 1 : 2);
+  text("record");
+  packer_.pack_uint64(record);
+  if (packet == 0) return;
+  text("packet");
+  packer_.pack_uint64(packet);
+}
+
 void Writer::id(const TaskId& id) {
   packer_.pack_bin(16);
   packer_.pack_bin_body(reinterpret_cast<const char*>(id.bytes.data()), 16);

@@ -152,6 +152,8 @@ class Writer {
   // An error about a limit: details {limit, value}.
   void error_limit(uint64_t ref, std::string_view code, std::string_view message,
                    std::string_view limit, uint64_t value);
+  // A packet that does not decode: details {record} and, unless it is 0, {packet}.
+  void error_malformed(std::string_view message, uint64_t record, uint64_t packet);
   void bye(std::string_view reason) { text_record(Kind::kBye, reason); }
   void goaway(std::string_view reason) { text_record(Kind::kGoaway, reason); }
   void drain(std::string_view reason) { text_record(Kind::kDrain, reason); }

@@ -74,6 +74,9 @@ class Broker {
   const std::shared_ptr<const config::Orchestration>& shared_config() const { return config_; }
 
  private:
+  // A record's share of a packet besides its body and attributes: id, names, numbers.
+  static constexpr size_t kRecordOverhead = 640;
+
   // A request that has no answer yet: of a REQ peer, or of a session whose submit said `wait`.
   struct Request {
     uint64_t serial = 0;  // of this request; 0: this place in the pool is free
@@ -113,7 +116,21 @@ class Broker {
     bool edge = false;  // nobody
   };
 
-  // --- packets (broker.cc)
+  // Why a packet is refused whole; nothing if `why` is nothing.
+  struct PacketFault {
+    const char* why = nullptr;
+    std::string_view limit = {};  // the limit that it is over, if that is why
+    size_t value = 0;             // of that limit
+    size_t record = 0;            // the record that does not decode
+    uint64_t packet = 0;          // the packet's number, if it has one
+  };
+
+  // --- packets (broker_packet.cc; Disconnected and ProcessEnded in broker.cc)
+  std::span<const proto::Record> open_packet(const PacketReceived& packet,
+                                             const proto::Limits& limit, PacketFault& fault);
+  bool count_packet(Session& session, const proto::Record& header, bool alone, PacketFault& fault);
+  void refuse_stranger(ConnectionId from, const PacketFault& fault);
+  void refuse_packet(const Caller& caller, const PacketFault& fault);
   void on(const PacketReceived& packet);
   void on(const Disconnected& event);
   void on(const ProcessEnded& event);

@@ -14,7 +14,6 @@ using proto::State;
 namespace code = proto::code;
 
 namespace {
-constexpr size_t kRecordOverhead = 640;
 // Pushes of one item that wait for its room besides the first.
 constexpr size_t kMaxPushers = 1000;
 }  // namespace

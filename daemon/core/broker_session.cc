@@ -55,7 +55,7 @@ Broker::HelloFault Broker::read_hello(Value fields, Session& session, uint32_t& 
   session.acks = fields.get("acks").boolean().value_or(false);
   session.pid = static_cast<uint32_t>(fields.get("pid").number().value_or(0));
   session.name = text_or(fields.get("name"), session.language + "-" + std::to_string(session.pid));
-  session.pool = text_or(fields.get("pool"), session.language);
+  session.pool = config::canonical_language(text_or(fields.get("pool"), session.language));
   session.sdk = text_or(fields.get("sdk"), "");
   slots = 0;
   if (*role == "client") return {};

@@ -21,7 +21,6 @@ namespace code = proto::code;
 
 namespace {
 
-constexpr size_t kRecordOverhead = 640;
 // Endings of peers that never acknowledge are kept for as long as those of others, but only so many
 // bytes of them.
 constexpr size_t kMaxKeptBytes = 64 << 20;

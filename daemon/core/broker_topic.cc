@@ -10,10 +10,6 @@ using proto::Record;
 using proto::Writer;
 namespace code = proto::code;
 
-namespace {
-constexpr size_t kRecordOverhead = 640;
-}  // namespace
-
 uint32_t Broker::find_topic(std::string_view name) const {
   for (uint32_t i = 0; i < topics_.size(); ++i) {
     if (topics_[i]->name == name) return i;
