@@ -29,8 +29,8 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
     cancel       id                                  the state, as text
     many         type, bodies                        a list of {"ok"} or {"error"}, in order
     roundtrip    type, size, noise                   whether bytes of that size came back the same
-    load         types, count or seconds, in_flight  calls them all with {"n", "from"}, from echoing
-                                                     types; see Load below. `stop` ends it early
+    load         types, count or seconds, in_flight  calls types that echo with {"n", "from"}, by
+                 [clients]                           so many clients; see Load. `stop` ends it early
     publish      topic, body
     subscribe    topic                               when the broker has the subscription
     events       topic, count                        waits for so many: {"body", "sequence"}

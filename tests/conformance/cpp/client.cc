@@ -302,12 +302,18 @@ class Program {
   }
 
   Json load(const Json& c) {
+    std::vector<std::unique_ptr<Client>> own;
+    for (int i = 0; i < c.value("clients", 0); ++i) own.push_back(std::make_unique<Client>());
     std::vector<std::unique_ptr<Load>> loads;
+    auto add = [&](Client& client) {
+      for (const auto& type : c["types"]) {
+        loads.push_back(std::make_unique<Load>(client, type.get<std::string>(), c, stopped_));
+      }
+    };
+    for (auto& client : own) add(*client);
+    if (own.empty()) add(client_);
     std::vector<std::thread> threads;
-    for (const auto& type : c["types"]) {
-      loads.push_back(std::make_unique<Load>(client_, type.get<std::string>(), c, stopped_));
-      threads.emplace_back([load = loads.back().get()] { load->run(); });
-    }
+    for (auto& load : loads) threads.emplace_back([&load] { load->run(); });
     for (auto& thread : threads) thread.join();
     Json out = {{"errors", Json::object()}};
     for (const auto& load : loads) load->add_to(out);

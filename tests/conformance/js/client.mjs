@@ -32,7 +32,9 @@ async function roundtrip({ type, size, noise }) {
   return back instanceof Uint8Array && sent.equals(back);
 }
 
-async function load({ types, count = Infinity, seconds = Infinity, in_flight: inFlight }) {
+async function load(command) {
+  const { types, count = Infinity, seconds = Infinity, in_flight: inFlight } = command;
+  const own = Array.from({ length: command.clients ?? 0 }, () => new Client());
   const summary = { sent: 0, ok: 0, wrong: 0, doubled: 0, errors: {}, first: null };
   const end = performance.now() + seconds * 1000;
   function* bodies(type) {
@@ -41,10 +43,10 @@ async function load({ types, count = Infinity, seconds = Infinity, in_flight: in
       yield { n, from: type };
     }
   }
-  async function one(type) {
+  async function one(who, type) {
     const seen = new Set();
     const many = { ordered: false, inFlight, timeout: 120_000 };
-    for await (const { index, value, error } of client.mapSettled(type, bodies(type), many)) {
+    for await (const { index, value, error } of who.mapSettled(type, bodies(type), many)) {
       if (seen.has(index)) summary.doubled++;
       else if (error) {
         summary.errors[error.code] = (summary.errors[error.code] ?? 0) + 1;
@@ -54,7 +56,9 @@ async function load({ types, count = Infinity, seconds = Infinity, in_flight: in
       seen.add(index);
     }
   }
-  await Promise.all(types.map(one));
+  const clients = own.length > 0 ? own : [client];
+  await Promise.all(clients.flatMap((who) => types.map((type) => one(who, type))));
+  await Promise.all(own.map((who) => who.close()));
   return summary;
 }
 

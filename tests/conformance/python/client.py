@@ -80,6 +80,7 @@ class Load:
         self.count: int | None = command.get("count")
         self.in_flight: int = command["in_flight"]
         self.types: list[str] = command["types"]
+        self.clients: int = command.get("clients", 0)
         self.lock = threading.Lock()
         self.sent = self.ok = self.wrong = self.doubled = 0
         self.errors: dict[str, int] = {}
@@ -94,9 +95,9 @@ class Load:
                 self.sent += 1
             yield {"n": n, "from": type}
 
-    def run_one(self, type: str) -> None:
+    def run_one(self, who: Client, type: str) -> None:
         seen: set[int] = set()
-        for result in client.map(
+        for result in who.map(
             type,
             self.bodies(type),
             in_flight=self.in_flight,
@@ -116,11 +117,18 @@ class Load:
                     self.ok += 1
 
     def run(self) -> dict[str, Any]:
-        threads = [threading.Thread(target=self.run_one, args=(t,)) for t in self.types]
+        clients = [Client() for _ in range(self.clients)] or [client]
+        threads = [
+            threading.Thread(target=self.run_one, args=(who, type))
+            for who in clients
+            for type in self.types
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        for who in clients[: self.clients]:
+            who.close()
         names = ("sent", "ok", "wrong", "doubled", "errors", "first")
         return {name: getattr(self, name) for name in names}
 

@@ -34,6 +34,7 @@ type command struct {
 	Types    []string
 	Count    int
 	Seconds  float64
+	Clients  int
 	InFlight int `json:"in_flight"`
 	Topic    string
 	Stage    string
@@ -160,53 +161,56 @@ type summary struct {
 
 func load(c *command) *summary {
 	s := &summary{Errors: map[string]int{}}
+	clients := []*tusk.Client{client}
+	if c.Clients > 0 {
+		clients = nil
+		for range c.Clients {
+			own := must(tusk.NewClient(tusk.Options{}))
+			defer own.Close()
+			clients = append(clients, own)
+		}
+	}
+	end := time.Now().Add(time.Duration(c.Seconds * float64(time.Second)))
 	var all sync.WaitGroup
-	for _, taskType := range c.Types {
-		all.Add(1)
-		go func() {
-			defer all.Done()
-			loadOne(c, s, taskType)
-		}()
+	for _, who := range clients {
+		for _, taskType := range c.Types {
+			var sent atomic.Int64
+			next := func() (int, bool) {
+				n := int(sent.Add(1))
+				over := c.Count > 0 && n > c.Count || c.Seconds > 0 && time.Now().After(end)
+				return n, !over && !stopped.Load()
+			}
+			for range c.InFlight {
+				all.Add(1)
+				go func() {
+					defer all.Done()
+					for n, more := next(); more; n, more = next() {
+						s.call(who, taskType, n)
+					}
+				}()
+			}
+		}
 	}
 	all.Wait()
 	return s
 }
 
-func loadOne(c *command, s *summary, taskType string) {
-	end := time.Now().Add(time.Duration(c.Seconds * float64(time.Second)))
-	bodies := func(yield func(task) bool) {
-		for n := 1; (c.Count == 0 || n <= c.Count) && !stopped.Load(); n++ {
-			if c.Seconds > 0 && time.Now().After(end) {
-				return
-			}
-			s.mu.Lock()
-			s.Sent++
-			s.mu.Unlock()
-			if !yield(task{n, taskType}) {
-				return
-			}
+func (s *summary) call(who *tusk.Client, taskType string, n int) {
+	found, err := tusk.Call[task](ctx, who, taskType, task{n, taskType}, tusk.WithTimeout(2*time.Minute))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Sent++
+	switch {
+	case err != nil:
+		told := describe(err)
+		s.Errors[told["code"].(string)]++
+		if s.First == nil {
+			s.First = told
 		}
-	}
-	seen := map[int]bool{}
-	outcomes := tusk.CallManyAsCompleted[task](ctx, client, taskType, bodies, tusk.WithTimeout(2*time.Minute))
-	for o := range outcomes {
-		s.mu.Lock()
-		switch {
-		case seen[o.Index]:
-			s.Doubled++
-		case o.Err != nil:
-			told := describe(o.Err)
-			s.Errors[told["code"].(string)]++
-			if s.First == nil {
-				s.First = told
-			}
-		case o.Value != task{o.Index + 1, taskType}:
-			s.Wrong++
-		default:
-			s.OK++
-		}
-		seen[o.Index] = true
-		s.mu.Unlock()
+	case found != task{n, taskType}:
+		s.Wrong++
+	default:
+		s.OK++
 	}
 }
 
