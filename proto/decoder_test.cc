@@ -93,8 +93,8 @@ TEST(Decoder, IsAsGoodAsNewAfterRubbish) {
   Writer out;
   out.ping(1);
   Decoder decoder;
-  for (std::string_view rubbish : {"\xC1", "\x91\x91\x91\x91\x91\x91\x91\x91\x91\x01", "\xDD\xFF",
-                                   "\x92\x03", "\xA1x"}) {
+  for (std::string_view rubbish :
+       {"\xC1", "\x91\x91\x91\x91\x91\x91\x91\x91\x91\x01", "\xDD\xFF", "\x92\x03", "\xA1x"}) {
     EXPECT_FALSE(decoder.decode(rubbish, 0).ok());
     Decoded packet = decoder.decode(out.records().view(), 0);
     ASSERT_TRUE(packet.ok());
@@ -152,7 +152,7 @@ TEST(Decoder, ValuesAreFoundByKey) {
 
 TEST(Decoder, TextThatIsNotUtf8IsRefusedWhereverItStands) {
   Decoder decoder;
-  for (std::string_view packet : {"\x93\x01\x01\x81\xA1\xFF\x01",        // a key of hello
+  for (std::string_view packet : {"\x93\x01\x01\x81\xA1\xFF\x01",       // a key of hello
                                   "\x93\x01\x01\x81\xA1x\x91\xA1\xC3",  // deep in a value
                                   "\x92\x06\xA1\xFF"}) {
     EXPECT_FALSE(decoder.decode(packet, 0).ok());
@@ -163,9 +163,9 @@ TEST(IsUtf8, RefusesWhatRfc3629Refuses) {
   EXPECT_TRUE(is_utf8(""));
   EXPECT_TRUE(is_utf8("a\xC3\xA4\xE2\x82\xAC\xF0\x9F\x90\x98"));
   EXPECT_TRUE(is_utf8("\xF4\x8F\xBF\xBF"));
-  for (const char* bad : {"\x80", "\xC3", "\xC0\xAF", "\xE0\x80\xAF", "\xED\xA0\x80",
-                          "\xF0\x80\x80\xAF", "\xF4\x90\x80\x80", "\xF8\x88\x80\x80\x80", "\xFF",
-                          "a\xE2\x82", "\xC3\x28"}) {
+  for (const char* bad :
+       {"\x80", "\xC3", "\xC0\xAF", "\xE0\x80\xAF", "\xED\xA0\x80", "\xF0\x80\x80\xAF",
+        "\xF4\x90\x80\x80", "\xF8\x88\x80\x80\x80", "\xFF", "a\xE2\x82", "\xC3\x28"}) {
     EXPECT_FALSE(is_utf8(bad)) << bad;
   }
 }

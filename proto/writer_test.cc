@@ -143,8 +143,8 @@ TEST(TaskId, CarriesItsTimeAndReadsItsOwnText) {
   EXPECT_EQ(TaskId::parse(id.hex()), id);
   EXPECT_EQ(TaskId::parse("0190163d-8694-739b-b5fe-2e9f3a0a0d5e")->hex(),
             "0190163d8694739bb5fe2e9f3a0a0d5e");
-  for (const char* bad : {"", "12", "g190163d8694739bb5fe2e9f3a0a0d5e",
-                          "0190163d8694739bb5fe2e9f3a0a0d5e0"}) {
+  for (const char* bad :
+       {"", "12", "g190163d8694739bb5fe2e9f3a0a0d5e", "0190163d8694739bb5fe2e9f3a0a0d5e0"}) {
     EXPECT_FALSE(TaskId::parse(bad)) << bad;
   }
 }

@@ -12,8 +12,8 @@
 namespace tusk {
 namespace {
 
-constexpr std::int64_t kYear1 = -62135596800;       // 0001-01-01T00:00:00Z
-constexpr std::int64_t kYear10000 = 253402300800;   // 10000-01-01T00:00:00Z
+constexpr std::int64_t kYear1 = -62135596800;      // 0001-01-01T00:00:00Z
+constexpr std::int64_t kYear10000 = 253402300800;  // 10000-01-01T00:00:00Z
 constexpr std::uint32_t kNanoseconds = 1'000'000'000;
 
 template <class T>
@@ -243,8 +243,7 @@ const char* check_body(std::string_view body) {
   return at == end ? nullptr : "bytes behind the value";
 }
 
-BodyReader::BodyReader(std::string_view body)
-    : at_(body.data()), end_(body.data() + body.size()) {
+BodyReader::BodyReader(std::string_view body) : at_(body.data()), end_(body.data() + body.size()) {
   if (const char* why = check_body(body)) {
     throw ValueError(std::string("this is no body: ") + why);
   }

@@ -5,13 +5,22 @@
 
 namespace tusk {
 
+std::exception_ptr Ending::error() const {
+  if (!failure_) return nullptr;
+  try {
+    detail::raise(*failure_);
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
 namespace detail {
 
 void Pending::finish(const Ending& ending) {
   std::lock_guard lock(mutex);
   body = ending.body();
   codec = ending.codec();
-  error = ending.error();
+  failure = ending.failure_;
   done = true;
   changed.notify_all();
 }
@@ -19,6 +28,7 @@ void Pending::finish(const Ending& ending) {
 void Pending::wait() {
   std::unique_lock lock(mutex);
   changed.wait(lock, [this] { return done; });
+  if (failure) raise(*failure);
 }
 
 bool Pending::wait_until(std::chrono::steady_clock::time_point time) {
@@ -95,11 +105,9 @@ std::string wait_for(detail::ClientCore& core, Submission::Op op, std::string_vi
                      std::string body, bool has_body, CallOptions options, TaskId* id = nullptr) {
   core.check_may_wait();
   auto pending = std::make_shared<detail::Pending>();
-  const TaskId made =
-      core.hand_over(op, name, std::move(body), has_body, std::move(options),
-                     [pending](const Ending& ending) { pending->finish(ending); });
+  const TaskId made = core.hand_over(op, name, std::move(body), has_body, std::move(options),
+                                     [pending](const Ending& ending) { pending->finish(ending); });
   pending->wait();
-  if (pending->error) std::rethrow_exception(pending->error);
   if (id) *id = made;
   return std::move(pending->body);
 }
@@ -109,8 +117,7 @@ std::string wait_for(detail::ClientCore& core, Submission::Op op, std::string_vi
 std::pair<TaskId, std::string> Client::wait(Submission::Op op, std::string_view name,
                                             std::string body, CallOptions options) {
   TaskId id;
-  std::string answer =
-      wait_for(*core_, op, name, std::move(body), true, std::move(options), &id);
+  std::string answer = wait_for(*core_, op, name, std::move(body), true, std::move(options), &id);
   return {id, std::move(answer)};
 }
 
@@ -146,8 +153,7 @@ Subscription Client::subscribe(std::string_view topic, std::size_t buffer) {
   return Subscription(core_, std::move(channel));
 }
 
-Subscription Client::subscribe(std::string_view topic,
-                               std::function<void(const Event&)> on_event) {
+Subscription Client::subscribe(std::string_view topic, std::function<void(const Event&)> on_event) {
   auto channel = std::make_shared<detail::Channel>(std::string(topic), std::move(on_event), 0);
   core_->listen(channel);
   return Subscription(core_, std::move(channel));

@@ -48,9 +48,10 @@ bool ClientCore::forked() const { return generation_ != fork_generation(); }
 
 void ClientCore::check_may_wait() const {
   if (std::this_thread::get_id() == thread_.get_id()) {
-    throw Error("deadlock",
-                "a callback runs on the client's thread and cannot wait for the client: use submit, "
-                "push or publish with a callback");
+    throw Error(
+        "deadlock",
+        "a callback runs on the client's thread and cannot wait for the client: use submit, "
+        "push or publish with a callback");
   }
 }
 
@@ -58,8 +59,8 @@ void ClientCore::check_body(Op op, const std::string& body, const CallOptions& o
   const std::size_t limit = body_limit_.load(std::memory_order_relaxed);
   if (body.size() > limit) {
     throw TooLarge("too_large",
-                   "the body has " + std::to_string(body.size()) + " bytes, the limit \"body\" is " +
-                       std::to_string(limit),
+                   "the body has " + std::to_string(body.size()) +
+                       " bytes, the limit \"body\" is " + std::to_string(limit),
                    options.id, "body", limit);
   }
   if (options.trace.size() > kMaxTrace || options.baggage.size() > kMaxTrace) {
@@ -73,7 +74,8 @@ void ClientCore::check_body(Op op, const std::string& body, const CallOptions& o
   // A body may be as large as everything: then it goes when it is alone.
   if (op != Op::kCancel && op != Op::kQuery && there > 0 && there + body.size() > most) {
     throw Busy("busy",
-               std::to_string(there) + " bytes are not acknowledged, the limit \"session_bytes\" is " +
+               std::to_string(there) +
+                   " bytes are not acknowledged, the limit \"session_bytes\" is " +
                    std::to_string(most) + ": try again when some are",
                options.id, "session_bytes", most);
   }
@@ -115,8 +117,7 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string body, boo
   r.rerun_ok = options.rerun_ok;
   r.has_timeout = options.timeout.has_value();
   r.timeout = options.timeout.value_or(std::chrono::milliseconds(0));
-  r.id = options.id ? *options.id
-                    : is_task(op) || op == Op::kPush ? TaskId::make() : TaskId{};
+  r.id = options.id ? *options.id : is_task(op) || op == Op::kPush ? TaskId::make() : TaskId{};
   r.name = name;
   const std::size_t threshold = threshold_.load(std::memory_order_relaxed);
   if (threshold > 0 && (is_task(op) || op == Op::kPush || op == Op::kPublish)) {
@@ -125,8 +126,8 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string body, boo
   }
   if (body.size() >= proto::kFrameBody) {
     auto* owner = new std::string(std::move(body));
-    r.frame = proto::Bytes::adopt(owner->data(), owner->size(),
-                                  [](void* o) { delete static_cast<std::string*>(o); }, owner);
+    r.frame = proto::Bytes::adopt(
+        owner->data(), owner->size(), [](void* o) { delete static_cast<std::string*>(o); }, owner);
   } else {
     r.body = std::move(body);
   }
@@ -163,7 +164,6 @@ void ClientCore::listen(const std::shared_ptr<Channel>& channel) {
     hand_over(Op::kSubscribe, channel->topic, {}, false, {},
               [pending](const Ending& ending) { pending->finish(ending); });
     pending->wait();
-    if (pending->error) std::rethrow_exception(pending->error);
   } catch (...) {
     unlisten(channel);
     throw;
@@ -212,7 +212,7 @@ void ClientCore::end_all() {
   std::size_t unsent = 0, unfinished = 0;
   auto end = [&](Request* r, std::size_t& count) {
     if (is_task(r->op) || r->op == Op::kPush) ++count;
-    fail(r, std::make_exception_ptr(Closed("closed", "the client was closed", r->id)));
+    fail(r, failure("closed", "the client was closed", r->id));
   };
   {
     std::lock_guard lock(mutex_);

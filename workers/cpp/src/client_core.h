@@ -72,8 +72,8 @@ class ClientCore : public Link::Peer {
   void write(proto::Writer& out, const Request& r);
   void expire(Clock::time_point now);
   void resubmit();
-  void finish(Request* r, std::string_view body, unsigned codec, std::exception_ptr error);
-  void fail(Request* r, std::exception_ptr error) { finish(r, {}, 0, std::move(error)); }
+  void finish(Request* r, std::string_view body, unsigned codec, FailurePtr failure);
+  void fail(Request* r, FailurePtr failure) { finish(r, {}, 0, std::move(failure)); }
   void take_out(Request* r);
   void take_result(Request* r, const proto::Record& record, Incoming& packet);
   void take_error(Request* r, const proto::Record& record);

@@ -83,9 +83,9 @@ void ClientCore::resubmit() {
   unanswered_pushes_ = 0;
   for (Request* r : table_.all()) {
     if (r->op == Op::kPublish) {
-      fail(r, std::make_exception_ptr(Unavailable(
-                  url(), "the broker went away before it answered: whether the event was published "
-                         "is not known")));
+      fail(r, unavailable(url(),
+                          "the broker went away before it answered: whether the event was "
+                          "published is not known"));
       continue;
     }
     table_.remove(r);
@@ -159,13 +159,12 @@ void ClientCore::expire(Clock::time_point now) {
   while (Request* r = deadlines_.due(now)) {
     const auto waited = std::to_string(deadlines_.time_of(*r).count()) + " ms";
     if (!link_.welcome()) {
-      fail(r, std::make_exception_ptr(Unavailable(
-                  url(), "no broker answered at " + url() + " within " + waited, id_of(*r))));
+      fail(r,
+           unavailable(url(), "no broker answered at " + url() + " within " + waited, id_of(*r)));
     } else {
-      fail(r, std::make_exception_ptr(Timeout(
-                  "timeout",
-                  "no answer within " + waited + (is_task(r->op) ? "; the task goes on" : ""),
-                  id_of(*r))));
+      fail(r, failure(proto::code::kTimeout,
+                      "no answer within " + waited + (is_task(r->op) ? "; the task goes on" : ""),
+                      id_of(*r)));
     }
   }
 }
@@ -180,10 +179,10 @@ bool ClientCore::prepare(Request* r) {
     r->prepared = true;
   }
   if (r->body_size() <= rules_.body) return true;
-  fail(r, broker_error(proto::code::kTooLarge,
-                       "the body has " + std::to_string(r->body_size()) +
-                           " bytes, the limit \"body\" is " + std::to_string(rules_.body),
-                       id_of(*r), url(), "body", rules_.body));
+  fail(r, failure(proto::code::kTooLarge,
+                  "the body has " + std::to_string(r->body_size()) +
+                      " bytes, the limit \"body\" is " + std::to_string(rules_.body),
+                  id_of(*r), "body", rules_.body));
   return false;
 }
 
@@ -307,9 +306,10 @@ void ClientCore::take_result(Request* r, const proto::Record& record, Incoming& 
   if (auto content = proto::lz4_decompress(body, rules_.body)) {
     finish(r, *content, record.attributes.codec, nullptr);
   } else {
-    fail(r, std::make_exception_ptr(
-                ValueError("the result is no LZ4 frame of at most " + std::to_string(rules_.body) +
-                           " bytes")));
+    fail(r,
+         failure("value",
+                 "the result is no LZ4 frame of at most " + std::to_string(rules_.body) + " bytes",
+                 r->id));
   }
 }
 
@@ -324,7 +324,7 @@ void ClientCore::take_error(Request* r, const proto::Record& record) {
     parked_until_ = std::min(parked_until_, Clock::now() + kParked);
     return;
   }
-  fail(r, error_of(record, id_of(*r), url()));
+  fail(r, failure_of(record, id_of(*r), url()));
 }
 
 void ClientCore::take_event(const proto::Record& record, Incoming& packet) {
@@ -359,9 +359,7 @@ void ClientCore::take_event(const proto::Record& record, Incoming& packet) {
 }
 
 void ClientCore::refused(std::string_view code, std::string_view message) {
-  const auto error = [&](Request* r) {
-    return broker_error(code, message, id_of(*r), url());
-  };
+  const auto error = [&](Request* r) { return failure(code, std::string(message), id_of(*r)); };
   for (RequestQueue* queue : {&ready_, &pushes_, &parked_}) {
     while (Request* r = queue->first()) fail(r, error(r));
   }
@@ -372,10 +370,10 @@ void ClientCore::refused(std::string_view code, std::string_view message) {
 void ClientCore::dropped(std::uint64_t seq) {
   for (Request* r : table_.all()) {
     if (r->seq != seq || !r->frame) continue;
-    fail(r, broker_error(proto::code::kTooLarge,
-                         "the broker ended the connection each time that this body of " +
-                             std::to_string(r->body_size()) + " bytes was sent",
-                         id_of(*r), url(), "body", rules_.body));
+    fail(r, failure(proto::code::kTooLarge,
+                    "the broker ended the connection each time that this body of " +
+                        std::to_string(r->body_size()) + " bytes was sent",
+                    id_of(*r), "body", rules_.body));
   }
 }
 
@@ -401,8 +399,7 @@ void ClientCore::take_out(Request* r) {
   r->where = Request::Where::kFree;
 }
 
-void ClientCore::finish(Request* r, std::string_view body, unsigned codec,
-                        std::exception_ptr error) {
+void ClientCore::finish(Request* r, std::string_view body, unsigned codec, FailurePtr failure) {
   take_out(r);
   if (r->op == Op::kPush) {
     std::lock_guard lock(push_mutex_);
@@ -410,7 +407,7 @@ void ClientCore::finish(Request* r, std::string_view body, unsigned codec,
     push_changed_.notify_one();
   }
   const Callback done = std::move(r->done);
-  const Ending ending(r->id, body, codec, std::move(error));
+  const Ending ending(r->id, body, codec, std::move(failure));
   used_.push_back(r);
   if (done) {
     // An exception that leaves a callback has nobody to catch it: it ends the program.

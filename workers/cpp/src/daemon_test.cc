@@ -53,8 +53,8 @@ class Tuskd {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    ASSERT_EQ(posix_spawn(&pid_, program, &actions, nullptr, const_cast<char**>(arguments), environ),
-              0);
+    ASSERT_EQ(
+        posix_spawn(&pid_, program, &actions, nullptr, const_cast<char**>(arguments), environ), 0);
     posix_spawn_file_actions_destroy(&actions);
   }
   void kill_now() {
@@ -197,21 +197,20 @@ void all_end_through(Tuskd& tuskd, const std::function<void()>& trouble) {
     const int i = next++;
     ++in_flight;
     lock.unlock();
-    client.submit(
-        "twice", i,
-        [&, i](const Ending& ending) {
-          std::lock_guard inner(mutex);
-          ++endings[static_cast<std::size_t>(i)];
-          try {
-            if (ending.get<int>() != 2 * i) wrong = "another's result";
-          } catch (const Error& e) {
-            wrong = e.what();
-          }
-          --in_flight;
-          ++ended;
-          changed.notify_one();
-        },
-        {.timeout = kPatient, .rerun_ok = true});
+    client.submit("twice", i,
+                  [&, i](const Ending& ending) {
+                    std::lock_guard inner(mutex);
+                    ++endings[static_cast<std::size_t>(i)];
+                    try {
+                      if (ending.get<int>() != 2 * i) wrong = "another's result";
+                    } catch (const Error& e) {
+                      wrong = e.what();
+                    }
+                    --in_flight;
+                    ++ended;
+                    changed.notify_one();
+                  },
+                  {.timeout = kPatient, .rerun_ok = true});
     if (i == kTasks / 4 && !troubled) {
       troubled = true;
       trouble();

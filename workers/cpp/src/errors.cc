@@ -18,14 +18,6 @@ std::string failure_text(const RemoteError& remote) {
   return text;
 }
 
-template <class E>
-std::exception_ptr make(std::string_view c, std::string_view message,
-                        const std::optional<TaskId>& task, std::string limit,
-                        std::uint64_t value) {
-  return std::make_exception_ptr(
-      E(std::string(c), std::string(message), task, std::move(limit), value));
-}
-
 }  // namespace
 
 TaskFailed::TaskFailed(std::string code, const TaskId& task, RemoteError remote)
@@ -37,33 +29,58 @@ TaskCancelled::TaskCancelled(const TaskId& task)
 TaskExpired::TaskExpired(const TaskId& task)
     : Error("expired", "the deadline of task " + task.hex() + " passed", task) {}
 
-std::exception_ptr broker_error(std::string_view c, std::string_view message,
-                                const std::optional<TaskId>& task, const std::string& url,
-                                std::string limit, std::uint64_t value) {
-  if (c == code::kTimeout) {
-    return std::make_exception_ptr(Timeout(std::string(c), std::string(message), task));
-  }
-  if (c == code::kShuttingDown) {
-    return std::make_exception_ptr(Unavailable(url, std::string(message), task));
-  }
-  if (c == code::kUnserved) return make<Unserved>(c, message, task, limit, value);
-  if (c == code::kBusy) return make<Busy>(c, message, task, limit, value);
-  if (c == code::kFull) return make<Full>(c, message, task, limit, value);
-  if (c == code::kTooLarge) return make<TooLarge>(c, message, task, limit, value);
-  if (c == code::kIdConflict) return make<IdConflict>(c, message, task, limit, value);
-  if (c == code::kAlreadyEnded) return make<AlreadyEnded>(c, message, task, limit, value);
-  if (c == code::kUnknownOutcome) return make<UnknownOutcome>(c, message, task, limit, value);
-  if (c == code::kUnknownTopic) return make<UnknownTopic>(c, message, task, limit, value);
-  if (c == code::kUnknownStage) return make<UnknownStage>(c, message, task, limit, value);
-  if (c == code::kUnknownTask) return make<UnknownTask>(c, message, task, limit, value);
-  if (c == code::kRefused) return make<Refused>(c, message, task, limit, value);
-  return make<BrokerError>(c, message, task, limit, value);
+FailurePtr failure(std::string_view c, std::string reason, const std::optional<TaskId>& task,
+                   std::string limit, std::uint64_t value) {
+  auto f = std::make_shared<detail::Failure>();
+  f->code = c;
+  f->reason = std::move(reason);
+  f->task = task;
+  f->limit = std::move(limit);
+  f->value = value;
+  return f;
 }
 
-std::exception_ptr error_of(const proto::Record& error, const std::optional<TaskId>& task,
-                            const std::string& url) {
-  return broker_error(error.name, error.message, task, url, text_of(error.value, "limit"),
-                      error.value.get("value").number().value_or(0));
+FailurePtr unavailable(const std::string& url, std::string reason,
+                       const std::optional<TaskId>& task) {
+  auto f = std::make_shared<detail::Failure>();
+  f->code = "unavailable";
+  f->reason = std::move(reason);
+  f->task = task;
+  f->url = url;
+  return f;
+}
+
+FailurePtr failure_of(const proto::Record& error, const std::optional<TaskId>& task,
+                      const std::string& url) {
+  if (error.name == code::kShuttingDown) {
+    return unavailable(url, std::string(error.message), task);
+  }
+  return failure(error.name, std::string(error.message), task, text_of(error.value, "limit"),
+                 error.value.get("value").number().value_or(0));
+}
+
+void detail::raise(const Failure& f) {
+  const std::string& c = f.code;
+  if (c == "failed") throw TaskFailed(c, f.task.value_or(TaskId{}), f.remote);
+  if (c == "dead") throw TaskDead(c, f.task.value_or(TaskId{}), f.remote);
+  if (c == "cancelled") throw TaskCancelled(f.task.value_or(TaskId{}));
+  if (c == "expired") throw TaskExpired(f.task.value_or(TaskId{}));
+  if (c == "value") throw ValueError(f.reason);
+  if (c == "closed") throw Closed(c, f.reason, f.task);
+  if (c == "unavailable") throw Unavailable(f.url, f.reason, f.task);
+  if (c == code::kTimeout) throw Timeout(c, f.reason, f.task);
+  if (c == code::kUnserved) throw Unserved(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kBusy) throw Busy(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kFull) throw Full(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kTooLarge) throw TooLarge(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kIdConflict) throw IdConflict(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kAlreadyEnded) throw AlreadyEnded(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kUnknownOutcome) throw UnknownOutcome(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kUnknownTopic) throw UnknownTopic(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kUnknownStage) throw UnknownStage(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kUnknownTask) throw UnknownTask(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kRefused) throw Refused(c, f.reason, f.task, f.limit, f.value);
+  throw BrokerError(c, f.reason, f.task, f.limit, f.value);
 }
 
 proto::Value attribute(const proto::Record& record, proto::Attribute key) {
@@ -76,25 +93,19 @@ proto::Value attribute(const proto::Record& record, proto::Attribute key) {
   return {};
 }
 
-std::exception_ptr ending_of(const proto::Record& result, const TaskId& task) {
+FailurePtr ending_of(const proto::Record& result, const TaskId& task) {
+  auto f = std::make_shared<detail::Failure>();
+  f->code = proto::state_name(result.state);  // "failed", "dead", "cancelled", "expired"
+  f->task = task;
   const proto::Value map = attribute(result, proto::Attribute::kError);
-  if (result.state == proto::State::kCancelled) {
-    return std::make_exception_ptr(TaskCancelled(task));
-  }
-  if (result.state == proto::State::kExpired) return std::make_exception_ptr(TaskExpired(task));
-  RemoteError remote;
-  remote.type = text_of(map, "type");
-  remote.message = text_of(map, "message");
-  remote.language = text_of(map, "language");
-  remote.stack = text_of(map, "stack");
-  remote.worker =
-      std::string(attribute(result, proto::Attribute::kWorker).text().value_or(""));
-  remote.attempt = attribute(result, proto::Attribute::kAttempt).number().value_or(0);
-  remote.retry = !result.attributes.no_retry;
-  if (result.state == proto::State::kDead) {
-    return std::make_exception_ptr(TaskDead("dead", task, std::move(remote)));
-  }
-  return std::make_exception_ptr(TaskFailed("failed", task, std::move(remote)));
+  f->remote.type = text_of(map, "type");
+  f->remote.message = text_of(map, "message");
+  f->remote.language = text_of(map, "language");
+  f->remote.stack = text_of(map, "stack");
+  f->remote.worker = std::string(attribute(result, proto::Attribute::kWorker).text().value_or(""));
+  f->remote.attempt = attribute(result, proto::Attribute::kAttempt).number().value_or(0);
+  f->remote.retry = !result.attributes.no_retry;
+  return f;
 }
 
 }  // namespace tusk

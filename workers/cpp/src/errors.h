@@ -1,24 +1,43 @@
-// Records of the wire as the exceptions of tusk/error.h.
+// Records of the wire as what becomes the exceptions of tusk/error.h.
 #pragma once
 
-#include <exception>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "proto/decoder.h"
-#include "tusk/error.h"
+#include "tusk/client.h"
 
 namespace tusk {
 
-std::exception_ptr broker_error(std::string_view code, std::string_view message,
-                                const std::optional<TaskId>& task, const std::string& url,
-                                std::string limit = {}, std::uint64_t value = 0);
+namespace detail {
+
+// Plain data and no exception: an exception's text and count are shared in ways that a thread
+// cannot hand to another without both being in libstdc++'s confidence.
+struct Failure {
+  std::string code;
+  std::string reason;
+  std::optional<TaskId> task;
+  std::string url;    // Unavailable
+  std::string limit;  // too_large, busy, full
+  std::uint64_t value = 0;
+  RemoteError remote;  // failed, dead
+};
+
+}  // namespace detail
+
+using detail::FailurePtr;
+
+FailurePtr failure(std::string_view code, std::string reason,
+                   const std::optional<TaskId>& task = {}, std::string limit = {},
+                   std::uint64_t value = 0);
+FailurePtr unavailable(const std::string& url, std::string reason,
+                       const std::optional<TaskId>& task = {});
 // An error record.
-std::exception_ptr error_of(const proto::Record& error, const std::optional<TaskId>& task,
-                            const std::string& url);
+FailurePtr failure_of(const proto::Record& error, const std::optional<TaskId>& task,
+                      const std::string& url);
 // A result record that is no success.
-std::exception_ptr ending_of(const proto::Record& result, const TaskId& task);
+FailurePtr ending_of(const proto::Record& result, const TaskId& task);
 
 // The value of an attribute, whatever it is; nothing if it is not there.
 proto::Value attribute(const proto::Record& record, proto::Attribute key);

@@ -12,8 +12,8 @@ using proto::Kind;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr auto kHelloAgain = seconds(5);       // no welcome on a living connection
-constexpr auto kComplainAfter = seconds(2);    // without a broker
+constexpr auto kHelloAgain = seconds(5);     // no welcome on a living connection
+constexpr auto kComplainAfter = seconds(2);  // without a broker
 constexpr auto kComplainEvery = seconds(30);
 constexpr int kLingerMs = 1'000;
 constexpr int kPacketsPerTurn = 64;            // read before anything is sent
@@ -105,11 +105,11 @@ Link::Clock::time_point Link::next_due(Clock::time_point now, Clock::time_point 
   auto due = std::min({peer, session_.ack_due(), finish_by_});
   if (greeting_) due = std::min(due, greeted_at_ + kHelloAgain);
   if (!connected_ && !finishing()) {
-    due = std::min(due, std::max(unreachable_since_ + kComplainAfter,
-                                 complained_at_ == Clock::time_point{}
-                                     ? now
-                                     : complained_at_ + kComplainEvery) +
-                            milliseconds(1));
+    due = std::min(
+        due,
+        std::max(unreachable_since_ + kComplainAfter,
+                 complained_at_ == Clock::time_point{} ? now : complained_at_ + kComplainEvery) +
+            milliseconds(1));
   }
   return due;
 }
@@ -291,8 +291,8 @@ void Link::take_welcome(const proto::Record& record) {
     complain("a welcome of " + url_ + " has no session");
     return;
   }
-  const bool resumed = fields.get("resumed").boolean().value_or(false) &&
-                       *number == session_.number();
+  const bool resumed =
+      fields.get("resumed").boolean().value_or(false) && *number == session_.number();
   const std::uint64_t ack = fields.get("ack").number().value_or(0);
   const proto::Value limits = fields.get("limits");
   limits_.frame = limit_of(limits, "frame", limits_.frame);

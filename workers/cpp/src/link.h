@@ -62,7 +62,8 @@ class Link {
     virtual void dropped(std::uint64_t seq) = 0;
   };
 
-  // Throws Unavailable if the URL is none. The wake may be shared with threads that outlive the link.
+  // Throws Unavailable if the URL is none. The wake may be shared with threads that outlive the
+  // link.
   Link(std::string url, Peer& peer, std::shared_ptr<Wake> wake = std::make_shared<Wake>());
 
   // Until finish() was called and its time is over, or what was to be delivered is.
@@ -78,7 +79,8 @@ class Link {
   bool finishing() const { return finish_by_ != Clock::time_point::max(); }
 
   const proto::Limits& limits() const { return limits_; }
-  // Whether a record with about `bytes` of its own, and perhaps a body frame, has no place in `out`.
+  // Whether a record with about `bytes` of its own, and perhaps a body frame, has no place in
+  // `out`.
   bool full(const proto::Writer& out, std::size_t bytes, std::size_t frame_bytes) const;
   // Bodies from this size on go into frames.
   std::size_t frame_body() const;
@@ -125,12 +127,12 @@ class Link {
   std::string instance_;
 
   bool connected_ = false;
-  bool greet_ = false;      // hello is to be sent
-  bool greeting_ = false;   // hello was sent, welcome has not come
+  bool greet_ = false;     // hello is to be sent
+  bool greeting_ = false;  // hello was sent, welcome has not come
   bool was_welcome_ = false;
   bool leaving_ = false;
-  bool blocked_ = false;    // the socket took no more
-  bool over_ = false;       // bye came in the packet that is being read
+  bool blocked_ = false;  // the socket took no more
+  bool over_ = false;     // bye came in the packet that is being read
   std::uint64_t epoch_ = 0;
   std::uint64_t acknowledged_ = 0;
   std::uint64_t gap_told_ = 0;  // the number that was asked for again last

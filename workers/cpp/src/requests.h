@@ -23,21 +23,21 @@ struct Request {
   Op op = Op::kSubmit;
   Where where = Where::kFree;
   bool has_body = false;
-  bool prepared = false;    // compressed, and held against the limit
+  bool prepared = false;  // compressed, and held against the limit
   bool compressed = false;
   bool resent = false;
   bool rerun_ok = false;
   bool has_timeout = false;
   TaskId id;
   std::string name;
-  std::string body;         // small ones
-  proto::Bytes frame;       // large ones
+  std::string body;                      // small ones
+  proto::Bytes frame;                    // large ones
   std::unique_ptr<std::string[]> trace;  // trace and baggage, seldom there
   Callback done;
   Clock::time_point started{};
   std::chrono::milliseconds timeout{0};  // if has_timeout
 
-  std::size_t counted = 0;   // its cost(), while it is counted
+  std::size_t counted = 0;  // its cost(), while it is counted
 
   std::uint64_t number = 0;  // kSent: under which it is asked
   std::uint64_t seq = 0;     // kSent: the packet that it is in

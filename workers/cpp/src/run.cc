@@ -98,9 +98,8 @@ void finish_result(Run& run, const ResultRules& rules) {
   if (run.result.size() >= proto::kFrameBody) {
     auto* owner = new std::string(std::move(run.result));
     run.result.clear();
-    run.result_frame =
-        proto::Bytes::adopt(owner->data(), owner->size(),
-                            [](void* o) { delete static_cast<std::string*>(o); }, owner);
+    run.result_frame = proto::Bytes::adopt(
+        owner->data(), owner->size(), [](void* o) { delete static_cast<std::string*>(o); }, owner);
   }
 }
 

@@ -47,8 +47,8 @@ struct Run {
   bool is_item = false;
   bool compressed = false;
   unsigned codec = 0;
-  std::string body;     // small ones
-  proto::Bytes frame;   // large ones
+  std::string body;                      // small ones
+  proto::Bytes frame;                    // large ones
   std::optional<std::stop_source> stop;  // if the handler takes a Context
 
   std::atomic<Claim> claim{Claim::kQueued};

@@ -78,7 +78,7 @@ class RunQueue : public std::enable_shared_from_this<RunQueue> {
   unsigned idle_ = 0;
   bool stopping_ = false;
 
-  std::atomic<int> holding_{0};      // bins with something in them
+  std::atomic<int> holding_{0};  // bins with something in them
   std::atomic<bool> told_{false};
   std::atomic<bool> looking_{true};  // the link's thread looks again within a millisecond
 };

@@ -1,5 +1,5 @@
-// A broker for tests that does what the test says and nothing else: a real ROUTER socket that speaks
-// SPEC.md, for what a real broker seldom does. Used by one thread, the test's.
+// A broker for tests that does what the test says and nothing else: a real ROUTER socket that
+// speaks SPEC.md, for what a real broker seldom does. Used by one thread, the test's.
 //
 //   ScriptedBroker broker;
 //   tusk::Client client(broker.url());
@@ -61,10 +61,10 @@ class ScriptedBroker {
   void stop();
 
   std::uint64_t session = 0;
-  std::uint64_t out_seq = 0;      // of the last packet sent
-  std::uint64_t in_seq = 0;       // of the last packet received
-  std::uint64_t peer_ack = 0;     // what the peer acknowledged last
-  bool acknowledges = true;       // headers of send() acknowledge what came
+  std::uint64_t out_seq = 0;             // of the last packet sent
+  std::uint64_t in_seq = 0;              // of the last packet received
+  std::uint64_t peer_ack = 0;            // what the peer acknowledged last
+  bool acknowledges = true;              // headers of send() acknowledge what came
   std::vector<std::string> last_packet;  // the frames of the packet that came last
 
  private:
@@ -75,8 +75,8 @@ class ScriptedBroker {
   std::string url_;
   void* context_ = nullptr;
   void* router_ = nullptr;
-  std::string peer_;             // routing id of the connection that said hello last
-  std::vector<Json> pending_;    // records of the packet that came last, not looked at yet
+  std::string peer_;           // routing id of the connection that said hello last
+  std::vector<Json> pending_;  // records of the packet that came last, not looked at yet
   std::vector<Json> skipped_;
   std::uint64_t sessions_ = 1000;
 };

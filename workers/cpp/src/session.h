@@ -25,8 +25,8 @@ class Session {
     std::uint64_t seq;
     proto::Bytes records;
     std::vector<proto::Bytes> frames;
-    std::size_t bytes;         // of all frames
-    std::size_t largest;       // of its body frames
+    std::size_t bytes;    // of all frames
+    std::size_t largest;  // of its body frames
     unsigned times_sent = 0;
   };
 
@@ -44,8 +44,8 @@ class Session {
   // The session is over: the next hello asks for a new one.
   void forget();
 
-  // Takes the records and frames of `out` as the next packet. Its first bytes are a reserved header:
-  // start() gives it one, and add() leaves it with a new one.
+  // Takes the records and frames of `out` as the next packet. Its first bytes are a reserved
+  // header: start() gives it one, and add() leaves it with a new one.
   static void start(proto::Writer& out);
   void add(proto::Writer& out);
   std::uint64_t next_seq() const { return last_seq_ + 1; }

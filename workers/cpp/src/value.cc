@@ -8,9 +8,9 @@ namespace tusk {
 namespace {
 
 const char* type_name(const Value& value) {
-  static constexpr const char* kNames[] = {"null", "a boolean", "an integer", "an integer",
-                                           "a float", "text", "bytes", "a list",
-                                           "a map", "a timestamp"};
+  static constexpr const char* kNames[] = {"null",    "a boolean",  "an integer", "an integer",
+                                           "a float", "text",       "bytes",      "a list",
+                                           "a map",   "a timestamp"};
   return kNames[value.variant().index()];
 }
 

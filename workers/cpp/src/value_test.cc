@@ -164,8 +164,8 @@ T reread(const Value& value) {
 }
 
 TEST(Convert, StructsTravelAsMapsOfTheirFields) {
-  const Order order{"x", 1.5, {{1, 2}, {3, 4}}, {{"k", {1, 2}}}, to_bytes("\xFF"), {5, 6},
-                    Colour::kGreen};
+  const Order order{"x",    1.5,           {{1, 2}, {3, 4}}, {{"k", {1, 2}}}, to_bytes("\xFF"),
+                    {5, 6}, Colour::kGreen};
   EXPECT_EQ(from_body<Order>(to_body(order)), order);
   EXPECT_EQ(from_body<Value>(to_body(Add{1, 2})), Value(map("a", 1, "b", 2)));
   EXPECT_EQ(from_body<Value>(to_body(order))["the name"], Value("x"));
@@ -180,10 +180,17 @@ TEST(Convert, StructsTravelAsMapsOfTheirFields) {
 
 TEST(Convert, KeysOfAStructComeInAnyOrderAndUnknownOnesAreSkipped) {
   // "b" first, then a key that Add has not, with a value of its own.
-  EXPECT_EQ(from_body<Add>("\x83\xA1" "b\x02\xA1x\x92\x01\x02\xA1" "a\x01"), (Add{1, 2}));
+  EXPECT_EQ(from_body<Add>("\x83\xA1"
+                           "b\x02\xA1x\x92\x01\x02\xA1"
+                           "a\x01"),
+            (Add{1, 2}));
   // And what follows in the list is read from the right place.
-  EXPECT_EQ(from_body<std::vector<Add>>("\x92\x83\xA1" "b\x02\xA1" "a\x01\xA1x\x92\x01\x02"
-                                        "\x82\xA1" "b\x04\xA1" "a\x03"),
+  EXPECT_EQ(from_body<std::vector<Add>>("\x92\x83\xA1"
+                                        "b\x02\xA1"
+                                        "a\x01\xA1x\x92\x01\x02"
+                                        "\x82\xA1"
+                                        "b\x04\xA1"
+                                        "a\x03"),
             (std::vector<Add>{{1, 2}, {3, 4}}));
 }
 

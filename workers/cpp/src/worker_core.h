@@ -1,15 +1,15 @@
-// What is behind tusk::Worker::run(): tasks come in over the link, go through the handlers' threads,
-// and their results go out.
+// What is behind tusk::Worker::run(): tasks come in over the link, go through the handlers'
+// threads, and their results go out.
 #pragma once
 
 #include <atomic>
 #include <deque>
-#include <exception>
 #include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "errors.h"
 #include "link.h"
 #include "run.h"
 #include "run_queue.h"
@@ -75,9 +75,9 @@ class WorkerCore : public Link::Peer {
   // The list of runs that the broker may still ask for.
   void link_in(Run* run);
   void link_out(Run* run);
-  void is_ready(Run* run);    // its answer can be sent
-  void forget(Run* run);      // nobody waits for its answer
-  void release(Run* run);     // its memory, if nobody has it any more
+  void is_ready(Run* run);  // its answer can be sent
+  void forget(Run* run);    // nobody waits for its answer
+  void release(Run* run);   // its memory, if nobody has it any more
   bool past_stop() const { return stopping_ && stop_by_ <= now_; }
   void write_result(proto::Writer& out, Run& run);
 
@@ -85,24 +85,24 @@ class WorkerCore : public Link::Peer {
   const std::shared_ptr<RunQueue> queue_;
   Link link_;
 
-  Run* first_ = nullptr;      // all that the broker may ask for
+  Run* first_ = nullptr;  // all that the broker may ask for
   std::size_t live_ = 0;
-  std::size_t open_ = 0;      // of those, without an answer
-  std::vector<Run*> chunk_;   // of the packet that is being read
+  std::size_t open_ = 0;     // of those, without an answer
+  std::vector<Run*> chunk_;  // of the packet that is being read
   std::vector<Run*> done_;
-  std::deque<Run*> ready_;    // answers to be sent
-  std::deque<Run*> sent_;     // answers that are not acknowledged, in the order of their packets
+  std::deque<Run*> ready_;  // answers to be sent
+  std::deque<Run*> sent_;   // answers that are not acknowledged, in the order of their packets
   std::deque<Returned> returned_;
   std::vector<Entry*> gathering_;
   proto::AttributeWriter attributes_;
 
   Clock::time_point now_{};
   bool stopping_ = false;
-  bool tell_slots_ = false;   // slots 0 is to be sent
+  bool tell_slots_ = false;  // slots 0 is to be sent
   Clock::time_point stop_by_ = Clock::time_point::max();
   const StopSignals* signals_ = nullptr;  // while run() handles them
   std::chrono::milliseconds adopt_grace_{10'000};
-  std::exception_ptr refusal_;
+  FailurePtr refusal_;
 };
 
 }  // namespace tusk::detail

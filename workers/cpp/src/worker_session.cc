@@ -34,7 +34,7 @@ void WorkerCore::run() {
   // A handler that runs on past stop_timeout keeps its thread, and what it uses; the broker has
   // requeued its task at our bye.
   queue_->stop(open_ == 0);
-  if (refusal_) std::rethrow_exception(refusal_);
+  if (refusal_) raise(*refusal_);
 }
 
 std::uint32_t WorkerCore::hello_fields() {
@@ -67,7 +67,8 @@ void WorkerCore::pack_hello(proto::Writer& out) {
   out.text("capabilities");
   packer.pack_array(1);
   out.text("lookahead");
-  for (auto [key, all] : {std::pair("types", &state_->tasks), std::pair("handlers", &state_->stages)}) {
+  for (auto [key, all] :
+       {std::pair("types", &state_->tasks), std::pair("handlers", &state_->stages)}) {
     if (all->empty()) continue;
     out.text(key);
     packer.pack_array(static_cast<std::uint32_t>(all->size()));
@@ -166,7 +167,7 @@ bool WorkerCore::delivered() {
 }
 
 void WorkerCore::refused(std::string_view code, std::string_view message) {
-  refusal_ = broker_error(code, message, {}, link_.url());
+  refusal_ = failure(code, std::string(message));
   begin_stop(now_);
   stop_by_ = now_;
   link_.finish(now_);

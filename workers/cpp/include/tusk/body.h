@@ -46,18 +46,28 @@ class BodyWriter {
 // Reads a body that it has checked as a whole: depth, keys, UTF-8, extensions, nothing behind it.
 class BodyReader {
  public:
-  enum class Type { kNull, kBoolean, kInteger, kUnsigned, kFloat, kText, kBytes, kList, kMap,
-                    kTimestamp };
+  enum class Type {
+    kNull,
+    kBoolean,
+    kInteger,
+    kUnsigned,
+    kFloat,
+    kText,
+    kBytes,
+    kList,
+    kMap,
+    kTimestamp
+  };
 
   // One value, or the head of a list or map, whose elements are read next.
   struct Item {
     Type type = Type::kNull;
     bool boolean = false;
-    std::int64_t integer = 0;           // kInteger
-    std::uint64_t integer_unsigned = 0; // kUnsigned: 2^63 and more
+    std::int64_t integer = 0;            // kInteger
+    std::uint64_t integer_unsigned = 0;  // kUnsigned: 2^63 and more
     double real = 0;
-    std::string_view data;              // kText, kBytes: into the body
-    std::size_t size = 0;               // kList: elements; kMap: pairs
+    std::string_view data;  // kText, kBytes: into the body
+    std::size_t size = 0;   // kList: elements; kMap: pairs
     Timestamp timestamp;
   };
 

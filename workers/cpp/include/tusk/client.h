@@ -44,23 +44,31 @@ struct ClientOptions {
 
 struct CallOptions {
   std::optional<std::chrono::milliseconds> timeout = {};  // kForever: no end
-  std::optional<TaskId> id = {};    // default: a new UUIDv7
-  bool resent = false;              // this id may have been sent before, by another process
-  bool rerun_ok = false;            // a second run does no harm: never UnknownOutcome
-  std::string trace = {};           // W3C traceparent
-  std::string baggage = {};         // W3C baggage
+  std::optional<TaskId> id = {};                          // default: a new UUIDv7
+  bool resent = false;       // this id may have been sent before, by another process
+  bool rerun_ok = false;     // a second run does no harm: never UnknownOutcome
+  std::string trace = {};    // W3C traceparent
+  std::string baggage = {};  // W3C baggage
 };
+
+namespace detail {
+// What went wrong, as plain data: each thread that wants the exception makes its own.
+struct Failure;
+using FailurePtr = std::shared_ptr<const Failure>;
+struct Pending;
+[[noreturn]] void raise(const Failure& failure);
+}  // namespace detail
 
 // How a request ended. The bytes live as long as the callback that it is given to.
 class Ending {
  public:
-  Ending(const TaskId& id, std::string_view body, unsigned codec, std::exception_ptr error)
-      : id_(id), body_(body), codec_(codec), error_(std::move(error)) {}
+  Ending(const TaskId& id, std::string_view body, unsigned codec, detail::FailurePtr failure)
+      : id_(id), body_(body), codec_(codec), failure_(std::move(failure)) {}
 
   const TaskId& id() const { return id_; }
-  bool ok() const { return !error_; }
+  bool ok() const { return !failure_; }
   // What get() would throw; nothing if it succeeded.
-  const std::exception_ptr& error() const { return error_; }
+  std::exception_ptr error() const;
   // The bytes of the result: msgpack, unless codec() says otherwise (1 JSON, 2 plain bytes).
   std::string_view body() const { return body_; }
   unsigned codec() const { return codec_; }
@@ -70,10 +78,12 @@ class Ending {
   T get() const;
 
  private:
+  friend struct detail::Pending;
+
   TaskId id_;
   std::string_view body_;
   unsigned codec_;
-  std::exception_ptr error_;
+  detail::FailurePtr failure_;
 };
 
 // An event of a topic.
@@ -100,7 +110,14 @@ concept IsCallback = std::is_invocable_v<F, const Ending&>;
 
 struct Submission {
   enum class Op : std::uint8_t {
-    kSubmit, kPost, kPush, kPublish, kCancel, kQuery, kSubscribe, kUnsubscribe
+    kSubmit,
+    kPost,
+    kPush,
+    kPublish,
+    kCancel,
+    kQuery,
+    kSubscribe,
+    kUnsubscribe
   };
   Op op = Op::kSubmit;
   std::string name;  // type, stage, topic or query
@@ -116,9 +133,10 @@ struct Pending {
   bool done = false;
   std::string body;
   unsigned codec = 0;
-  std::exception_ptr error;
+  FailurePtr failure;
 
   void finish(const Ending& ending);
+  // Waits until it is done, and throws what went wrong, if anything did.
   void wait();
   bool wait_until(std::chrono::steady_clock::time_point time);
 };
@@ -150,7 +168,7 @@ T read_result(std::string_view body, unsigned codec) {
 
 template <class T>
 T Ending::get() const {
-  if (error_) std::rethrow_exception(error_);
+  if (failure_) detail::raise(*failure_);
   return detail::read_result<T>(body_, codec_);
 }
 
@@ -168,7 +186,6 @@ class Task {
   // Waits for the result. Throws what happened instead; see error.h. May be called once or often.
   T get() const {
     pending_->wait();
-    if (pending_->error) std::rethrow_exception(pending_->error);
     return detail::read_result<T>(pending_->body, pending_->codec);
   }
   // Asks the broker to cancel it, and does not wait: get() throws TaskCancelled when it is.
@@ -200,7 +217,8 @@ class Subscription {
 
  private:
   friend class Client;
-  Subscription(std::shared_ptr<detail::ClientCore> client, std::shared_ptr<detail::Channel> channel);
+  Subscription(std::shared_ptr<detail::ClientCore> client,
+               std::shared_ptr<detail::Channel> channel);
   std::shared_ptr<detail::ClientCore> client_;
   std::shared_ptr<detail::Channel> channel_;
 };
@@ -255,13 +273,13 @@ class Client {
   // Runs a task for each of `bodies`, at most `in_flight` at once, and gives the results in their
   // order. Throws the first error there is, when what was in flight has ended.
   template <class R = Value, class Range>
-  std::vector<R> call_many(std::string_view type, const Range& bodies,
-                           std::size_t in_flight = 1000, CallOptions options = {});
+  std::vector<R> call_many(std::string_view type, const Range& bodies, std::size_t in_flight = 1000,
+                           CallOptions options = {});
 
   // The same as they complete: each(index, ending) runs on the client's thread. Throws only what
   // kept a task from being handed over (ValueError, Busy, TooLarge), when the rest has ended.
   template <class Range, class F>
-    requires std::is_invocable_v<F, std::size_t, const Ending&>
+  requires std::is_invocable_v<F, std::size_t, const Ending&>
   void call_many(std::string_view type, const Range& bodies, F each, std::size_t in_flight = 1000,
                  CallOptions options = {});
 
@@ -376,7 +394,7 @@ std::vector<R> Client::call_many(std::string_view type, const Range& bodies, std
 }
 
 template <class Range, class F>
-  requires std::is_invocable_v<F, std::size_t, const Ending&>
+requires std::is_invocable_v<F, std::size_t, const Ending&>
 void Client::call_many(std::string_view type, const Range& bodies, F each, std::size_t in_flight,
                        CallOptions options) {
   detail::Crowd crowd;

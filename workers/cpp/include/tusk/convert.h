@@ -38,14 +38,13 @@
 #include "tusk/body.h"
 #include "tusk/value.h"
 
-// Names the fields of a struct that travel, as MSGPACK_DEFINE_MAP does (MSGPACK_NVP("key", field) for
-// a key of another name), for fields of any type that Convert knows.
-#define TUSK_FIELDS(...)                                                             \
-  template <class TuskPacker>                                                        \
-  void msgpack_pack(TuskPacker& tusk_packer) const {                                 \
-    msgpack::type::make_define_map MSGPACK_DEFINE_MAP_IMPL(__VA_ARGS__).msgpack_pack( \
-        tusk_packer);                                                                \
-  }                                                                                  \
+// Names the fields of a struct that travel, as MSGPACK_DEFINE_MAP does (MSGPACK_NVP("key", field)
+// for a key of another name), for fields of any type that Convert knows.
+#define TUSK_FIELDS(...)                                                                           \
+  template <class TuskPacker>                                                                      \
+  void msgpack_pack(TuskPacker& tusk_packer) const {                                               \
+    msgpack::type::make_define_map MSGPACK_DEFINE_MAP_IMPL(__VA_ARGS__).msgpack_pack(tusk_packer); \
+  }                                                                                                \
   static_assert(true, "")
 
 namespace tusk {
@@ -198,11 +197,13 @@ class FieldReader {
 };
 
 template <class T>
-concept HasFields = requires(const T& value, FieldWriter& writer) { value.msgpack_pack(writer); };
+concept HasFields = requires(const T& value, FieldWriter& writer) {
+  value.msgpack_pack(writer);
+};
 
 template <class T>
-concept ByteLike = std::same_as<T, std::byte> || std::same_as<T, unsigned char> ||
-                   std::same_as<T, char>;
+concept ByteLike =
+    std::same_as<T, std::byte> || std::same_as<T, unsigned char> || std::same_as<T, char>;
 
 }  // namespace detail
 
@@ -213,7 +214,7 @@ struct Convert<Value> {
 };
 
 template <class T>
-  requires std::same_as<T, List> || std::same_as<T, Map>
+requires std::same_as<T, List> || std::same_as<T, Map>
 struct Convert<T> {
   static void write(BodyWriter& out, const T& value) { Convert<Value>::write(out, Value(value)); }
   static void read(BodyReader& in, T& value) {
@@ -280,7 +281,7 @@ struct Convert<T> {
 };
 
 template <class T>
-  requires std::is_enum_v<T>
+requires std::is_enum_v<T>
 struct Convert<T> {
   using Number = std::underlying_type_t<T>;
   static void write(BodyWriter& out, T value) {
@@ -300,8 +301,8 @@ struct Convert<T> {
   static void read(BodyReader& in, T& value) {
     BodyReader::Item item = in.next();
     if (item.type == detail::Type::kFloat) {
-      const bool in_range = !std::isfinite(item.real) ||
-                            std::abs(item.real) <= std::numeric_limits<T>::max();
+      const bool in_range =
+          !std::isfinite(item.real) || std::abs(item.real) <= std::numeric_limits<T>::max();
       value = in_range ? static_cast<T>(item.real) : T{};
       if (!in_range || (static_cast<double>(value) != item.real && !std::isnan(item.real))) {
         detail::does_not_fit(item, "float");
@@ -314,8 +315,8 @@ struct Convert<T> {
       value = static_cast<T>(item.integer);
       const bool small = item.integer >= -kExact && item.integer <= kExact;
       // Beyond that only some are exact. 2^63 as a T would be out of int64_t's range.
-      if (!small && (value >= static_cast<T>(0x1p63) ||
-                     static_cast<std::int64_t>(value) != item.integer)) {
+      if (!small &&
+          (value >= static_cast<T>(0x1p63) || static_cast<std::int64_t>(value) != item.integer)) {
         detail::does_not_fit(item, "float");
       }
     } else if (item.type == detail::Type::kUnsigned) {
@@ -342,7 +343,7 @@ struct Convert<std::string_view> {
   static void write(BodyWriter& out, std::string_view value) { out.text(value); }
 };
 template <class T>
-  requires std::same_as<T, const char*> || std::same_as<T, char*>
+requires std::same_as<T, const char*> || std::same_as<T, char*>
 struct Convert<T> {
   static void write(BodyWriter& out, const char* value) { out.text(value); }
 };
@@ -385,8 +386,7 @@ struct Convert<std::optional<T>> {
 };
 
 template <class T, class A>
-  requires(!std::same_as<std::vector<T, A>, List>)
-struct Convert<std::vector<T, A>> {
+requires(!std::same_as<std::vector<T, A>, List>) struct Convert<std::vector<T, A>> {
   static void write(BodyWriter& out, const std::vector<T, A>& value) {
     if constexpr (detail::ByteLike<T>) {
       out.bytes({reinterpret_cast<const char*>(value.data()), value.size()});
@@ -422,9 +422,11 @@ struct FixedList {
   static constexpr std::size_t kSize = std::tuple_size_v<T>;
   static void write(BodyWriter& out, const T& value) {
     out.begin_list(kSize);
-    std::apply([&](const auto&... item) {
-      (Convert<std::decay_t<decltype(item)>>::write(out, item), ...);
-    }, value);
+    std::apply(
+        [&](const auto&... item) {
+          (Convert<std::decay_t<decltype(item)>>::write(out, item), ...);
+        },
+        value);
     out.end();
   }
   static void read(BodyReader& in, T& value) {
@@ -434,9 +436,11 @@ struct FixedList {
                        std::to_string(size));
     }
     std::size_t i = 0;
-    std::apply([&](auto&... item) {
-      (at_place([&] { Convert<std::decay_t<decltype(item)>>::read(in, item); }, i++), ...);
-    }, value);
+    std::apply(
+        [&](auto&... item) {
+          (at_place([&] { Convert<std::decay_t<decltype(item)>>::read(in, item); }, i++), ...);
+        },
+        value);
   }
 };
 
@@ -471,8 +475,10 @@ struct Convert<std::pair<A, B>> : detail::FixedList<std::pair<A, B>> {};
 template <class... T>
 struct Convert<std::tuple<T...>> : detail::FixedList<std::tuple<T...>> {};
 template <class T, class C, class A>
-  requires(!std::same_as<std::map<std::string, T, C, A>, Map>)
-struct Convert<std::map<std::string, T, C, A>> : detail::TextMap<std::map<std::string, T, C, A>> {};
+requires(!std::same_as<std::map<std::string, T, C, A>,
+                       Map>) struct Convert<std::map<std::string, T, C, A>>
+    : detail::TextMap<std::map<std::string, T, C, A>> {
+};
 template <class T, class H, class E, class A>
 struct Convert<std::unordered_map<std::string, T, H, E, A>>
     : detail::TextMap<std::unordered_map<std::string, T, H, E, A>> {};

@@ -1,8 +1,8 @@
 // What goes wrong, as exceptions that a program can tell apart.
 //
 //   Error
-//     ValueError              a value that cannot be written, or is not of the type that was asked for
-//     TaskFailed              the handler failed; what() has its message, the fields the rest
+//     ValueError              a value that cannot be written, or is not of the type that was asked
+//     for TaskFailed              the handler failed; what() has its message, the fields the rest
 //       TaskDead              every allowed run failed, or the task killed its workers
 //     TaskCancelled           somebody cancelled it
 //     TaskExpired             its deadline passed
@@ -10,8 +10,8 @@
 //     Unavailable             no broker at url(): nothing was answered
 //     Closed                  the client was closed before the answer came
 //     BrokerError             the broker (or this SDK, in its stead) refused; code() says why
-//       Unserved Busy Full TooLarge IdConflict AlreadyEnded UnknownOutcome UnknownTopic UnknownStage
-//       UnknownTask Refused
+//       Unserved Busy Full TooLarge IdConflict AlreadyEnded UnknownOutcome UnknownTopic
+//       UnknownStage UnknownTask Refused
 #pragma once
 
 #include <cstdint>
@@ -46,13 +46,13 @@ class ValueError : public Error {
 
 // What the worker's language says about a failure; the same fields from every language.
 struct RemoteError {
-  std::string type;      // the exception's class
+  std::string type;  // the exception's class
   std::string message;
-  std::string language;  // "python", "javascript", "go", "cpp", ...
-  std::string stack;     // as the language prints it; may be empty
-  std::string worker;    // name of the worker that ran it; empty if none did
+  std::string language;       // "python", "javascript", "go", "cpp", ...
+  std::string stack;          // as the language prints it; may be empty
+  std::string worker;         // name of the worker that ran it; empty if none did
   std::uint64_t attempt = 0;  // which run this ending came from, from 1
-  bool retry = false;    // whether another try makes sense
+  bool retry = false;         // whether another try makes sense
 };
 
 class TaskFailed : public Error {

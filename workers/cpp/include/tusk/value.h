@@ -47,11 +47,10 @@ class Value {
                                std::string, Bytes, List, Map, Timestamp>;
 
   Value() = default;
-  Value(std::nullptr_t) {}  // NOLINT: null
+  Value(std::nullptr_t) {}     // NOLINT: null
   Value(bool v) : held_(v) {}  // NOLINT
   template <std::integral T>
-    requires(!std::same_as<T, bool>)
-  Value(T v) {  // NOLINT
+  requires(!std::same_as<T, bool>) Value(T v) {  // NOLINT
     if (std::cmp_greater(v, INT64_MAX)) {
       held_ = static_cast<std::uint64_t>(v);
     } else {
@@ -59,14 +58,14 @@ class Value {
     }
   }
   template <std::floating_point T>
-  Value(T v) : held_(static_cast<double>(v)) {}  // NOLINT
-  Value(const char* v) : held_(std::string(v)) {}  // NOLINT
+  Value(T v) : held_(static_cast<double>(v)) {}         // NOLINT
+  Value(const char* v) : held_(std::string(v)) {}       // NOLINT
   Value(std::string_view v) : held_(std::string(v)) {}  // NOLINT
-  Value(std::string v) : held_(std::move(v)) {}  // NOLINT
-  Value(Bytes v) : held_(std::move(v)) {}  // NOLINT
-  Value(List v) : held_(std::move(v)) {}  // NOLINT
-  Value(Map v) : held_(std::move(v)) {}  // NOLINT
-  Value(Timestamp v) : held_(v) {}  // NOLINT
+  Value(std::string v) : held_(std::move(v)) {}         // NOLINT
+  Value(Bytes v) : held_(std::move(v)) {}               // NOLINT
+  Value(List v) : held_(std::move(v)) {}                // NOLINT
+  Value(Map v) : held_(std::move(v)) {}                 // NOLINT
+  Value(Timestamp v) : held_(v) {}                      // NOLINT
 
   const Variant& variant() const { return held_; }
   Variant& variant() { return held_; }

@@ -6,8 +6,8 @@
 //   worker.run();                          // until SIGTERM, SIGINT, stop() or the broker's drain
 //
 // A handler takes its body as any type that convert.h knows, and returns one, or nothing. What it
-// throws is a failed run; tusk::NoRetry says that another run makes no sense; tusk::Cancelled that it
-// saw context.cancelled(). A body that is not of its type fails without another run.
+// throws is a failed run; tusk::NoRetry says that another run makes no sense; tusk::Cancelled that
+// it saw context.cancelled(). A body that is not of its type fails without another run.
 #pragma once
 
 #include <chrono>
@@ -72,7 +72,8 @@ class Context {
 // What a stage handler returns for an item that ends here: its result is std::optional<T>.
 inline constexpr std::nullopt_t drop = std::nullopt;
 
-// Items that a stage handler gets together: at most `items`, or what came within `time` of the first.
+// Items that a stage handler gets together: at most `items`, or what came within `time` of the
+// first.
 struct Batch {
   std::size_t items = 100;
   std::chrono::milliseconds time = std::chrono::milliseconds(10);
@@ -150,8 +151,7 @@ void write_result(std::string& out, const T& value) {
 
 // Calls `f` with what it takes of body and context, and writes what it returns.
 template <bool kIsStage, class F>
-bool call_handler(F& f, std::string_view body, unsigned codec, Context& context,
-                  std::string& out) {
+bool call_handler(F& f, std::string_view body, unsigned codec, Context& context, std::string& out) {
   using S = Signature<std::decay_t<F>>;
   using First = std::decay_t<typename S::First>;
   static_assert(S::kArguments >= 1 && S::kArguments <= 2,
@@ -269,10 +269,10 @@ class Worker {
   // worker at least as many slots as a batch has items.
   template <class F>
   void stage(std::string handler_name, Batch batch, F handler) {
-    add(std::move(handler_name), batch, [f = std::move(handler)](
-                                            std::vector<detail::BatchItem>& items) mutable {
-      detail::call_batch_handler(f, items);
-    });
+    add(std::move(handler_name), batch,
+        [f = std::move(handler)](std::vector<detail::BatchItem>& items) mutable {
+          detail::call_batch_handler(f, items);
+        });
   }
 
   // Connects, and works until it is told to stop: then nothing new is started, what waits in line
