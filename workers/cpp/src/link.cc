@@ -227,6 +227,8 @@ void Link::take(Clock::time_point now) {
 void Link::take_header(Session::Arrival arrival, Clock::time_point now) {
   if (session_.acknowledged() != acknowledged_) {
     acknowledged_ = session_.acknowledged();
+    // Before the packet's results are told: who submits more because of one finds the room.
+    unacked_bytes_.store(session_.unacked_bytes(), std::memory_order_relaxed);
     peer_.acknowledged(acknowledged_);
   }
   switch (arrival) {
