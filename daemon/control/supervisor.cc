@@ -63,6 +63,7 @@ std::vector<std::string> Supervisor::problems(const config::Orchestration& confi
 }
 
 tl::expected<void, std::string> Supervisor::start(const config::Orchestration& config) {
+  started_ = true;
   if (auto made = make_folder(options_.state + "/workers"); !made) return made;
   adopt_former();
   auto applied = apply(config);
@@ -72,6 +73,7 @@ tl::expected<void, std::string> Supervisor::start(const config::Orchestration& c
 
 tl::expected<void, std::string> Supervisor::reload(const config::Orchestration& config) {
   if (stopping_) return {};
+  if (!started_) return start(config);  // the first configuration that names workers
   auto applied = apply(config);
   schedule_tick(options_.poll);
   return applied;

@@ -89,6 +89,7 @@ class Supervisor {
   bool moved_ = false;        // only in its offsets
   bool save_failed_ = false;  // and was logged
   std::chrono::steady_clock::time_point saved_{};
+  bool started_ = false;
   bool stopping_ = false;
   std::function<void()> stopped_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // for callbacks: this still exists

@@ -142,6 +142,7 @@ class Broker {
   void on_session_packet(Session& session, std::span<const proto::Record> records);
   void on_request_packet(const PacketReceived& packet);
   void on_record(const Caller& caller, const proto::Record& record);
+  void refuse_record(const Caller& caller, const proto::Record& record);
   void fire(Timer timer);
   Connection& connection(ConnectionId id);
   proto::Decoded decode(std::string_view records, std::span<const proto::Bytes> bodies);

@@ -100,7 +100,9 @@ TEST(Malformed, ARefusedPacketsNumberCounts) {
     w.submit(1, h.id(), "add", {}, {});
     w.packer().pack_nil();
   });
-  EXPECT_EQ(client.expect_error(code::kMalformed).value["record"], 2);
+  Got error = client.expect_error(code::kMalformed);
+  EXPECT_EQ(error.value["record"], 2);
+  EXPECT_EQ(error.value["packet"], 1) << "so that its sender knows whose requests are lost";
   EXPECT_EQ(client.acked, 1u);
   EXPECT_EQ(h.counters().submitted, 0u) << "nothing of it is applied";
   EXPECT_TRUE(h.logged("refused a packet of " + client.fields.name));

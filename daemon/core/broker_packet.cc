@@ -199,25 +199,32 @@ void Broker::on_request_packet(const PacketReceived& packet) {
   on_record(caller, record);
 }
 
-void Broker::on_record(const Caller& caller, const Record& record) {
-  if (!record.fault.empty()) {
-    ++counters_.records_refused;
-    log(config::LogLevel::warning, LogTopic::kRefused, [&] {
-      return std::string("refused a record: ") + record.fault_text + " (" +
-             std::string(record.fault_field) + " " + std::to_string(record.fault_number) + ")";
-    });
-    if (record.fault == code::kTooLarge) {
-      return too_large(caller, record.ref, record.fault_text, record.fault_field,
-                       record.fault_number);
-    }
-    if (record.fault == code::kInvalid) {
-      return error(caller, record.ref, record.fault, record.fault_text, "field",
-                   record.fault_field);
-    }
-    return error(caller, record.ref, record.fault, record.fault_text, record.fault_field,
-                 record.fault_number);
+void Broker::refuse_record(const Caller& caller, const Record& record) {
+  ++counters_.records_refused;
+  log(config::LogLevel::warning, LogTopic::kRefused, [&] {
+    return std::string("refused a record: ") + record.fault_text + " (" +
+           std::string(record.fault_field) + " " + std::to_string(record.fault_number) + ")";
+  });
+  if (record.fault == code::kTooLarge) {
+    return too_large(caller, record.ref, record.fault_text, record.fault_field,
+                     record.fault_number);
   }
+  if (record.fault == code::kInvalid) {
+    return error(caller, record.ref, record.fault, record.fault_text, "field", record.fault_field);
+  }
+  error(caller, record.ref, record.fault, record.fault_text, record.fault_field,
+        record.fault_number);
+}
+
+void Broker::on_record(const Caller& caller, const Record& record) {
   Session* session = caller.session == kNone ? nullptr : &sessions_[caller.session];
+  if (!record.fault.empty()) {
+    refuse_record(caller, record);
+    const bool ends_a_run = record.kind == Kind::kResult && session && session->worker != kNone &&
+                            running_task(session->worker, record.ref) != kNone;
+    if (ends_a_run) result(*session, record);
+    return;
+  }
   switch (record.kind) {
     case Kind::kSubmit:
       return submit(caller, record);

@@ -96,7 +96,9 @@ TEST(Failure, WithNoRetryIsFailedAtOnce) {
   Peer& client = h.client();
   client.submit(h.id(), "add");
   worker.fail(worker.expect(Kind::kTask).ref, Attrs().flag(Attribute::kNoRetry));
-  EXPECT_EQ(client.expect(Kind::kResult).state, State::kFailed);
+  Got result = client.expect(Kind::kResult);
+  EXPECT_EQ(result.state, State::kFailed);
+  EXPECT_EQ(result.at(Attribute::kNoRetry), true) << "the caller learns that it is no use";
 }
 
 TEST(Failure, BackOffDoublesUpToItsBoundGiveOrTakeAQuarter) {
@@ -190,17 +192,38 @@ TEST(Result, FromAClientIsInvalid) {
   client.expect_error(code::kInvalid);
 }
 
-TEST(Result, AStateThatIsNoneIsInvalid) {
-  Harness h;
+// Nobody would ever answer the run otherwise: a worker answers each just once.
+TEST(Result, ThatIsRefusedEndsTheRunAllTheSame) {
+  Harness h(attempts(5));
   Peer& worker = h.worker({"add"});
   Peer& client = h.client();
-  client.submit(h.id(), "add");
-  const uint64_t handle = worker.expect(Kind::kTask).ref;
-  worker.send([&](Writer& w) { w.result(handle, static_cast<State>(9), {}, {}); });
+  const Attrs good;
+  Attrs odd, many;
+  odd.raw(999, 1);
+  for (uint64_t i = 0; i < 65; ++i) many.raw(1000 + 2 * i, i);
+  struct {
+    State state;
+    const Attrs& attributes;
+    std::string_view code;
+  } refused[] = {{static_cast<State>(9), good, code::kInvalid},
+                 {State::kSucceeded, many, code::kTooLarge},
+                 {State::kSucceeded, odd, code::kUnsupported}};
+  for (const auto& [state, attributes, code] : refused) {
+    client.submit(h.id(), "add");
+    const uint64_t handle = worker.expect(Kind::kTask).ref;
+    worker.runs.clear();
+    worker.send([&](Writer& w) { w.result(handle, state, BodyOut::copied("3"), attributes); });
+    EXPECT_EQ(worker.expect_error(code).ref, handle);
+    EXPECT_TRUE(worker.quiet());
+    Got result = client.expect(Kind::kResult);
+    EXPECT_EQ(result.state, State::kFailed) << "and is not tried again";
+    EXPECT_FALSE(result.body);
+    EXPECT_EQ(result.at(Attribute::kError)["type"], "Refused");
+    EXPECT_EQ(result.at(Attribute::kWorker), worker.fields.name);
+  }
+  worker.send([&](Writer& w) { w.result(77, static_cast<State>(9), {}, {}); });
   worker.expect_error(code::kInvalid);
-  EXPECT_TRUE(client.quiet());
-  worker.succeed(handle, "3");
-  client.expect(Kind::kResult);
+  EXPECT_TRUE(worker.quiet()) << "one error is enough";
 }
 
 // --- given back ----------------------------------------------------------------------------------

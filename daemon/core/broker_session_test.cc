@@ -146,6 +146,9 @@ TEST(Hello, OfAWorkerWhoseTypeIsBoundToAnotherPoolIsRefused) {
   EXPECT_NE(
       h.peer({.role = "worker", .language = "go", .pool = "python", .types = {"add"}}).session, 0u);
   EXPECT_NE(h.peer({.role = "worker", .types = {"add"}}).session, 0u) << "a language is a pool";
+  h.reload([](config::Orchestration& c) { c.types["mul"].pool = "cpp"; });
+  EXPECT_NE(h.peer({.role = "worker", .language = "rust", .types = {"mul"}}).session, 0u);
+  EXPECT_NE(h.peer({.role = "worker", .pool = "rust", .types = {"mul"}}).session, 0u);
   EXPECT_EQ(h.named("types", "add")["workers"], 2);
 }
 

@@ -503,7 +503,8 @@ void Broker::result(Session& session, const Record& record) {
     run_left(type);
     return fill_worker(w);
   }
-  const bool fits = check_body(Caller{.session = session.index}, record);
+  const bool refused = !record.fault.empty();  // which the worker was told already
+  const bool fits = !refused && check_body(Caller{.session = session.index}, record);
   release(t);
   WorkerState& worker = workers_[w];
   if (record.state == State::kSucceeded && fits) {
@@ -515,7 +516,7 @@ void Broker::result(Session& session, const Record& record) {
       scratch_.forward(record.attributes.all);
       end(t, State::kSucceeded, body_out(record), scratch_);
     }
-  } else if (record.state == State::kCancelled && !task.cancel_requested) {
+  } else if (record.state == State::kCancelled && fits && !task.cancel_requested) {
     if (task.orphan) {
       forget(t);
     } else {
@@ -529,6 +530,9 @@ void Broker::result(Session& session, const Record& record) {
     scratch_.clear();
     if (fits) {
       forward_failure(scratch_, record.attributes.all);
+    } else if (refused) {
+      scratch_.error("Refused", std::string("the broker refused the result: ") + record.fault_text,
+                     "tuskd");
     } else {
       scratch_.error("TooLarge",
                      "the result is larger than the broker's limit for bodies, or no whole LZ4 "

@@ -68,8 +68,8 @@ int raw_worker(const std::string& back) {
       (void)socket.recv(frames.emplace_back());
     } while (frames.back().more());
     for (size_t i = 0; i < frames.size(); ++i) {
-      socket.send(frames[i], i + 1 < frames.size() ? zmq::send_flags::sndmore
-                                                   : zmq::send_flags::none);
+      socket.send(frames[i],
+                  i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
     }
   }
 }

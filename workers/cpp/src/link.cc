@@ -146,6 +146,7 @@ void Link::guard_large_packets() {
     if (packet.times_sent == 0) break;
     if (packet.largest < kSuspectFrame || packet.times_sent < kSuspectSends) continue;
     session_.blank(packet);
+    unacked_bytes_.store(session_.unacked_bytes(), std::memory_order_relaxed);
     peer_.dropped(packet.seq);
   }
 }
@@ -181,7 +182,6 @@ bool Link::receive(Clock::time_point now) {
     ++packets;
     take(now);
   }
-  unacked_bytes_.store(session_.unacked_bytes(), std::memory_order_relaxed);
   return packets > 0;
 }
 
@@ -312,6 +312,7 @@ void Link::take_welcome(const proto::Record& record) {
   was_welcome_ = true;
   gap_told_ = 0;
   acknowledged_ = session_.acknowledged();
+  unacked_bytes_.store(session_.unacked_bytes(), std::memory_order_relaxed);
   if (resumed) peer_.acknowledged(acknowledged_);
   peer_.welcomed(fields, resumed);
 }
@@ -358,6 +359,7 @@ bool Link::send(Clock::time_point now) {
         if (out_.empty()) break;
         session_.add(out_);
       }
+      unacked_bytes_.store(session_.unacked_bytes(), std::memory_order_relaxed);
     }
     Session::Packet* packet = session_.next();
     if (socket_.send(packet->records, packet->frames) != Socket::Sent::kDone) {
@@ -371,7 +373,6 @@ bool Link::send(Clock::time_point now) {
     // If the socket takes it not, the next packet says the same.
     socket_.send(session_.lone_ack(), {});
   }
-  unacked_bytes_.store(session_.unacked_bytes(), std::memory_order_relaxed);
   return sent && !blocked_;
 }
 
