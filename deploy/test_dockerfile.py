@@ -40,16 +40,12 @@ class Stage:
     key: str  # of all that it came from
     directory: str = "/"
     user: str = "root"
-    environment: dict[str, str] = field(
-        default_factory=lambda: {"PATH": PATH, "HOME": "/root"}
-    )
+    environment: dict[str, str] = field(default_factory=lambda: {"PATH": PATH, "HOME": "/root"})
     entrypoint: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
 
     def extend_key(self, *texts: str) -> None:
-        self.key = hashlib.sha256("\0".join((self.key, *texts)).encode()).hexdigest()[
-            :32
-        ]
+        self.key = hashlib.sha256("\0".join((self.key, *texts)).encode()).hexdigest()[:32]
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
@@ -85,12 +81,8 @@ def copy_apt_settings(root: Path) -> None:
             shutil.copy(source, target / source.relative_to(settings))
             if source.name == "debian.sources":
                 (target / "sources.list").unlink(missing_ok=True)
-    said = subprocess.run(
-        ["apt-config", "dump"], capture_output=True, text=True, check=True
-    ).stdout
-    proxy = [
-        line for line in said.splitlines() if "::Proxy" in line and '""' not in line
-    ]
+    said = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
+    proxy = [line for line in said.splitlines() if "::Proxy" in line and '""' not in line]
     (target / "apt.conf.d/90machine").write_text("\n".join(proxy) + "\n")
     # What the images of an engine have: no downloaded packages in a layer.
     (target / "apt.conf.d/docker-clean").write_text(
@@ -181,14 +173,11 @@ def files_of(context: Path, sources: list[str], ignored: list[str]) -> list[Path
     return [
         Path(name)
         for name in sorted(listed)
-        if (context / name).is_file()
-        and not any(part in skip for part in Path(name).parts)
+        if (context / name).is_file() and not any(part in skip for part in Path(name).parts)
     ]
 
 
-def copy(
-    root: Path, context: Path, files: list[Path], sources: list[str], target: str
-) -> None:
+def copy(root: Path, context: Path, files: list[Path], sources: list[str], target: str) -> None:
     destination = root / target.lstrip("/")
     for file in files:
         # A file goes to the target, the content of a folder into it.
@@ -284,9 +273,7 @@ class Builder:
 
         self.layer(stage, action, script)
 
-    def copy_from_stage(
-        self, stage: Stage, origin: Stage, source: str, target: str
-    ) -> None:
+    def copy_from_stage(self, stage: Stage, origin: Stage, source: str, target: str) -> None:
         def action(root: Path) -> None:
             top, other = self.cache / "other.top", self.cache / "other"
             with Mounted(origin, top, other) as tree:
@@ -320,9 +307,7 @@ class Builder:
             digest.hexdigest(),
         )
 
-    def layer(
-        self, stage: Stage, action: Callable[[Path], None], *depends: str
-    ) -> None:
+    def layer(self, stage: Stage, action: Callable[[Path], None], *depends: str) -> None:
         """Does it on top of the stage, or takes what came out the last time."""
         stage.extend_key(*depends)
         done = self.cache / "layers" / stage.key
@@ -365,9 +350,7 @@ def greeting(port: int) -> bytes:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            with socket.create_connection(
-                ("127.0.0.1", port), timeout=PATIENCE
-            ) as connection:
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
                 return connection.recv(1)
         except ConnectionRefusedError:
             assert time.monotonic() < deadline, f"nobody listens on {port}"
@@ -387,9 +370,7 @@ def serve(root: Path, stage: Stage) -> None:
     try:
         for port in (7420, 7422, 7423, 7424, 7425):
             assert greeting(port) == b"\xff", f"no ZeroMQ on {port}"
-            assert f"00000000:{port:04X}" in listeners(), (
-                f"{port} is not open to the outside"
-            )
+            assert f"00000000:{port:04X}" in listeners(), f"{port} is not open to the outside"
         status = Path(f"/proc/{daemon.pid}/status").read_text()
         assert "\nUid:\t0" not in status, "it runs as root"
         daemon.send_signal(signal.SIGHUP)

@@ -21,9 +21,7 @@ PATIENCE = 20.0  # seconds; only a broken daemon takes them
 def unit_lines(path: Path) -> dict[str, str]:
     """The assignments of the unit; each key that matters here stands there once."""
     lines = path.read_text().splitlines()
-    pairs = (
-        line.split("=", 1) for line in lines if "=" in line and not line.startswith("#")
-    )
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     return {key: value for key, value in pairs}
 
 
@@ -67,8 +65,7 @@ class Service:
 
     def configure(self, more: str = "") -> None:
         edges = "".join(
-            f"{key}: null\n"
-            for key in ("events_in", "events_out", "pipeline_in", "pipeline_out")
+            f"{key}: null\n" for key in ("events_in", "events_out", "pipeline_in", "pipeline_out")
         )
         text = f'[tuskd]\nendpoint: "tcp://127.0.0.1:{self.port}"\n{edges}{more}'
         (self.folder / "c.tsk").write_text(text)
@@ -76,9 +73,7 @@ class Service:
     def command(self, key: str) -> list[str]:
         words = shlex.split(self.unit[key])
         pid = str(self.main.pid) if self.main else ""
-        return [
-            pid if word == "$MAINPID" else self.paths.get(word, word) for word in words
-        ]
+        return [pid if word == "$MAINPID" else self.paths.get(word, word) for word in words]
 
     def start(self) -> None:
         environment = os.environ | {
@@ -178,9 +173,7 @@ def a_wrong_config_is_never_ready(service: Service) -> None:
     service.start()
     assert service.main
     status = service.main.wait(PATIENCE)
-    assert str(status) == service.unit["RestartPreventExitStatus"], (
-        f"exit status {status}"
-    )
+    assert str(status) == service.unit["RestartPreventExitStatus"], f"exit status {status}"
     service.expect_silence()
 
 

@@ -54,9 +54,7 @@ def record_json(record: list[Any]) -> list[Any]:
     out: list[Any] = [KIND_NAMES.get(kind, kind)]
     for index, element in enumerate(record[1:], 1):
         if index == at and isinstance(element, dict):
-            out.append(
-                {ATTRIBUTES.get(k, str(k)): to_json(v) for k, v in element.items()}
-            )
+            out.append({ATTRIBUTES.get(k, str(k)): to_json(v) for k, v in element.items()})
         else:
             out.append(to_json(element))
     return out
