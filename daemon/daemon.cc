@@ -135,14 +135,15 @@ void Daemon::reload() {
   }
   control::notify::reloading();
   auto keep_old = [this](const std::string& why) {
-    spdlog::error("reload refused, the old configuration stays: {}", why);
+    control::log::write(config::LogLevel::error,
+                        "reload refused, the old configuration stays: " + why);
     control::notify::ready(summary());
   };
   if (file_.empty()) return keep_old("tuskd was started without a file");
   auto loaded = config::load(file_);
   if (!loaded) return keep_old(config::format(loaded.error()));
   for (const config::Error& warning : loaded->warnings) {
-    spdlog::warn("{}", config::format(warning));
+    control::log::write(config::LogLevel::warning, config::format(warning));
   }
   for (const std::string& key : config::keep_restart_only(*config_, loaded->orchestration)) {
     spdlog::warn("{} changes only with a restart; it keeps its old value", key);

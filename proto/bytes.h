@@ -40,7 +40,7 @@ class Bytes {
     void* memory = std::malloc(sizeof(Block) + text.size());
     if (!memory) throw std::bad_alloc();
     char* data = static_cast<char*>(memory) + sizeof(Block);
-    std::memcpy(data, text.data(), text.size());
+    if (!text.empty()) std::memcpy(data, text.data(), text.size());
     return Bytes(new (memory) Block{1, data, text.size(), nullptr, nullptr});
   }
 

@@ -27,6 +27,7 @@ namespace tusk::proto {
 class Buffer {
  public:
   void write(const char* data, size_t size) {
+    if (size == 0) return;  // nothing may be at a null `data`, which memcpy does not take
     if (size > capacity_ - size_) grow(size);
     std::memcpy(memory_.get() + size_, data, size);
     size_ += size;

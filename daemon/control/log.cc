@@ -62,6 +62,9 @@ tl::expected<void, std::string> open(const config::Tuskd& tuskd) {
 
 void set_level(config::LogLevel level) { spdlog::set_level(to_spdlog(level)); }
 
-void write(config::LogLevel level, std::string_view text) { spdlog::log(to_spdlog(level), text); }
+void write(config::LogLevel level, std::string_view text) {
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  spdlog::log(to_spdlog(level), text);
+}
 
 }  // namespace tusk::control::log

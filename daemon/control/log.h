@@ -20,6 +20,7 @@ namespace tusk::control::log {
 
 tl::expected<void, std::string> open(const config::Tuskd& tuskd);
 void set_level(config::LogLevel level);
+// Line breaks at the end of `text` are not written: the log ends each line itself.
 void write(config::LogLevel level, std::string_view text);
 
 }  // namespace tusk::control::log

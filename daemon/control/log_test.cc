@@ -45,6 +45,13 @@ TEST_F(LogTest, AFileGetsLinesWithTheirTimeAtOnce) {
                            "\\{\\} is no format\n"));
 }
 
+TEST_F(LogTest, ATextThatEndsItsLineGetsNoEmptyOne) {
+  tuskd.log = folder / "log";
+  ASSERT_TRUE(log::open(tuskd));
+  log::write(LogLevel::error, "a.tsk:1:1: odd\n  1 | x\n    | ^\n");
+  EXPECT_THAT(folder.read("log"), EndsWith(" error a.tsk:1:1: odd\n  1 | x\n    | ^\n"));
+}
+
 TEST_F(LogTest, TheLevelCanChange) {
   tuskd.log = folder / "log";
   tuskd.log_level = LogLevel::error;
