@@ -46,8 +46,8 @@ func HandleStage[In, Out any](w *Worker, name string, f func(ctx context.Context
 	w.register(w.stages, &handler{name: name, run: runner(f)})
 }
 
-// Batch says which items come together: as soon as there are Size, or when the first has waited for
-// Wait. Size is at least 1 and at most the worker's slots, for each item takes one.
+// Batch says which items come together: as soon as there are Size, when the first has waited for Wait,
+// or at once when one of them ran before: its attempt is over 1. Size is at least 1 and at most the worker's slots, for each item takes one.
 type Batch struct {
 	Size int
 	Wait time.Duration

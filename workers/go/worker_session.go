@@ -96,6 +96,10 @@ func (w *Worker) collect(r *run, now time.Time) {
 		b.due = now.Add(r.handler.batch.Wait)
 	}
 	b.runs = append(b.runs, r)
+	if r.info.Attempt > 1 {
+		// The broker runs what may have killed its worker one at a time: nothing joins it.
+		b.due = now
+	}
 	// A worker that has no slot free gets no further item that could fill the batch.
 	if len(b.runs) >= min(r.handler.batch.Size, w.options.Slots) {
 		w.dispatch(r.handler, b)

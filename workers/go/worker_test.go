@@ -400,6 +400,36 @@ func TestBatchesComeBySizeOrTime(t *testing.T) {
 	check(1, []int64{2}, 98)
 }
 
+func TestAnItemThatRanBeforeDoesNotWaitForItsBatch(t *testing.T) {
+	b := newBroker(t)
+	sizes := make(chan int, 10)
+	startWorker(t, b, WorkerOptions{Slots: 8}, func(w *Worker) {
+		HandleStageBatch(w, "list", Batch{Size: 8, Wait: time.Minute},
+			func(_ context.Context, items []Item[string]) ([]Output[string], error) {
+				sizes <- len(items)
+				return make([]Output[string], len(items)), nil
+			})
+	})
+	l := b.accept(5, nil)
+	check := func(attempts ...int) {
+		t.Helper()
+		var records [][]any
+		for i, attempt := range attempts {
+			id := NewTaskID()
+			records = append(records, []any{wire.Item, i + 1, id[:], "list", attempt, pack(t, "x")})
+		}
+		l.send(records...)
+		for range attempts {
+			l.expect(wire.Result)
+		}
+		if got := wait(t, sizes); got != len(attempts) {
+			t.Fatal("a batch of", got)
+		}
+	}
+	check(2)
+	check(1, 3, 1)
+}
+
 func TestTheEnvironmentOfTheSupervisorIsTaken(t *testing.T) {
 	t.Setenv("TUSK_URL", "tcp://127.0.0.1:9")
 	t.Setenv("TUSK_SLOTS", "7")

@@ -24,7 +24,7 @@ export function startBatches(lane: BatchLane, host: BatchHost): void {
     if (count === 0) return; // the end of a run comes back here
     const runs: Run[] = [];
     for (let i = 0; i < count; i++) runs.push(lane.waiting.shift()!);
-    lane.due = false;
+    lane.due &&= lane.waiting.some((run) => run.attempt > 1);
     clearTimeout(lane.timer);
     lane.timer = undefined;
     startBatch(lane, runs, host);

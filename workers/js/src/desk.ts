@@ -248,6 +248,8 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
         break;
       case "batch":
         lane.waiting.push(run);
+        // The broker runs what may have killed its worker one at a time: nothing joins it.
+        if (attempt > 1) lane.due = true;
         break;
       case "pool":
         lane.pool.waiting.push(run);

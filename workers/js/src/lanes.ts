@@ -19,6 +19,14 @@ export class Waiting {
     this.size++;
   }
 
+  some(test: (run: Run) => boolean): boolean {
+    for (let i = this.#head; i < this.#runs.length; i++) {
+      const run = this.#runs[i];
+      if (run.state === RunState.waiting && test(run)) return true;
+    }
+    return false;
+  }
+
   shift(): Run | undefined {
     while (this.#head < this.#runs.length) {
       const run = this.#runs[this.#head++];
@@ -49,7 +57,7 @@ export interface BatchLane {
   /** How long the first item waits for more, in ms. */
   wait: number;
   timer: NodeJS.Timeout | undefined;
-  /** The first item has waited long enough. */
+  /** The first item has waited long enough, or one of them is not to wait. */
   due: boolean;
 }
 

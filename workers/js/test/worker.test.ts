@@ -274,6 +274,35 @@ describe("worker", () => {
     assert.deepEqual(lists, [3, 1]);
   });
 
+  it("hands a list over at once when one of its items ran before", async () => {
+    const lists: string[][] = [];
+    const peer = await start(
+      (w) =>
+        w.stage(
+          "list",
+          (items: string[]) => {
+            lists.push(items);
+            return items;
+          },
+          { batch: 2, wait: 60_000 },
+        ),
+      { slots: 10 },
+    );
+    const item = (handle: number, attempt: number, value: string): Rec => [
+      Kind.item,
+      handle,
+      ID,
+      "list",
+      attempt,
+      body(value),
+    ];
+    broker.send(peer, [item(1, 2, "suspect")]);
+    await result(1);
+    broker.send(peer, [item(2, 1, "a"), item(3, 1, "b"), item(4, 3, "again")]);
+    await result(4);
+    assert.deepEqual(lists, [["suspect"], ["a", "b"], ["again"]]);
+  });
+
   it("ends in an orderly way when drained", async () => {
     let finish: (() => void) | undefined;
     const peer = await start((w) =>

@@ -425,6 +425,30 @@ def test_list_handlers(broker: FakeBroker, url: str, running: Running, kind: str
         assert answer[2] == 2 and "must return a list" in answer[4][2]["message"]
 
 
+def test_item_that_ran_before_does_not_wait_for_its_batch(
+    broker: FakeBroker, url: str, running: Running
+) -> None:
+    worker = Worker(url)
+    batches: list[list[Any]] = []
+
+    @worker.stage("list", batch=10, wait=60.0)
+    def work(items: list[Any]) -> list[Any]:
+        batches.append(items)
+        return items
+
+    running(worker)
+    broker.greet()
+    (alone,) = answers(broker, [65, 1, ID, "list", 2, encode("suspect")])
+    assert alone[1:3] == [1, 1]
+    answers(
+        broker,
+        [65, 2, ID, "list", 1, encode("waits")],
+        [65, 3, ID, "list", 3, encode("again")],
+        [65, 4, ID, "list", 1, encode("with it")],
+    )
+    assert batches == [["suspect"], ["waits", "again", "with it"]]
+
+
 def test_drain_gives_back_and_ends(broker: FakeBroker, url: str, running: Running) -> None:
     gate = Gate()
     worker = Worker(url)

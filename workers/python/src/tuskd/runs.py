@@ -218,6 +218,9 @@ class Runs:
             batch = Batch(handler, time.monotonic() + handler.wait)
             self._collecting[handler.name] = batch
         batch.runs.append(run)
+        if run[ATTEMPT] > 1:
+            # The broker runs what may have killed its worker one at a time: nothing joins it.
+            batch.due = 0.0
         if len(batch.runs) >= min(handler.batch, self.slots):
             del self._collecting[handler.name]
             self.runner.put(batch)
