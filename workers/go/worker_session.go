@@ -61,9 +61,6 @@ func (w *Worker) begin(record *wire.Record, h *handler, now time.Time) {
 	if a := record.Attrs; a != nil {
 		r.info.Trace, r.info.Baggage = string(a.Trace), string(a.Baggage)
 		if err := unreadable(record); err != nil {
-			if a.Unsupported != 0 {
-				w.session.say(appendErrorRecord(nil, record.Ref, ErrUnsupported, err.Message, "attribute", a.Unsupported))
-			}
 			w.refuse(r, err)
 			return
 		}

@@ -155,6 +155,7 @@ func TestWhatFailsInAHandlerIsAFailedResult(t *testing.T) {
 		{wire.Task, 2, id[:], "f", 1, []byte{0xc1}},
 		{wire.Task, 2, id[:], "f", 1, bomb, attributes{29: 1}},
 		{wire.Task, 2, id[:], "f", 1, pack(t, "x"), attributes{27: 9}},
+		{wire.Task, 2, id[:], "f", 1, pack(t, "x"), attributes{999: 1}},
 		{wire.Task, 2, id[:], "g", 1, pack(t, "x")},
 	} {
 		l.send(record)
@@ -162,14 +163,9 @@ func TestWhatFailsInAHandlerIsAFailedResult(t *testing.T) {
 			t.Fatal(describe(r))
 		}
 	}
-	l.send([]any{wire.Task, 2, id[:], "f", 1, pack(t, "x"), attributes{999: 1}})
-	var kinds []wire.Kind
-	for range 2 {
-		kinds = append(kinds, l.next().Kind)
-	}
-	if slices.Sort(kinds); !slices.Equal(kinds, []wire.Kind{wire.Error, wire.Result}) {
-		t.Fatal(kinds)
-	}
+	// A result that is refused has ended its run, and is not followed by another.
+	l.send([]any{wire.Error, 2, "too_large", "over 10 bytes"}, []any{wire.Ping, 7})
+	l.expect(wire.Pong)
 	l.send([]any{wire.Task, 2, id[:], "f", 1, []byte(`"json"`), attributes{27: 1}})
 	if r := l.expect(wire.Result); r.State != 1 || !bytes.Equal(r.Body, pack(t, "json")) {
 		t.Fatal(describe(r))

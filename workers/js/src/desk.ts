@@ -182,13 +182,10 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   }
 
   error(ref: number, code: string, message: string): void {
-    if (code === "too_large") {
-      // The broker's limit was smaller than it had said; the run still wants an ending.
-      this.#results.refused(ref, failureOf(new TuskError(code, message), true));
-      this.link.flushSoon();
-    } else if (code !== "unknown_handle") {
-      // A result for a handle that is no longer ours is dropped by the broker, which counts it.
-      this.#listener.complain(`the broker answers ${code}: ${message}`);
+    // A result that the broker refused has ended its run all the same; one for a handle that is no
+    // longer ours it has dropped and counted.
+    if (code !== "unknown_handle") {
+      this.#listener.complain(`the broker answers ${code} for run ${ref}: ${message}`);
     }
   }
 
@@ -238,7 +235,6 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     this.#runs.set(handle, run);
     if (unsupported !== undefined) {
       const message = `attribute ${unsupported} is unknown here`;
-      this.link.sendError(handle, "unsupported", message, { attribute: unsupported });
       this.#refuse(run, new TuskError("unsupported", message));
       return;
     }

@@ -75,14 +75,7 @@ export class Results {
     }
   }
 
-  /** A failure in place of a result that the broker refused. Nobody claims it after a restart. */
-  refused(handle: number, failure: Failure): void {
-    const { outbox } = this.#link;
-    do this.#writeFailure(outbox.begin(), { handle }, failure);
-    while (!outbox.end());
-  }
-
-  #writeFailure(packet: Packet<Run>, run: { handle: number }, failure: Failure): void {
+  #writeFailure(packet: Packet<Run>, run: Run, failure: Failure): void {
     this.#head(packet, run, State.failed, 5);
     const { writer } = packet;
     writer.nil();
@@ -100,7 +93,7 @@ export class Results {
   }
 
   /** Begins a result of `elements` elements; returns where, for one that gets more. */
-  #head(packet: Packet<Run>, run: { handle: number }, state: number, elements: number): number {
+  #head(packet: Packet<Run>, run: Run, state: number, elements: number): number {
     const { writer } = packet;
     const start = writer.pos;
     writer.array(elements);

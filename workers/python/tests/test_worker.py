@@ -184,6 +184,36 @@ def test_failures_are_results_and_the_worker_goes_on(
     assert second[:4] == [32, 2, 1, encode("on")]
 
 
+def test_one_result_for_what_cannot_be_carried_out_or_is_refused(
+    broker: FakeBroker, url: str, running: Running, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running(plain(url))
+    broker.greet()
+
+    def said(results: int) -> list[list[Any]]:
+        broker.until(lambda: sum(r[0] == 32 for r in broker.records) == results)
+        broker.say([3, 7])
+        broker.until(lambda: [4, 7] in broker.records)
+        records = [r for r in broker.records if r[0] != 4]
+        broker.records.clear()
+        return records
+
+    broker.say(
+        [64, 1, ID, "echo", 1, encode(1), {999: 1}],
+        [64, 2, ID, "echo", 1, b"\xc1"],
+        [64, 3, ID, "never", 1, encode(1)],
+        [64, 4, ID, "set", 1, encode(1)],
+        [65, 5, ID, "echo", 1, encode(1)],
+    )
+    records = said(results=5)
+    assert sorted(r[:3] for r in records) == [[32, n, 2] for n in range(1, 6)]
+    assert all(r[4][57] is True for r in records)
+    broker.say([5, 1, "too_large", "over 10 bytes", {"limit": "body", "value": 10}])
+    broker.say([5, 2, "unknown_handle", "not yours"])
+    assert said(results=0) == []
+    assert capfd.readouterr().err.count("\n") == 1
+
+
 def test_error_has_a_stack_that_begins_in_the_handler(
     broker: FakeBroker, url: str, running: Running
 ) -> None:

@@ -9,6 +9,7 @@ wants the result.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -192,7 +193,10 @@ class Runs:
             elif kind == wire.DRAIN:
                 self._drain()
                 self._on_end(record[1] if len(record) > 1 else "drain", None)
-            # An error about a handle: that run is no longer ours, and nothing is to be done.
+            elif kind == wire.ERROR and record[2] != "unknown_handle":
+                # A result that the broker refused has ended its run all the same.
+                told = f"{record[2]} for run {record[1]}: {record[3]}"
+                print(f"tuskd: the broker at {self.link.url} says {told}", file=sys.stderr)
         if self.draining:
             self._give_back(0)
         self.runner.notify()
@@ -206,8 +210,6 @@ class Runs:
         odd = wire.odd_unknown(run[ATTRIBUTES])
         if odd is not None:
             reason = f"this SDK does not carry out attribute {odd}"
-            error = (wire.ERROR, run[HANDLE], "unsupported", reason, {"attribute": odd})
-            self.link.outbox.append(self._pack(error))
             self._refuse(run, refusal("Unsupported", reason))
             return
         if handler.batch == 0:
