@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,20 +13,22 @@ import (
 )
 
 const (
-	ackDelay      = 40 * time.Millisecond // SPEC: a lone header within 50 ms
-	ackPackets    = 64
-	welcomeWithin = 5 * time.Second        // then hello is said again
-	helloRetry    = 5 * time.Millisecond   // the socket was not ready for hello
-	firstPause    = 100 * time.Millisecond // before a session that ended early is begun again
-	longestPause  = 5 * time.Second
-	steadyAfter   = 10 * time.Second // a session this old did not end early
-	noticeEvery   = 10 * time.Second // at most one line on stderr
-	readAtOnce    = 64               // packets before what is ready goes out
-	sendAhead     = 32               // packets built but not taken by libzmq
-	packetBytes   = 1 << 20          // bodies in one packet; one larger body goes alone
-	keptBuffers   = 64
-	keptBytes     = 128 << 10
-	brokenAtMost  = 3 // connections that may end right after one large packet
+	ackDelay       = 40 * time.Millisecond // SPEC: a lone header within 50 ms
+	ackPackets     = 64
+	welcomeWithin  = 5 * time.Second        // then hello is said again
+	helloRetry     = 5 * time.Millisecond   // the socket was not ready for hello
+	firstPause     = 100 * time.Millisecond // before a session that ended early is begun again
+	longestPause   = 5 * time.Second
+	steadyAfter    = 10 * time.Second // a session this old did not end early
+	noticeEvery    = 10 * time.Second // at most one line on stderr
+	readAtOnce     = 64               // packets before what is ready goes out
+	sendAhead      = 32               // packets built but not taken by libzmq
+	packetBytes    = 1 << 20          // bodies in one packet; one larger body goes alone
+	keptBuffers    = 64
+	keptBytes      = 128 << 10
+	elsewhereAfter = 5 * time.Second // with no welcome here, when a broker named others
+	elsewhereMost  = 16              // of the others that it names
+	brokenAtMost   = 3               // connections that may end right after one large packet
 )
 
 // phase is how far a connection is.
@@ -54,6 +57,7 @@ type peer interface {
 // only call wake, unacknowledged and terms.
 type session struct {
 	url      string
+	urls     []string // the first is where it connects now, the next where it goes from there
 	peer     peer
 	quiet    bool // says nothing on stderr while no broker is there
 	instance [16]byte
@@ -73,6 +77,8 @@ type session struct {
 	begun    time.Time // of this session
 	helloDue time.Time // zero: not due
 	openDue  time.Time // zero: the socket is open
+	opened   time.Time
+	leaving  bool // the broker goes and has named others
 	pause    time.Duration
 	lostAt   time.Time // when there was last a connection that had been welcomed, or the start
 	goodbye  bool      // bye has been sent or received: nothing else is sent
@@ -97,7 +103,7 @@ type session struct {
 }
 
 func newSession(url string, p peer, quiet bool) (*session, error) {
-	s := &session{url: url, peer: p, quiet: quiet, signal: make(chan struct{}, 1), lostAt: time.Now(), pause: firstPause}
+	s := &session{url: url, urls: []string{url}, peer: p, quiet: quiet, signal: make(chan struct{}, 1), lostAt: time.Now(), pause: firstPause}
 	rand.Read(s.instance[:])
 	s.agreed.Store(beforeWelcome())
 	s.timer = time.AfterFunc(time.Hour, s.wake)
@@ -109,11 +115,18 @@ func newSession(url string, p peer, quiet bool) (*session, error) {
 }
 
 func (s *session) openSocket() (err error) {
-	s.socket, err = zmq.Open(s.url, s.wake, func() {
-		s.events.Store(true)
-		s.wake()
-	})
+	for {
+		s.socket, err = zmq.Open(s.urls[0], s.wake, func() {
+			s.events.Store(true)
+			s.wake()
+		})
+		if err == nil || len(s.urls) == 1 {
+			break
+		}
+		s.urls = s.urls[1:] // it makes no sense to libzmq; the first one did
+	}
 	s.events.Store(true)
+	s.opened = time.Now()
 	return err
 }
 
@@ -176,7 +189,7 @@ func (s *session) finish(bye bool, linger time.Duration) {
 }
 
 func (s *session) sleep(now, next time.Time) {
-	for _, due := range [...]time.Time{s.ackBy, s.helloDue, s.openDue, s.noticeDue()} {
+	for _, due := range [...]time.Time{s.ackBy, s.helloDue, s.openDue, s.elsewhereDue(), s.noticeDue()} {
 		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
 			next = due
 		}
@@ -202,6 +215,10 @@ func (s *session) watch() {
 			s.phase = greeting
 			s.helloDue = time.Now()
 		case zmq.Disconnected:
+			if s.leaving {
+				s.reopen(time.Now())
+				return
+			}
 			s.disconnect(time.Now())
 		case 0:
 			return
@@ -227,14 +244,49 @@ func (s *session) disconnect(now time.Time) {
 	s.peer.disconnected(now)
 }
 
+// goaway takes the brokers that the one that leaves has named. What runs may still end there, so that
+// its bye is waited for.
+func (s *session) goaway(endpoints []any) {
+	urls := s.urls[:1:1]
+	add := func(url string) {
+		if !slices.Contains(urls, url) {
+			urls = append(urls, url)
+		}
+	}
+	for _, endpoint := range endpoints[:min(len(endpoints), elsewhereMost)] {
+		if url, ok := endpoint.(string); ok {
+			s.leaving = true
+			add(url)
+		}
+	}
+	if s.leaving {
+		add(s.url) // last: for when none of these answers
+		s.urls = urls
+	}
+}
+
+// elsewhereDue is when to try the next of the brokers that one has named.
+func (s *session) elsewhereDue() time.Time {
+	if len(s.urls) == 1 || s.phase == up || !s.openDue.IsZero() {
+		return time.Time{}
+	}
+	since := s.opened
+	if s.lostAt.After(since) {
+		since = s.lostAt
+	}
+	return since.Add(elsewhereAfter)
+}
+
 // reopen begins anew with a new connection and a new session, after a pause that grows while sessions
-// end early.
+// end early; with the next broker, if one has named others.
 func (s *session) reopen(now time.Time) {
 	if s.phase == up && now.Sub(s.begun) > steadyAfter {
 		s.pause = firstPause
 	}
 	s.disconnect(now)
 	s.number = 0
+	s.urls = append(s.urls[1:], s.urls[0])
+	s.leaving = false
 	s.socket.Close(0)
 	s.socket = nil
 	s.openDue = now.Add(s.pause)
@@ -254,8 +306,11 @@ func (s *session) due(now time.Time) {
 	if !s.helloDue.IsZero() && !now.Before(s.helloDue) && s.socket != nil {
 		s.sayHello(now)
 	}
+	if due := s.elsewhereDue(); !due.IsZero() && !now.Before(due) {
+		s.reopen(now)
+	}
 	if due := s.noticeDue(); !due.IsZero() && !now.Before(due) {
-		s.notice(now, "no broker answers at "+s.url+"; trying on")
+		s.notice(now, "no broker answers at "+s.urls[0]+"; trying on")
 	}
 }
 

@@ -102,6 +102,10 @@ func (s *session) apply(r *wire.Record, now time.Time) {
 		s.goodbye = true
 		s.reopen(now)
 	case r.Kind == wire.Goaway:
+		if endpoints, err := decodeValue(r.Raw); err == nil {
+			list, _ := endpoints.([]any)
+			s.goaway(list)
+		}
 		s.peer.leaving(string(r.Name), now)
 	case !r.Kind.Known():
 		s.say(appendErrorRecord(nil, r.Ref, ErrUnsupported, "unknown kind of record", "kind", int64(r.Kind)))
@@ -166,7 +170,7 @@ func (s *session) welcome(r *wire.Record, now time.Time) {
 		}
 		return
 	}
-	s.phase, s.helloDue, s.goodbye = up, time.Time{}, false
+	s.phase, s.helloDue, s.goodbye, s.leaving = up, time.Time{}, false, false
 	s.sent, s.blocked, s.gapFor = 0, false, 0
 	s.agreed.Store(w)
 	if w.Resumed && w.Session == s.number {

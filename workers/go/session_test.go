@@ -175,6 +175,54 @@ func TestShuttingDownIsNoEnding(t *testing.T) {
 	}
 }
 
+func TestAfterGoawayWhatRunsMayEndAndTheNextSessionIsWhereItSays(t *testing.T) {
+	for name, leave := range map[string]func(b *broker, l *link){
+		"bye":          func(_ *broker, l *link) { l.send([]any{wire.Bye}) },
+		"disconnected": func(b *broker, _ *link) { b.close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, other := newBroker(t), newBroker(t)
+			c := newTestClient(t, b, Options{})
+			first := background(func() (string, error) { return Call[string](ctx, c, "f", 1) })
+			l := b.accept(5, nil)
+			r := l.expect(wire.Submit)
+			second := background(func() (string, error) { return Call[string](ctx, c, "g", 1) })
+			l.expect(wire.Submit)
+			l.send([]any{wire.Goaway, "moved", []string{"nonsense://", other.url}})
+			l.send([]any{wire.Result, r.Ref, 1, pack(t, "here")})
+			if got := wait(t, first); got.value != "here" {
+				t.Fatal(got)
+			}
+			leave(b, l)
+			there := other.hello()
+			if there.fields["session"] != nil {
+				t.Fatalf("hello %v", there.fields)
+			}
+			there.welcome(6, false, 0, nil)
+			r = there.expect(wire.Submit)
+			there.send([]any{wire.Result, r.Ref, 1, pack(t, "there")})
+			if got := wait(t, second); got.value != "there" {
+				t.Fatal(got)
+			}
+		})
+	}
+}
+
+func TestWithoutAnAnswerElsewhereItComesBack(t *testing.T) {
+	b := newBroker(t)
+	c := newTestClient(t, b, Options{})
+	done := background(func() (string, error) { return Call[string](ctx, c, "f", 1, WithTimeout(within)) })
+	l := b.accept(5, nil)
+	l.expect(wire.Submit)
+	l.send([]any{wire.Goaway, "moved", []string{b.url + "-nobody"}}, []any{wire.Bye})
+	l = b.accept(6, nil)
+	r := l.expect(wire.Submit)
+	l.send([]any{wire.Result, r.Ref, 1, pack(t, "back")})
+	if got := wait(t, done); got.value != "back" {
+		t.Fatal(got)
+	}
+}
+
 func TestGarbageIsAnsweredAndTheSessionGoesOn(t *testing.T) {
 	b := newBroker(t)
 	c := newTestClient(t, b, Options{})

@@ -23,6 +23,9 @@ const HELLO_AGAIN = 2000;
 const HELLO_RETRY = 10;
 /** After bye the socket is made anew; not at once, for the broker may be about to leave. */
 const REOPEN_DELAY = 100;
+/** Without a welcome here, when a broker named others, in ms; and how many of them are heard. */
+const ELSEWHERE_AFTER = 5000;
+const ELSEWHERE_MOST = 16;
 /** A packet with a large body that lost its connection so often is taken to be the cause. */
 const MAX_DISCONNECTS = 3;
 /** Errors in answer to hello that pass: it is said again. */
@@ -32,6 +35,10 @@ type LinkState = "closed" | "down" | "greeting" | "up";
 
 export class Link<T> {
   readonly url: string;
+  /** The first is where it connects now, the next where it goes from there. */
+  #urls: string[];
+  /** The broker goes and has named others. */
+  #leavingForOthers = false;
   readonly outbox = new Outbox<T>();
   readonly #peer: Peer<T>;
   readonly #identity: Record<string, unknown>;
@@ -60,11 +67,13 @@ export class Link<T> {
   #ackTimer: NodeJS.Timeout | undefined;
   #helloTimer: NodeJS.Timeout | undefined;
   #reopenTimer: NodeJS.Timeout | undefined;
+  #elsewhereTimer: NodeJS.Timeout | undefined;
   readonly #reader = new Reader(Buffer.alloc(0));
   readonly #ends = new RecordEnds();
 
   constructor(url: string, peer: Peer<T>, name: string | undefined) {
     this.url = url;
+    this.#urls = [url];
     this.#peer = peer;
     this.#identity = {
       language: LANGUAGE,
@@ -107,14 +116,26 @@ export class Link<T> {
     if (this.#state !== "closed") return;
     // A socket of its own is an instance of its own.
     this.#identity.instance = randomBytes(16);
-    this.#connection = new Connection(this.url, {
-      connected: () => this.#onConnected(),
-      disconnected: () => this.#onDisconnected(),
-      received: (frames) => this.#onPacket(frames),
-    });
+    this.#connection = this.#connect();
     this.#state = "down";
     this.#connected = false;
     this.downSince = performance.now();
+    this.#elsewhereLater();
+  }
+
+  #connect(): Connection {
+    for (;;) {
+      try {
+        return new Connection(this.#urls[0], {
+          connected: () => this.#onConnected(),
+          disconnected: () => this.#onDisconnected(),
+          received: (frames) => this.#onPacket(frames),
+        });
+      } catch (error) {
+        if (this.#urls.length === 1) throw error;
+        this.#urls.shift(); // it makes no sense to libzmq; the first one did
+      }
+    }
   }
 
   /** Says bye, if there is a session, and ends the connection. What was flushed is still delivered. */
@@ -135,6 +156,7 @@ export class Link<T> {
     clearTimeout(this.#ackTimer);
     clearTimeout(this.#helloTimer);
     clearTimeout(this.#reopenTimer);
+    clearTimeout(this.#elsewhereTimer);
     this.#ackTimer = undefined;
     this.#connection?.close();
     this.#connection = undefined;
@@ -165,7 +187,12 @@ export class Link<T> {
     for (const packet of this.#kept) {
       if (packet.bodies.some((body) => body.length > this.limits.frame)) packet.disconnects++;
     }
+    if (this.#leavingForOthers) {
+      this.#startAnew();
+      return;
+    }
     this.#goDown();
+    this.#elsewhereLater();
   }
 
   #goDown(): void {
@@ -201,8 +228,31 @@ export class Link<T> {
     this.#helloTimer = setTimeout(again, HELLO_AGAIN).unref();
   }
 
-  /** Ends the session that the broker ended, and begins another one on a new socket. */
+  /** The broker leaves. What runs may still end there, so that its bye is waited for. */
+  #onGoaway(endpoints: unknown): void {
+    this.leaving = true;
+    const named = (Array.isArray(endpoints) ? endpoints : []).slice(0, ELSEWHERE_MOST);
+    const elsewhere = named.filter((url): url is string => typeof url === "string");
+    if (elsewhere.length === 0) return;
+    this.#leavingForOthers = true;
+    // The URL that it was given comes last: for when none of these answers.
+    this.#urls = [...new Set([this.#urls[0], ...elsewhere, this.url])];
+  }
+
+  /** Sees to it that the next broker is tried when this one stays away. */
+  #elsewhereLater(): void {
+    clearTimeout(this.#elsewhereTimer);
+    if (this.#urls.length === 1) return;
+    this.#elsewhereTimer = setTimeout(() => this.#startAnew(), ELSEWHERE_AFTER).unref();
+  }
+
+  /**
+   * Ends the session that the broker ended, and begins another one on a new socket; with the next broker,
+   * if one has named others.
+   */
   #startAnew(): void {
+    this.#urls.push(this.#urls.shift()!);
+    this.#leavingForOthers = false;
     this.#session = 0;
     const wasUp = this.#state === "up";
     this.#shut();
@@ -380,7 +430,8 @@ export class Link<T> {
         this.#onWelcome(length, reader);
         return;
       case Kind.goaway:
-        this.leaving = true;
+        if (length > 1) reader.str();
+        this.#onGoaway(length > 2 ? reader.value() : undefined);
         return;
       case Kind.bye:
         this.#startAnew();
@@ -447,6 +498,8 @@ export class Link<T> {
     reader.int();
     const fields = (length > 2 ? reader.value() : {}) as Record<string, unknown>;
     clearTimeout(this.#helloTimer);
+    clearTimeout(this.#elsewhereTimer);
+    this.#leavingForOthers = false;
     const welcome = readWelcome(fields);
     const resumed = welcome.resumed && welcome.session === this.#session;
     this.#welcome = welcome;

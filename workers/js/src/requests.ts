@@ -309,7 +309,7 @@ export class Requests implements Peer<never> {
   }
 
   welcomed(welcome: Welcome): void {
-    const fresh = welcome.session !== this.#session;
+    const fresh = !welcome.resumed;
     this.#session = welcome.session;
     if (fresh) {
       this.link.takeOld();

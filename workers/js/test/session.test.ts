@@ -192,6 +192,52 @@ describe("session", () => {
     assert.deepEqual(again?.record[2], record[2]);
   });
 
+  it("lets what runs end at a broker that leaves, and goes on at the one that it names", async () => {
+    const first = client.call("echo", "here");
+    const second = client.call("echo", "there");
+    const { peer, record } = await broker.record(Kind.submit);
+    await broker.record(Kind.submit, 1);
+    const other = await TestBroker.start({ record: answer });
+    try {
+      broker.send(peer, [
+        [Kind.goaway, "moved", ["nonsense://", other.url]],
+        [Kind.result, record[1], 1, body("here")],
+      ]);
+      assert.equal(await first, "here");
+      broker.send(peer, [[Kind.bye]]);
+      assert.equal(await second, "there");
+      const { record: hello } = await other.record(Kind.hello);
+      assert.equal(hello[2].session, undefined);
+    } finally {
+      await client.close();
+      await other.stop();
+    }
+  });
+
+  it("takes the end of the connection for a bye when the broker named another", async () => {
+    const result = client.call("echo", "x");
+    const { peer } = await broker.record(Kind.submit);
+    const other = await TestBroker.start({ record: answer });
+    try {
+      broker.send(peer, [[Kind.goaway, "moved", [other.url]]]);
+      await broker.until(() => peer.acked >= 1 || undefined, "goaway to be read");
+      await broker.cut();
+      assert.equal(await result, "x");
+    } finally {
+      await client.close();
+      await other.stop();
+    }
+  });
+
+  it("comes back when no other broker answers", async () => {
+    const result = client.call("echo", "x", { timeout: 15_000 });
+    const { peer } = await broker.record(Kind.submit);
+    broker.script.record = answer;
+    broker.sessions.delete(peer.session);
+    broker.send(peer, [[Kind.goaway, "moved", ["tcp://127.0.0.1:1"]], [Kind.bye]]);
+    assert.equal(await result, "x");
+  });
+
   it("begins a new session after bye although the connection stays", async () => {
     const result = client.call("echo", "x");
     const { peer } = await broker.record(Kind.submit);

@@ -172,11 +172,41 @@ def test_goaway_names_another_place(
     task = client.submit("t")
     broker.greet()
     broker.expect(16)
-    broker.say([7, "moved", [other.url]], [6])
-    other.greet()
+    broker.say([7, "moved", ["nonsense://", other.url]], [6])
+    assert "session" not in other.greet()
     record = other.expect(16)
     other.say([32, record[1], 1, encode("there")])
     assert task.result(5) == "there"
+
+
+def test_goaway_lets_what_runs_end_and_the_end_of_the_connection_is_a_bye(
+    broker: FakeBroker, client: Client, make_broker: Callable[..., FakeBroker]
+) -> None:
+    other = make_broker("other")
+    first, second = client.submit("first"), client.submit("second")
+    broker.greet()
+    requests = [broker.expect(16)[1] for _ in range(2)]
+    broker.say([7, "moved", [other.url]])
+    broker.say([32, requests[0], 1, encode("here")])
+    assert first.result(5) == "here"
+    broker.close()
+    assert "session" not in other.greet()
+    record = other.expect(16)
+    other.say([32, record[1], 1, encode("there")])
+    assert second.result(5) == "there"
+
+
+def test_without_an_answer_elsewhere_it_comes_back(
+    broker: FakeBroker, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuskd.link.ELSEWHERE_AFTER", 0.1)
+    task = client.submit("t")
+    broker.greet()
+    broker.expect(16)
+    broker.say([7, "moved", [f"{broker.url}-nobody"]], [6])
+    broker.greet()
+    broker.say([32, broker.expect(16)[1], 1, encode("back")])
+    assert task.result(5) == "back"
 
 
 def test_stale_session_makes_it_greet_again(broker: FakeBroker, client: Client) -> None:

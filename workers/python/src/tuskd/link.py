@@ -28,7 +28,8 @@ from .sockets import connect, readable
 ACK_DELAY = 0.05
 GREET_AGAIN = 1.0
 REOPEN_EVERY = 0.2
-ELSEWHERE_AFTER = 5.0  # with no welcome here, when the broker named other places
+ELSEWHERE_AFTER = 5.0  # with no welcome here, when a broker named others
+ELSEWHERE_MOST = 16  # of the others that it names
 # Who puts things to say one by one need not send each: the I/O thread looks every WATCH_TICK.
 WATCH_FOR = 0.02
 WATCH_TICK = 0.001
@@ -94,6 +95,7 @@ class Link:
         self._reopen_at = NEVER
         self._watch_until = 0.0
         self._ended = False  # by a bye, so that its number is no longer ours
+        self._leaving = False  # the broker goes and has named others
         self._resend: deque[Packet] = deque()
         self._gap_told = 0
         self._complain = complain
@@ -300,12 +302,7 @@ class Link:
         elif kind == wire.BYE:
             self._bye()
         elif kind == wire.GOAWAY:
-            if len(record) > 2:
-                elsewhere = [u for u in record[2] if isinstance(u, str)]
-                here = self._urls[0]
-                self._urls = [here, *elsewhere]
-                if self.url not in self._urls:
-                    self._urls.append(self.url)
+            self._goaway(record[2] if len(record) > 2 else [])
         elif kind >= 128 or kind == wire.PONG:
             pass
         else:
@@ -336,8 +333,17 @@ class Link:
         else:
             print(f"tuskd: the broker at {self.url} says {code}: {message}", file=sys.stderr)
 
+    def _goaway(self, endpoints: list[Any]) -> None:
+        """The broker leaves; what runs may still end, so that its bye is waited for."""
+        elsewhere = [url for url in endpoints if isinstance(url, str)][:ELSEWHERE_MOST]
+        if elsewhere:
+            self._leaving = True
+            # The URL that it was given comes last: for when none of these answers.
+            urls = [self._urls[0], *elsewhere, self.url]
+            self._urls = list(dict.fromkeys(urls))
+
     def _bye(self) -> None:
-        """The broker ended the session; begin another, at the next place if it named one."""
+        """The broker ended the session; begin another, with the next broker if it named others."""
         self._lost()
         for packet in self.session.unacked:
             packet.losses = 0
@@ -364,6 +370,7 @@ class Link:
         self._gap_told = 0
         self._resend.clear()
         ended, self._ended = self._ended, False
+        self._leaving = False
         self.state = READY
         if number == session.number and not ended:
             # By its number, not by `resumed`: a hello sent twice is answered as the first was.
@@ -387,6 +394,16 @@ class Link:
         self._poll = select.poll()
         for fd in (self._wake_fd, self._socket.get(zmq.FD), self._monitor.get(zmq.FD)):
             self._poll.register(int(fd), select.POLLIN)
+
+    def _open_next(self) -> None:
+        while True:
+            try:
+                self._open()
+                return
+            except zmq.ZMQError:
+                if len(self._urls) == 1:
+                    raise
+                self._urls.pop(0)  # it makes no sense to libzmq; the first one did
 
     def _shut(self, linger: int) -> None:
         self._socket.disable_monitor()
@@ -471,6 +488,8 @@ class Link:
                 if self.state is READY:
                     self._lost()
                 self._greet()
+            elif self._leaving:
+                self._bye()
             else:
                 self._lost()
 
@@ -482,18 +501,18 @@ class Link:
         if self._reopen_at <= now:
             self._reopen_at = NEVER
             self._shut(1000)
-            self._open()
+            self._open_next()
         if self._greet_at <= now and self.state is GREETING:
             self._greet()
         if self.state is READY:
             return
         if (
             len(self._urls) > 1
-            and now - self._opened_at > ELSEWHERE_AFTER
+            and now - max(self._opened_at, self.down_since) > ELSEWHERE_AFTER
             and self._reopen_at == NEVER
         ):
             self._reconnect()
         if self._complain and now >= self._complain_at:
             self._complain_at = now + COMPLAIN_EVERY
             reason = f": {self.error}" if self.error else ""
-            print(f"tuskd: no broker at {self.url}, trying on{reason}", file=sys.stderr)
+            print(f"tuskd: no broker at {self._urls[0]}, trying on{reason}", file=sys.stderr)
