@@ -62,7 +62,7 @@ struct Times {
   Duration heartbeat = std::chrono::seconds(5);
   Duration retry_backoff = std::chrono::milliseconds(100);
   Duration max_backoff = std::chrono::seconds(30);
-  Duration spin = std::chrono::microseconds(100);
+  Duration spin = std::chrono::microseconds(300);
   Duration lookahead = std::chrono::milliseconds(1);
 };
 

@@ -88,7 +88,9 @@ std::vector<Key> sockets() {
           .restart_only()
           .effective(),
       key<&Tuskd::times, &Times::spin>(
-          "spin", "How long the data plane polls after its last event before it sleeps.")
+          "spin",
+          "How long the data plane polls after an event before it sleeps, at most: it polls only "
+          "while events follow one another about as closely.")
           .between(kNone, milliseconds(100))
           .effective(),
       key<&Tuskd::times, &Times::lookahead>(

@@ -23,6 +23,7 @@ namespace tusk::proto {
 
 // Where a record's body is.
 struct BodyRef {
+  BodyRef() {}
   enum class Where : uint8_t { kNone, kInline, kFrame };
   Where where = Where::kNone;
   uint32_t frame = 0;             // kFrame: 1 is the first body frame
@@ -31,6 +32,7 @@ struct BodyRef {
 
 // The attributes that this version carries out, and all of them as they came.
 struct Attributes {
+  Attributes() {}
   Reply reply = Reply::kResult;
   bool resent = false;
   bool rerun_ok = false;
@@ -43,6 +45,7 @@ struct Attributes {
 };
 
 struct Record {
+  Record() {}  // written out: an implicit one would have the whole of it zeroed first
   Kind kind = Kind::kUnknown;
   uint64_t unknown_kind = 0;  // kUnknown and kIgnorable
   // Well-formed, but to be refused alone: an error code and the words for it, else empty.

@@ -1,6 +1,8 @@
 #include "proto/scanner.h"
 
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <msgpack.hpp>
 
 #include "proto/wire.h"
@@ -11,14 +13,17 @@ namespace tusk::proto {
 // `next` when it ends.
 struct Scanner::Visitor : msgpack::null_visitor {
   std::vector<Token>& tokens;
+  size_t& count;
   std::array<uint32_t, kMaxDepth> open{};
   size_t depth = 0;
   const char* fault = nullptr;
 
-  explicit Visitor(std::vector<Token>& t) : tokens(t) {}
+  Visitor(std::vector<Token>& t, size_t& n) : tokens(t), count(n) {}
 
+  // Called for each element of each packet, so that it is worth not to construct tokens one by one.
   Token& add(Token::Type type) {
-    Token& token = tokens.emplace_back();
+    if (count == tokens.size()) [[unlikely]] tokens.resize(std::max<size_t>(64, 2 * count));
+    Token& token = tokens.data()[count++];
     token.type = type;
     token.size = 0;
     token.next = 1;
@@ -36,13 +41,13 @@ struct Scanner::Visitor : msgpack::null_visitor {
       fault = "nested too deep";
       return false;
     }
-    open[depth++] = static_cast<uint32_t>(tokens.size());
+    open[depth++] = static_cast<uint32_t>(count);
     add(type).size = size;
     return true;
   }
   bool end() {
     uint32_t at = open[--depth];
-    tokens[at].next = static_cast<uint32_t>(tokens.size() - at);
+    tokens[at].next = static_cast<uint32_t>(count - at);
     return true;
   }
 
@@ -78,12 +83,12 @@ struct Scanner::Visitor : msgpack::null_visitor {
 
 // Kept from packet to packet: msgpack-cxx's own msgpack::parse makes one, with its stack, per call.
 struct Scanner::Parser {
-  explicit Parser(std::vector<Token>& tokens) : visitor(tokens), helper(visitor) {}
+  Parser(std::vector<Token>& tokens, size_t& count) : visitor(tokens, count), helper(visitor) {}
   Visitor visitor;
   msgpack::detail::parse_helper<Visitor> helper;
 };
 
-Scanner::Scanner() : parser_(new Parser(tokens_)) {}
+Scanner::Scanner() : parser_(new Parser(tokens_, count_)) {}
 Scanner::~Scanner() { delete parser_; }
 
 const char* Scanner::scan(std::string_view frame, size_t& offset) {
@@ -107,6 +112,11 @@ bool is_utf8(std::string_view text) {
   const auto* p = reinterpret_cast<const unsigned char*>(text.data());
   const auto* end = p + text.size();
   while (p != end) {
+    for (uint64_t eight; end - p >= 8; p += 8) {  // most text is ASCII
+      std::memcpy(&eight, p, 8);
+      if (eight & 0x8080808080808080u) break;
+    }
+    if (p == end) break;
     if (*p < 0x80) {
       ++p;
       continue;

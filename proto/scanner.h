@@ -2,6 +2,8 @@
 // once its scratch has grown. Bounded in depth by kMaxDepth and in size by the frame.
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -20,14 +22,15 @@ class Scanner {
   // it. On failure says why in a few words (a literal); the tokens are then of no use.
   const char* scan(std::string_view frame, size_t& offset);
 
-  void clear() { tokens_.clear(); }
-  const std::vector<Token>& tokens() const { return tokens_; }
+  void clear() { count_ = 0; }
+  std::span<const Token> tokens() const { return {tokens_.data(), count_}; }
 
  private:
   struct Visitor;
   struct Parser;
 
-  std::vector<Token> tokens_;
+  std::vector<Token> tokens_;  // scratch: the first count_ count
+  size_t count_ = 0;
   Parser* parser_;
 };
 

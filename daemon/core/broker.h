@@ -223,7 +223,7 @@ class Broker {
             proto::AttributeEntries attributes);
   void let_go(uint32_t task);
   void keep(uint32_t task);
-  void remember(const EndedTask& ended);
+  uint32_t remember(const EndedTask& ended);
   void free_task(uint32_t task);
   void start_wait(const Caller& caller, uint64_t wait);
   void request_timeout(uint32_t request);

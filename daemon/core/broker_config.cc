@@ -141,7 +141,9 @@ void Broker::resize_ended_window(size_t window) {
   }
   ended_.clear();
   ended_next_ = 0;
-  for (size_t i = dropped; i < old.size(); ++i) remember(old[i]);
+  for (size_t i = dropped; i < old.size(); ++i) {
+    index_.insert(old[i].id.hash(), remember(old[i]));
+  }
 }
 
 }  // namespace tusk::core

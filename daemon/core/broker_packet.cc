@@ -142,8 +142,12 @@ void Broker::refuse_packet(const Caller& caller, const PacketFault& fault) {
 void Broker::on_session_packet(Session& session, std::span<const Record> records) {
   const Caller caller{.session = session.index};
   const uint64_t number = session.number;
-  for (const Record& record : records) {
-    on_record(caller, record);
+  constexpr size_t kAhead = 8;
+  for (size_t i = 0; i < records.size(); ++i) {
+    if (i + kAhead < records.size() && records[i + kAhead].has_id()) {
+      index_.prefetch(records[i + kAhead].id().hash());
+    }
+    on_record(caller, records[i]);
     if (session.number != number) return;  // it said bye
   }
 }

@@ -424,6 +424,9 @@ void Broker::acknowledged(Session& session, uint64_t seq) {
   while (!session.endings.empty() && tasks_[session.endings.head].packet <= seq) {
     const uint32_t t = session.endings.head;
     session.endings.remove(tasks_, t);
+    if (const uint32_t next = session.endings.head; next != kNone) {
+      index_.prefetch(tasks_[next].id.hash());
+    }
     let_go(t);
   }
   if (session.over_bound && session.out.bytes() <= config_->tuskd.limits.max_session_bytes) {

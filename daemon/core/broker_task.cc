@@ -819,30 +819,29 @@ void Broker::keep(uint32_t t) {
 // The ending is known to have arrived, or was kept long enough: only id and state remain.
 void Broker::let_go(uint32_t t) {
   const EndedTask ended{tasks_[t].id, tasks_[t].digest, tasks_[t].ending};
-  index_.erase(ended.id.hash(), t);
+  index_.replace(ended.id.hash(), t, remember(ended));
   free_task(t);
-  remember(ended);
 }
 
-// The window of ended ids is a ring; what it overwrites is let go for good.
-void Broker::remember(const EndedTask& ended) {
+// Puts it into the window of ended ids, which is a ring; what it overwrites is let go for good.
+// Returns the reference that the index is to have for it.
+uint32_t Broker::remember(const EndedTask& ended) {
   const size_t window = config_->tuskd.limits.ended_window;
   if (ended_.size() < window) {
-    index_.insert(ended.id.hash(), static_cast<uint32_t>(ended_.size()) | kEndedBit);
     ended_.push_back(ended);
-    return;
-  }
-  if (ended_.empty()) {
-    newest_let_go_ = std::max(newest_let_go_, ended.id.unix_ms());
-    return;
+    return static_cast<uint32_t>(ended_.size() - 1) | kEndedBit;
   }
   EndedTask& oldest = ended_[ended_next_];
   const uint32_t ref = static_cast<uint32_t>(ended_next_) | kEndedBit;
   newest_let_go_ = std::max(newest_let_go_, oldest.id.unix_ms());
   index_.erase(oldest.id.hash(), ref);
   oldest = ended;
-  index_.insert(ended.id.hash(), ref);
-  ended_next_ = (ended_next_ + 1) % ended_.size();
+  if (++ended_next_ == ended_.size()) ended_next_ = 0;
+  constexpr size_t kAhead = 8;
+  if (ended_next_ + kAhead < ended_.size()) {
+    index_.prefetch(ended_[ended_next_ + kAhead].id.hash());
+  }
+  return ref;
 }
 
 // A place in the pool keeps its generation, so that an old handle never fits a new task.

@@ -6,8 +6,10 @@
 
 #include <cstring>
 #include <random>
+#include <thread>
 
 #include "daemon/transport/clock.h"
+#include "daemon/transport/spin.h"
 
 namespace tusk::transport {
 namespace {
@@ -180,14 +182,14 @@ std::string DataPlane::advertised(const std::string& endpoint) const {
 // --- the loop ------------------------------------------------------------------------------------
 
 void DataPlane::run() {
-  const auto spin = config_->tuskd.times.spin;
+  Spin spin(config_->tuskd.times.spin);
   core::Time last_event = now();
+  // The other sockets seldom have anything, and asking each costs a system call.
+  constexpr size_t kAskAll = 8;
   size_t round = 0;
   while (!stopped_) {
     bool busy = receive_router(kBatch);
-    // The other sockets seldom have anything; asking each costs a system call.
-    const bool ask_all = !busy || round++ % 8 == 0;
-    if (ask_all) {
+    if (round++ % kAskAll == 0) {
       busy |= receive_monitor();
       busy |= receive_edges();
       busy |= mailbox_.take([this](core::Event&& event) { handle(event); });
@@ -203,9 +205,13 @@ void DataPlane::run() {
     step();
     if (busy) {
       last_event = time;
-    } else if (time - last_event > spin) {
+    } else if (time - last_event < spin.budget()) {
+      std::this_thread::yield();  // polls in nobody's way
+    } else {
       sleep();
+      spin.waited(now() - last_event);
       last_event = now();
+      round = 0;
     }
   }
 }
