@@ -206,6 +206,7 @@ func (c *Client) send(r *request, now time.Time) {
 	r.sends++
 	c.numbers[r.number] = r
 	p := c.session.put(r.size(), r.body.bytes)
+	r.packet = p.seq
 	r.append(p, now)
 	if len(r.body.bytes) >= wire.FrameBody {
 		p.large = append(p.large, r)
@@ -250,12 +251,27 @@ func (c *Client) take(r *wire.Record, now time.Time) {
 			c.hold(asked)
 			return
 		}
-		err := brokerError(r, asked.id, c.options.URL)
-		if asked.kind == wire.Subscribe && asked.sub == nil {
-			c.endTopic(asked.name, err)
-		}
-		c.end(asked, err)
+		c.refused(asked, brokerError(r, asked.id, c.options.URL))
 	}
+}
+
+func (c *Client) refused(r *request, err *Error) {
+	if r.kind == wire.Subscribe && r.sub == nil {
+		c.endTopic(r.name, err)
+	}
+	c.end(r, err)
+}
+
+func (c *Client) refusedPacket(number int64, err *Error) (any bool) {
+	for _, r := range c.numbers {
+		if r.packet == number {
+			own := *err
+			own.ID = r.id
+			c.refused(r, &own)
+			any = true
+		}
+	}
+	return any
 }
 
 // hold keeps a request for when a broker is back; this is no ending.

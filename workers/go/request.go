@@ -32,6 +32,7 @@ type request struct {
 	place    int // in the heap of deadlines, from 1; 0: not there
 
 	number int64 // the request number; 0: not sent in this session
+	packet int64 // that it went out in
 	sends  int
 	ended  bool
 

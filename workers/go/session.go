@@ -42,14 +42,16 @@ const (
 
 // peer is the client or worker that a session speaks for. The session's goroutine calls all of it.
 type peer interface {
-	greet(h *hello)                       // fill in what hello says of this peer
-	welcomed(w *welcome, lost []*packet)  // the session is up; lost: not resumed, these packets are void
-	take(r *wire.Record, now time.Time)   // one record; its slices are the packet's, not copied
-	disconnected(now time.Time)           // until welcomed is called again
-	flush(now time.Time)                  // put what is ready, while room says so
-	tick(now time.Time) (next time.Time)  // do what is due; zero: nothing will be
-	hopeless(err *Error)                  // the broker does not take this peer
-	tooLarge(p *packet, now time.Time)    // connections end on this packet: it will not be sent again
+	greet(h *hello)                      // fill in what hello says of this peer
+	welcomed(w *welcome, lost []*packet) // the session is up; lost: not resumed, these packets are void
+	take(r *wire.Record, now time.Time)  // one record; its slices are the packet's, not copied
+	disconnected(now time.Time)          // until welcomed is called again
+	flush(now time.Time)                 // put what is ready, while room says so
+	tick(now time.Time) (next time.Time) // do what is due; zero: nothing will be
+	hopeless(err *Error)                 // the broker does not take this peer
+	tooLarge(p *packet, now time.Time)   // connections end on this packet: it will not be sent again
+	// refusedPacket: the broker could not read this packet. Whether somebody was told who had asked in it.
+	refusedPacket(number int64, err *Error) bool
 	leaving(reason string, now time.Time) // goaway: the broker takes nothing new
 }
 

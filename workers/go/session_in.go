@@ -146,6 +146,10 @@ func (s *session) refused(r *wire.Record, now time.Time) {
 			return
 		}
 	}
+	if number, ok := err.Details["packet"].(int64); ok && err.Code == string(ErrMalformed) &&
+		s.peer.refusedPacket(number, err) {
+		return
+	}
 	s.notice(now, s.url+" says "+err.Code+": "+err.Message)
 }
 

@@ -175,6 +175,34 @@ func TestShuttingDownIsNoEnding(t *testing.T) {
 	}
 }
 
+func TestWhatWasAskedInAPacketThatTheBrokerCouldNotReadFails(t *testing.T) {
+	b := newBroker(t)
+	c := newTestClient(t, b, Options{})
+	fine := background(func() (string, error) { return Call[string](ctx, c, "fine", 1) })
+	l := b.accept(5, nil)
+	r := l.expect(wire.Submit)
+	bad := background(func() (any, error) { return Call[any](ctx, c, "bad", 1) })
+	submit := l.expect(wire.Submit)
+	number := l.in
+	subscribed := background(func() (*Subscription, error) { return c.Subscribe(ctx, "prices") })
+	l.expect(wire.Subscribe)
+	for _, packet := range []int64{number, l.in} {
+		details := map[string]any{"record": 1, "packet": packet}
+		l.send([]any{wire.Error, 0, "malformed", "cannot be read", details})
+	}
+	var refused *Error
+	if got := wait(t, bad); !errors.Is(got.err, ErrMalformed) || !errors.As(got.err, &refused) || refused.ID != submit.ID {
+		t.Fatal(got.err)
+	}
+	if got := wait(t, subscribed); !errors.Is(got.err, ErrMalformed) {
+		t.Fatal(got.err)
+	}
+	l.send([]any{wire.Result, r.Ref, 1, pack(t, "on")})
+	if got := wait(t, fine); got.value != "on" || got.err != nil {
+		t.Fatal(got)
+	}
+}
+
 func TestAfterGoawayWhatRunsMayEndAndTheNextSessionIsWhereItSays(t *testing.T) {
 	for name, leave := range map[string]func(b *broker, l *link){
 		"bye":          func(_ *broker, l *link) { l.send([]any{wire.Bye}) },

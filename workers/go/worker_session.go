@@ -380,6 +380,8 @@ func (w *Worker) welcomed(terms *welcome, lost []*packet) {
 	}
 }
 
+func (w *Worker) refusedPacket(int64, *Error) bool { return false }
+
 func (w *Worker) disconnected(time.Time) {}
 
 func (w *Worker) leaving(string, time.Time) {}

@@ -181,6 +181,10 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     for (const run of packet.owners) this.#results.failure(run, failure);
   }
 
+  refusedPacket(): boolean {
+    return false;
+  }
+
   error(ref: number, code: string, message: string): void {
     // A result that the broker refused has ended its run all the same; one for a handle that is no
     // longer ours it has dropped and counted.

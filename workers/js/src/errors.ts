@@ -142,6 +142,8 @@ export class UnknownOutcome extends BrokerError {}
 export class Unknown extends BrokerError {}
 /** The broker's configuration does not allow this worker. */
 export class Refused extends BrokerError {}
+/** The broker could not read the packet that this was asked in; nothing of it was done. */
+export class Malformed extends BrokerError {}
 
 const classes: Readonly<Record<string, typeof BrokerError>> = {
   unserved: Unserved,
@@ -156,6 +158,7 @@ const classes: Readonly<Record<string, typeof BrokerError>> = {
   unknown_stage: Unknown,
   unknown_handle: Unknown,
   refused: Refused,
+  malformed: Malformed,
 };
 
 /** The error record of the broker as an error to throw. */

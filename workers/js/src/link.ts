@@ -447,6 +447,11 @@ export class Link<T> {
     this.sendError(ref, "unsupported", `kind ${kind} is unknown here`, { kind });
   }
 
+  /** The number that the packet with the record written last will have. */
+  get openPacket(): number {
+    return this.#lastSeq + this.outbox.ahead + 1;
+  }
+
   /** Tells the broker of an error; `ref` 0: about the session. */
   sendError(ref: number, code: string, message: string, details: Record<string, unknown>): void {
     if (this.#state !== "up") return;
@@ -478,7 +483,12 @@ export class Link<T> {
       clearTimeout(this.#helloTimer);
       this.#peer.refused(brokerError(code, message, details));
     } else {
-      this.#peer.complain(`the broker answers ${code}: ${message}`);
+      const { packet } = details;
+      const told =
+        code === "malformed" &&
+        typeof packet === "number" &&
+        this.#peer.refusedPacket(packet, message, details);
+      if (!told) this.#peer.complain(`the broker answers ${code}: ${message}`);
     }
   }
 

@@ -96,6 +96,11 @@ export class Outbox<T> {
     return this.#full.length === 0 && this.#open.records === 0;
   }
 
+  /** How many packets go out before the one that took the last record. */
+  get ahead(): number {
+    return this.#full.length;
+  }
+
   /** The packet that takes the next record. */
   begin(): Packet<T> {
     const { limits } = this;

@@ -38,6 +38,8 @@ export interface Peer<T> {
   acknowledged?(packet: Packet<T>): void;
   /** This packet can never arrive: each connection that it was sent on broke. Called before it is emptied. */
   undeliverable(packet: Packet<T>): void;
+  /** The broker could not read this packet. Whether somebody was told who had asked in it. */
+  refusedPacket(packet: number, message: string, details: Record<string, unknown>): boolean;
   /** The broker refuses this peer for good: wrong version, or not allowed. */
   refused(error: TuskError): void;
   /** An error about the session that needs nobody's reaction, for people to see. */

@@ -39,6 +39,8 @@ export class Pending {
   compressed = false;
   /** In which session it was written into a packet; 0: in none yet. */
   writtenIn = 0;
+  /** The number of the packet that it was written into; 0: in none of this session. */
+  packet = 0;
   /** The id was sent before. */
   resent = false;
   /** The broker said `shutting_down`, or there is no broker: it is written after the next welcome. */

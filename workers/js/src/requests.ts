@@ -224,6 +224,7 @@ export class Requests implements Peer<never> {
     }
     if (pending.writtenIn !== 0 && hasId(pending.kind)) pending.resent = true;
     pending.writtenIn = this.#session;
+    pending.packet = this.link.openPacket;
     this.link.flushSoon();
   }
 
@@ -329,6 +330,7 @@ export class Requests implements Peer<never> {
         pending.parked = true;
         this.#parkedBytes += pending.size;
       }
+      pending.packet = 0;
       this.#send(pending);
     }
     this.#onWelcome(welcome);
@@ -365,6 +367,12 @@ export class Requests implements Peer<never> {
       error.taskId = hasId(pending.kind) ? pending.id : undefined;
       pending.failed(error);
     }
+  }
+
+  refusedPacket(packet: number, message: string, details: Record<string, unknown>): boolean {
+    const asked = [...this.#pending.values()].filter((pending) => pending.packet === packet);
+    for (const pending of asked) this.error(pending.request, "malformed", message, details);
+    return asked.length > 0;
   }
 
   error(ref: number, code: string, message: string, details: Record<string, unknown>): void {

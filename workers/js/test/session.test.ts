@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { decodeMulti } from "@msgpack/msgpack";
-import { Client, Refused, TooLarge } from "../src/index.js";
+import { Client, Malformed, Refused, TooLarge } from "../src/index.js";
 import { Kind } from "../src/wire.js";
 import { body, encode, type Received, TestBroker } from "./broker.js";
 
@@ -190,6 +190,20 @@ describe("session", () => {
     assert.equal(await late, "late");
     const again = submits(broker).find((r) => r !== undefined && r.record[5]?.[17] === true);
     assert.deepEqual(again?.record[2], record[2]);
+  });
+
+  it("fails what was asked in a packet that the broker could not read", async () => {
+    const fine = client.call("echo", "fine");
+    const { peer, record } = await broker.record(Kind.submit);
+    const bad = [client.call("echo", "bad"), client.query("status")].map((asked) =>
+      assert.rejects(asked, (error) => error instanceof Malformed && error.details.record === 1),
+    );
+    await broker.record(Kind.query);
+    const details = { record: 1, packet: peer.received };
+    broker.send(peer, [[Kind.error, 0, "malformed", "cannot be read", details]]);
+    await Promise.all(bad);
+    broker.send(peer, [[Kind.result, record[1], 1, body("on")]]);
+    assert.equal(await fine, "on");
   });
 
   it("lets what runs end at a broker that leaves, and goes on at the one that it names", async () => {

@@ -209,6 +209,33 @@ def test_without_an_answer_elsewhere_it_comes_back(
     assert task.result(5) == "back"
 
 
+def test_what_was_asked_in_a_packet_that_the_broker_could_not_read_fails(
+    broker: FakeBroker, client: Client, start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fine = client.submit("fine")
+    broker.greet()
+    request = broker.expect(16)[1]
+    read = broker.received
+    task = client.submit("bad")
+    broker.expect(16)
+    subscribing = start(client.subscribe, "prices")
+    broker.expect(21)
+    assert broker.received == read + 2
+    for packet in (read + 1, read + 2):
+        details = {"record": 1, "packet": packet}
+        broker.say([5, 0, "malformed", "cannot be read", details])
+    for waiting in (task, subscribing):
+        with pytest.raises(tuskd.Malformed) as caught:
+            waiting.result(5)
+        assert caught.value.code == "malformed" and caught.value.details["record"] == 1
+    broker.say([32, request, 1, encode("on")])
+    assert fine.result(5) == "on"
+    assert capfd.readouterr().err == ""
+    broker.say([5, 0, "malformed", "cannot be read", {"packet": 99}], [3, 1])
+    broker.expect(4)
+    assert "malformed" in capfd.readouterr().err
+
+
 def test_stale_session_makes_it_greet_again(broker: FakeBroker, client: Client) -> None:
     client.submit("t")
     broker.greet()

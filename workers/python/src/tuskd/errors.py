@@ -165,6 +165,10 @@ class Refused(BrokerError):
     """The config does not allow this worker."""
 
 
+class Malformed(BrokerError):
+    """The broker could not read the packet that this was asked in; nothing of it was done."""
+
+
 class Invalid(BrokerError):
     """A value out of its range; `details["field"]`."""
 
@@ -185,6 +189,7 @@ _BY_CODE: dict[str, type[BrokerError]] = {
     "unknown_topic": UnknownTopic,
     "unknown_stage": UnknownStage,
     "refused": Refused,
+    "malformed": Malformed,
     "invalid": Invalid,
     "unsupported": Unsupported,
 }

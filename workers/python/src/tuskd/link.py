@@ -61,6 +61,8 @@ class Role(Protocol):
     def acknowledged(self, items: list[Any]) -> None: ...
     def welcome(self, fields: dict[str, Any], lost: list[Packet] | None) -> None: ...
     def too_large(self, items: list[Any]) -> None: ...
+    # The broker could not read this packet. Whether somebody was told who had asked in it.
+    def refused_packet(self, packet: int, message: str, details: dict[str, Any]) -> bool: ...
     def failed(self, error: TuskError) -> None: ...
     def tick(self, now: float) -> float: ...
 
@@ -330,7 +332,11 @@ class Link:
             elif code == "duplicate_hello":
                 self._instance = os.urandom(16)
                 self._reconnect()
-        else:
+        elif not (
+            code == "malformed"
+            and type(details.get("packet")) is int
+            and self._role.refused_packet(details["packet"], message, details)
+        ):
             print(f"tuskd: the broker at {self.url} says {code}: {message}", file=sys.stderr)
 
     def _goaway(self, endpoints: list[Any]) -> None:

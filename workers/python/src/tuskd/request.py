@@ -23,9 +23,9 @@ class Request:
         "name",
         "notify",
         "number",
+        "packet",
         "queued",
         "resent",
-        "sent",
         "size",
         "until_sent",
         "value",
@@ -51,7 +51,7 @@ class Request:
         self.attributes = attributes
         self.deadline = deadline
         self.until_sent = False  # the deadline is for its sending only
-        self.sent = False
+        self.packet = 0  # the number of the one that it went out in; 0: not sent
         self.queued = False  # a push that waits for the window
         self.resent = False
         self.size = 128

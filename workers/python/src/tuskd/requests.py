@@ -200,8 +200,8 @@ class Requests:
         unsent = unfinished = 0
         for request in list(self.pending.values()):
             if request.kind in (wire.SUBMIT, wire.PUSH):
-                unsent += not request.sent
-                unfinished += request.sent
+                unsent += request.packet == 0
+                unfinished += request.packet != 0
             if self.pending.pop(request.number, None) is not None:
                 request.finish(Closed("the client was closed", task_id=request.id or None))
         for feeds in list(self.feeds.values()):
@@ -226,7 +226,7 @@ class Requests:
         if request.done:
             self._released(request)
             return None
-        request.sent = True
+        request.packet = self.link.session.sent + 1
         kind = request.kind
         if kind in (wire.SUBMIT, wire.PUSH, wire.PUBLISH):
             return self._write_body(request, frame)
@@ -306,6 +306,11 @@ class Requests:
         if self.after_records is not None:
             self.after_records()
 
+    def refused_packet(self, packet: int, message: str, details: dict[str, Any]) -> bool:
+        asked = [number for number, r in list(self.pending.items()) if r.packet == packet]
+        self.records([[wire.ERROR, number, "malformed", message, details] for number in asked])
+        return bool(asked)
+
     def _answered(self, request: Request) -> None:
         if request.kind != wire.PUSH:
             return
@@ -340,7 +345,7 @@ class Requests:
             self.acknowledged(packet.items)
         outbox = self.link.outbox
         # What was said in the old session and has no answer is said again, in its order.
-        again = [r for r in list(self.pending.values()) if r.sent]
+        again = [r for r in list(self.pending.values()) if r.packet]
         kept = [item for item in outbox if type(item) is Request]
         for item in list(outbox):
             if type(item) is bytes:
@@ -348,7 +353,7 @@ class Requests:
         limit = self.limit("body")
         subscribing = {r.name for r in kept if r.kind == wire.SUBSCRIBE}
         for request in again:
-            request.sent = False
+            request.packet = 0
             if request.kind == wire.PUBLISH:
                 self.pending.pop(request.number, None)
                 request.finish(
@@ -406,9 +411,9 @@ class Requests:
         soonest = NEVER
         ready = self.link.state is READY
         for request in requests:
-            if request.until_sent and request.deadline <= now and (request.sent or ready):
+            if request.until_sent and request.deadline <= now and (request.packet or ready):
                 # Sent, or kept back by a window: the time for finding a broker is over.
-                request.deadline = NEVER if request.sent else now + 1.0
+                request.deadline = NEVER if request.packet else now + 1.0
             if request.deadline > now:
                 soonest = min(soonest, request.deadline)
             elif self.pending.pop(request.number, None) is not None:
@@ -424,9 +429,9 @@ class Requests:
         id = request.id or None
         what = {wire.SUBMIT: "the task", wire.PUSH: "the item"}.get(request.kind, "the request")
         if self.link.state is not READY:
-            how = "was sent and may have run" if request.sent else "was not sent"
+            how = "was sent and may have run" if request.packet else "was not sent"
             return Unavailable(f"no broker at {self.url}; {what} {how}", url=self.url, task_id=id)
-        if not request.sent:
+        if not request.packet:
             return Timeout(f"{what} could not be sent in time", task_id=id)
         return Timeout(f"no answer in time; {what} goes on", task_id=id)
 

@@ -311,6 +311,9 @@ class Runs:
         for packet in lost:
             outbox.extend(i for i in packet.items if type(i) is tuple and i[0][HANDLE] is not None)
 
+    def refused_packet(self, packet: int, message: str, details: dict[str, Any]) -> bool:
+        return False
+
     def too_large(self, items: list[Any]) -> None:
         for item in items:
             if type(item) is tuple:
