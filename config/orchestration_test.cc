@@ -58,7 +58,7 @@ TEST(Tuskd, RunsOnItsDefaultsWithoutAFile) {
   EXPECT_EQ(none.tuskd.endpoint, "tcp://127.0.0.1:7420");
   EXPECT_EQ(none.tuskd.events_out, "tcp://127.0.0.1:7423");
   EXPECT_EQ(none.tuskd.limits.max_body, 64u << 20);
-  EXPECT_EQ(none.tuskd.times.spin, Duration(100));
+  EXPECT_EQ(none.tuskd.times.spin, Duration(300));
   EXPECT_EQ(none.default_timeout, seconds(5));
   EXPECT_EQ(none.type("any").attempts, 1u);
   EXPECT_EQ(none.compression, Compression::lz4);

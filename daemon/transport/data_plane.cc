@@ -19,6 +19,10 @@ using proto::Bytes;
 // Messages taken from the ROUTER before the core's answers go out. libzmq takes them from its peers
 // in turn, one message each.
 constexpr size_t kBatch = 256;
+// Records, in bytes, after which the answers go out before more is taken. Small, so that client,
+// broker and worker work at the same time, each on another part of what is in flight; all of it in
+// one lump would keep two of the three waiting.
+constexpr size_t kFlushEvery = 32 << 10;
 // Before the end of a connection is applied, what it sent last must be; at most this many messages
 // are taken for that in one go.
 constexpr size_t kDrainBeforeEnd = 100'000;
@@ -219,6 +223,7 @@ void DataPlane::run() {
 void DataPlane::handle(const core::Event& event) { broker_->handle(event, now(), actions_); }
 
 void DataPlane::step() {
+  taken_bytes_ = 0;
   broker_->flush(now(), actions_);
   carry_out();
 }
@@ -254,7 +259,10 @@ void DataPlane::sleep() {
 
 bool DataPlane::receive_router(size_t most) {
   size_t count = 0;
-  while (count < most && receive_one()) ++count;
+  while (count < most && receive_one()) {
+    ++count;
+    if (taken_bytes_ >= kFlushEvery) step();
+  }
   return count > 0;
 }
 
@@ -278,6 +286,7 @@ bool DataPlane::receive_one() {
   for (size_t i = first + 1; i < frames_.size(); ++i)
     bodies_.push_back(hold(std::move(frames_[i])));
   packet.bodies = bodies_;
+  taken_bytes_ += packet.records.size();
   handle(packet);
   bodies_.clear();
   return true;

@@ -96,6 +96,7 @@ class DataPlane {
   std::unique_ptr<core::Broker> broker_;
   core::Actions actions_;
   bool stopped_ = false;
+  size_t taken_bytes_ = 0;  // of records, since the last step
 
   std::vector<zmq::message_t> frames_;       // of the message in hand
   std::vector<proto::Bytes> bodies_;         // of the packet in hand

@@ -140,13 +140,18 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string body, boo
   const std::size_t cost = r.counted = r.cost();
 
   if (op == Op::kPush) wait_for_push_place();
+  queued_bytes_.fetch_add(cost, std::memory_order_relaxed);
   {
     std::lock_guard lock(mutex_);
-    if (closing_) throw Closed("closed", "the client is closed", id);
+    if (closing_) {
+      queued_bytes_.fetch_sub(cost, std::memory_order_relaxed);
+      throw Closed("closed", "the client is closed", id);
+    }
     Request* place = pool_.take();
     *place = std::move(r);
     inbox_.push_back(place);
-    queued_bytes_.fetch_add(cost, std::memory_order_relaxed);
+    // Who put something in before has woken the link, which takes all of it under this lock.
+    if (has_inbox_.load(std::memory_order_relaxed)) return id;
     has_inbox_.store(true, std::memory_order_seq_cst);
   }
   link_.wake();

@@ -16,7 +16,11 @@ constexpr auto kHelloAgain = seconds(5);     // no welcome on a living connectio
 constexpr auto kComplainAfter = seconds(2);  // without a broker
 constexpr auto kComplainEvery = seconds(30);
 constexpr int kLingerMs = 1'000;
-constexpr int kPacketsPerTurn = 64;            // read before anything is sent
+// Read before anything is sent, whichever is reached first. Both sides and the broker work on other
+// parts of what is in flight only as long as nobody gathers all of it.
+constexpr int kPacketsPerTurn = 64;
+constexpr std::size_t kBytesPerTurn = 32 << 10;
+constexpr std::size_t kPacketRecords = 512;
 constexpr std::size_t kPacketBytes = 4 << 20;  // body frames of one packet, so that none is huge
 // A packet with a body frame from this size on, after which the connection ended so often, is not
 // sent again: the broker's socket may have refused it without a word.
@@ -39,7 +43,7 @@ Link::Link(std::string url, Peer& peer, std::shared_ptr<Wake> wake)
 }
 
 bool Link::full(const proto::Writer& out, std::size_t bytes, std::size_t frame_bytes) const {
-  if (out.count() >= limits_.records) return true;
+  if (out.count() >= std::min(limits_.records, kPacketRecords)) return true;
   if (out.records().size() + bytes > limits_.frame) return true;
   const std::size_t here = out.records().size() + out.frame_bytes();
   const bool alone = session_.unacked_bytes() == 0 && out.empty();
@@ -178,8 +182,10 @@ void Link::greet() {
 
 bool Link::receive(Clock::time_point now) {
   int packets = 0;
-  while (packets < kPacketsPerTurn && socket_.receive(incoming_)) {
+  std::size_t bytes = 0;
+  while (packets < kPacketsPerTurn && bytes < kBytesPerTurn && socket_.receive(incoming_)) {
     ++packets;
+    bytes += incoming_.records().size();
     take(now);
   }
   return packets > 0;

@@ -3,8 +3,6 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include <chrono>
-
 namespace tusk::detail {
 namespace {
 
@@ -51,10 +49,16 @@ void RunQueue::add_chunk(std::shared_ptr<Chunk> chunk) {
   if (idle_ > 0) changed_.notify_one();
 }
 
-void RunQueue::collect(std::vector<Run*>& done) {
+void RunQueue::collect(std::vector<Run*>& done, Clock::time_point now) {
   // Cleared first and in any case: who told of something has put it in before.
-  if (told_.load(std::memory_order_relaxed)) told_.store(false, std::memory_order_seq_cst);
+  const bool told = told_.load(std::memory_order_relaxed);
+  if (told) told_.store(false, std::memory_order_seq_cst);
   if (holding_.load(std::memory_order_seq_cst) == 0) return;
+  if (!told) {
+    if (seen_ == kNever) seen_ = now;
+    if (now - seen_ < kHoldBack) return;
+  }
+  seen_ = kNever;
   for (auto& bin : bins_) {
     std::lock_guard lock(bin->mutex);
     if (!bin->holds) continue;
@@ -71,6 +75,7 @@ bool RunQueue::must_look_again() {
   looking_.store(false, std::memory_order_seq_cst);
   const bool must = holding_.load(std::memory_order_seq_cst) > 0;
   if (must) looking_.store(true, std::memory_order_seq_cst);
+  if (must && seen_ == kNever) seen_ = Clock::now() - kHoldBack;  // at the next look it is due
   return must;
 }
 
@@ -105,7 +110,6 @@ std::shared_ptr<RunQueue::Chunk> RunQueue::next_chunk() {
 }
 
 void RunQueue::work(Bin& bin) {
-  using Clock = std::chrono::steady_clock;
   Clock::time_point held_since;
   for (;;) {
     const std::shared_ptr<Chunk> chunk = next_chunk();

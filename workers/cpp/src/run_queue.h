@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -19,6 +20,8 @@ namespace tusk::detail {
 
 class RunQueue : public std::enable_shared_from_this<RunQueue> {
  public:
+  using Clock = std::chrono::steady_clock;
+
   // `keep`: owns the runs and their handlers; held as long as a thread may use them.
   RunQueue(std::shared_ptr<Wake> wake, std::shared_ptr<ResultRules> rules,
            std::shared_ptr<void> keep)
@@ -32,8 +35,9 @@ class RunQueue : public std::enable_shared_from_this<RunQueue> {
   void add(std::vector<Run*>& runs);
   // Runs that a batch handler gets together.
   void add_batch(Entry& entry, std::vector<Run*>& runs);
-  // Appends the runs that are done, and those that were withdrawn and have left the queue.
-  void collect(std::vector<Run*>& done);
+  // Appends the runs that are done, and those that were withdrawn and have left the queue; but while
+  // more are being done, not before it is worth a packet.
+  void collect(std::vector<Run*>& done, Clock::time_point now);
   // Whether a thread said that there is something to collect.
   bool has_done() const { return told_.load(std::memory_order_seq_cst); }
   // Call it before you sleep, behind Wake::about_to_sleep(). True: sleep a millisecond at most, for
@@ -71,6 +75,10 @@ class RunQueue : public std::enable_shared_from_this<RunQueue> {
   const std::shared_ptr<void> keep_;
   std::vector<std::thread> threads_;
   std::vector<std::unique_ptr<Bin>> bins_;
+
+  // The link's thread alone: since when it has seen something in the bins and left it there.
+  Clock::time_point seen_ = kNever;
+  static constexpr Clock::time_point kNever = Clock::time_point::max();
 
   std::mutex mutex_;
   std::condition_variable changed_;

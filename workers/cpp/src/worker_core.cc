@@ -188,7 +188,7 @@ void WorkerCore::give_batches(Clock::time_point now) {
 
 void WorkerCore::collect() {
   done_.clear();
-  queue_->collect(done_);
+  queue_->collect(done_, now_);
   for (Run* run : done_) {
     run->back = true;
     if (run->answer == Run::Answer::kGone) {
