@@ -54,11 +54,8 @@ class Handler:
         self.wait = wait
         self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
         self._read_signature()
-        if self.counted == 1 and not self.named and self.context_name is None:
-            self.call = self._whole  # type: ignore[method-assign]
-
-    def _whole(self, value: Any, context: Context | None) -> Any:
-        return self.function(value)
+        # Whether the function gets the body's value and nothing else.
+        self.whole = self.counted == 1 and not self.named and self.context_name is None
 
     def _read_signature(self) -> None:
         self.context_name: str | None = None
@@ -92,6 +89,8 @@ class Handler:
 
     def call(self, value: Any, context: Context | None) -> Any:
         """Calls the function; raises BodyError when the body does not fit its parameters."""
+        if self.whole:
+            return self.function(value)
         extra = {} if self.context_name is None else {self.context_name: context}
         if self.counted == 1 and not self.named:
             # By name, for the context may come first.
@@ -200,7 +199,9 @@ class Executor:
     def run(self, handler: Handler, record: list[Any], context: Context | None) -> Outcome:
         """One run of a plain handler."""
         try:
-            value = handler.call(self.read(record), context)
+            value = self.read(record)
+            # The first as `call` does it, without the call: this is the path of short runs.
+            value = handler.function(value) if handler.whole else handler.call(value, context)
         except BodyError as error:
             return failure(error, self._bounds, no_retry=True)
         except BaseException as error:
@@ -211,9 +212,10 @@ class Executor:
         """The values that could be read, and the outcomes of those that could not."""
         readable: list[Any] = []
         outcomes: list[Outcome | None] = []
+        read = self.read
         for record in records:
             try:
-                readable.append(self.read(record))
+                readable.append(read(record))
                 outcomes.append(None)
             except BodyError as error:
                 outcomes.append(failure(error, self._bounds, no_retry=True))

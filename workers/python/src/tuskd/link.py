@@ -22,7 +22,7 @@ import zmq
 
 from . import wire
 from .errors import BrokerError, TuskError, from_error_record
-from .session import LONE_ACK_PACKETS, Packet, Session, Written
+from .session import LONE_ACK_PACKETS, Filled, Packet, Session
 from .sockets import connect, readable
 
 ACK_DELAY = 0.05
@@ -56,7 +56,7 @@ class Role(Protocol):
     """What a link asks of the client or worker that uses it. Called with the link's lock held."""
 
     def hello(self) -> dict[str, Any]: ...
-    def write(self, item: Any, frame: int) -> Written: ...
+    def fill(self, outbox: deque[Any], limits: dict[str, int]) -> Filled: ...
     def records(self, records: list[list[Any]]) -> None: ...
     def acknowledged(self, items: list[Any]) -> None: ...
     def welcome(self, fields: dict[str, Any], lost: list[Packet] | None) -> None: ...
@@ -182,7 +182,7 @@ class Link:
             if self._resend:
                 packet: Packet | None = self._resend.popleft()
             elif self.outbox and not session.full():
-                packet = session.next_packet(self.outbox, self._role.write)
+                packet = session.next_packet(self.outbox, self._role.fill)
                 if packet is None:
                     continue
             else:

@@ -32,7 +32,7 @@ from .errors import (
 )
 from .link import NEVER, READY, Link
 from .request import Request
-from .session import Packet, Written
+from .session import Filled, Packet
 
 if TYPE_CHECKING:
     from .subscription import Feed
@@ -220,16 +220,33 @@ class Requests:
     def hello(self) -> dict[str, Any]:
         return client_hello(self._name)
 
-    def write(self, request: Any, frame: int) -> Written:
-        if type(request) is bytes:
-            return request
-        if request.done:
-            self._released(request)
-            return None
+    def fill(self, outbox: deque[Any], limits: dict[str, int]) -> Filled:
+        soft = limits["frame"] // 2  # no single record is over half a frame
+        most, most_frames = limits["records"], limits["frames"]
+        parts: list[bytes] = []
+        bodies: list[bytes] = []
+        items: list[Any] = []
+        size = 0
+        while outbox and len(items) < most and size < soft and len(bodies) < most_frames:
+            item = outbox.popleft()
+            if type(item) is bytes:
+                record = item
+            elif item.done:
+                self._released(item)
+                continue
+            else:
+                record = self._write(item, bodies)
+                size += item.size >> 4  # so that packets of large bodies end too
+            parts.append(record)
+            items.append(item)
+            size += len(record)
+        return parts, bodies, items
+
+    def _write(self, request: Request, bodies: list[bytes]) -> bytes:
         request.packet = self.link.session.sent + 1
         kind = request.kind
         if kind in (wire.SUBMIT, wire.PUSH, wire.PUBLISH):
-            return self._write_body(request, frame)
+            return self._write_body(request, bodies)
         if kind == wire.CANCEL:
             packed: bytes = self._pack((kind, request.number, request.id))
         elif request.body is not None:
@@ -238,7 +255,7 @@ class Requests:
             packed = self._pack((kind, request.number, request.name))
         return packed
 
-    def _write_body(self, request: Request, frame: int) -> Written:
+    def _write_body(self, request: Request, bodies: list[bytes]) -> bytes:
         kind, attributes = request.kind, request.attributes
         if kind != wire.PUBLISH and request.resent:
             attributes = {**(attributes or _NOTHING), wire.A_RESENT: True}
@@ -251,15 +268,16 @@ class Requests:
             left = max(1, int((request.deadline - time.monotonic()) * 1000))
             attributes = {**(attributes or _NOTHING), wire.A_WAIT: left}
         body = request.body
-        apart = body is not None and len(body) >= self.inline()
-        reference = frame if apart else body
+        if body is not None and len(body) >= self.inline():
+            bodies.append(body)
+            body = len(bodies)
         head: tuple[Any, ...]
         if kind == wire.PUBLISH:
-            head = (kind, request.number, request.name, reference)
+            head = (kind, request.number, request.name, body)
         else:
-            head = (kind, request.number, request.id, request.name, reference)
+            head = (kind, request.number, request.id, request.name, body)
         packed: bytes = self._pack((*head, attributes) if attributes else head)
-        return (packed, body) if apart else packed
+        return packed
 
     def inline(self) -> int:
         return min(wire.FRAME_BODY, self.limit("frame") // 4)

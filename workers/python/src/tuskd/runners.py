@@ -166,5 +166,5 @@ class Runners:
     def _run_batch(self, executes: Executes, batch: Batch) -> None:
         mine = [run for run in batch.runs if take(run)]
         if mine:
-            for run, outcome in zip(mine, executes.run_batch(batch.handler, mine), strict=True):
-                self._runs.answer(run, outcome)
+            outcomes = executes.run_batch(batch.handler, mine)
+            self._runs.link.outbox.extend(zip(mine, outcomes, strict=True))

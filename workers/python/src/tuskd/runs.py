@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,13 +23,16 @@ from .errors import TuskError
 from .handlers import STACK_BYTES, Bounds, Handler, Outcome, refusal
 from .link import READY, Link
 from .process import identity
-from .session import Packet, Written
+from .session import Filled, Packet
 from .version import SDK
 
 HANDLE, ID, NAME, ATTEMPT, BODY, ATTRIBUTES, TICKET = range(1, 8)
 ADOPT_GRACE = 10.0
 
 Run = list[Any]
+# A result without attributes, its body within the record: at most so many bytes beside the body.
+Short = tuple[int, int, int, bytes | None]
+SHORT_BYTES = 16
 
 
 def take(run: Run) -> bool:
@@ -43,11 +47,12 @@ def take(run: Run) -> bool:
 class Batch:
     """Items that a list handler gets together."""
 
-    __slots__ = ("due", "handler", "runs")
+    __slots__ = ("due", "handler", "most", "runs")
 
-    def __init__(self, handler: Handler, due: float) -> None:
+    def __init__(self, handler: Handler, due: float, most: int) -> None:
         self.handler = handler
         self.due = due
+        self.most = most
         self.runs: list[Run] = []
 
 
@@ -149,43 +154,70 @@ class Runs:
             fields["capabilities"] = ["lookahead"]
         return fields
 
-    def write(self, item: Any, frame: int) -> Written:
-        if type(item) is bytes:
-            return item
-        run, (state, body, attributes) = item
-        handle = run[HANDLE]
-        if self.contexts:
-            self.contexts.pop(id(run), None)
-        if handle is None:
-            return None
-        self.held.pop(handle, None)
-        if self.cancelled and self.cancelled.pop(id(run), None) is not None:
-            state, body, attributes = wire.CANCELLED, None, None
-        if body is not None and len(body) >= wire.FRAME_BODY:
-            if attributes:
-                return (self._pack((wire.RESULT, handle, state, frame, attributes)), body)
-            return (self._pack((wire.RESULT, handle, state, frame)), body)
-        packed: bytes
-        if attributes:
-            packed = self._pack((wire.RESULT, handle, state, body, attributes))
-        else:
-            packed = self._pack((wire.RESULT, handle, state, body))
-        return packed
+    def fill(self, outbox: deque[Any], limits: dict[str, int]) -> Filled:
+        soft = limits["frame"] // 2  # no single record is over half a frame
+        most, most_frames = limits["records"], limits["frames"]
+        held, contexts, cancelled = self.held, self.contexts, self.cancelled
+        parts: list[bytes] = []
+        bodies: list[bytes] = []
+        items: list[Any] = []
+        short: list[Short] = []  # packed together, in a third of the time
+        size = 0
+        while outbox and len(items) < most and size < soft and len(bodies) < most_frames:
+            item = outbox.popleft()
+            if type(item) is bytes:
+                record = item
+            else:
+                run, (state, body, attributes) = item
+                handle = run[HANDLE]
+                if contexts:
+                    contexts.pop(id(run), None)
+                if handle is None:
+                    continue
+                held.pop(handle, None)
+                if cancelled and cancelled.pop(id(run), None) is not None:
+                    state, body, attributes = wire.CANCELLED, None, None
+                length = 0 if body is None else len(body)
+                if attributes is None and length < wire.FRAME_BODY:
+                    short.append((wire.RESULT, handle, state, body))
+                    items.append(item)
+                    size += SHORT_BYTES + length
+                    continue
+                if length >= wire.FRAME_BODY:
+                    bodies.append(body)
+                    body = len(bodies)
+                    size += length >> 4  # so that packets of large bodies end too
+                head = (wire.RESULT, handle, state, body)
+                record = self._pack((*head, attributes) if attributes else head)
+            if short:
+                parts.append(self._packed(short))
+                short = []
+            parts.append(record)
+            items.append(item)
+            size += len(record)
+        if short:
+            parts.append(self._packed(short))
+        return parts, bodies, items
+
+    def _packed(self, records: list[Short]) -> bytes:
+        count = len(records)
+        data: bytes = self._pack(records)
+        return data[1 if count < 16 else 3 if count < 1 << 16 else 5 :]  # without the list's head
 
     def records(self, records: list[list[Any]]) -> None:
         held, put = self.held, self.runner.put
-        tasks = self.tasks
+        tasks, stages = self.tasks, self.stages
         for record in records:
             kind = record[0]
-            if kind == wire.TASK:
+            if kind in wire.RUNS:
                 held[record[HANDLE]] = record
-                if record[NAME] in tasks and record[ATTRIBUTES] is None:
+                handler = (tasks if kind == wire.TASK else stages).get(record[NAME])
+                if handler is None or record[ATTRIBUTES] is not None:
+                    self._dispatch(record, handler)
+                elif handler.batch == 0:
                     put(record)
                 else:
-                    self._dispatch(record)
-            elif kind == wire.ITEM:
-                held[record[HANDLE]] = record
-                self._dispatch(record)
+                    self._collect(record, handler)
             elif kind == wire.CANCEL:
                 self._cancel(record[1])
             elif kind == wire.RECALL:
@@ -201,8 +233,8 @@ class Runs:
             self._give_back(0)
         self.runner.notify()
 
-    def _dispatch(self, run: Run) -> None:
-        handler = self.handler(run)
+    def _dispatch(self, run: Run, handler: Handler | None) -> None:
+        """Takes a run that has attributes or no handler."""
         if handler is None:
             what = "stage handler" if run[0] == wire.ITEM else "task type"
             self._refuse(run, refusal("Unserved", f"this worker has no {what} {run[NAME]!r}"))
@@ -214,16 +246,21 @@ class Runs:
             return
         if handler.batch == 0:
             self.runner.put(run)
-            return
+        else:
+            self._collect(run, handler)
+
+    def _collect(self, run: Run, handler: Handler) -> None:
         batch = self._collecting.get(handler.name)
         if batch is None:
-            batch = Batch(handler, time.monotonic() + handler.wait)
+            most = min(handler.batch, self.slots)
+            batch = Batch(handler, time.monotonic() + handler.wait, most)
             self._collecting[handler.name] = batch
-        batch.runs.append(run)
+        runs = batch.runs
+        runs.append(run)
         if run[ATTEMPT] > 1:
             # The broker runs what may have killed its worker one at a time: nothing joins it.
             batch.due = 0.0
-        if len(batch.runs) >= min(handler.batch, self.slots):
+        if len(runs) >= batch.most:
             del self._collecting[handler.name]
             self.runner.put(batch)
 

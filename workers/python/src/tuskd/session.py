@@ -10,10 +10,10 @@ import msgpack
 
 from . import wire
 
-# What a role makes of a thing to say: its record; with a large body beside it; or nothing, when
-# it need not be said any more. The second argument is the number that a body frame would have.
-Written = bytes | tuple[bytes, bytes] | None
-Write = Callable[[Any, int], Written]
+# Records, the bodies that have frames of their own, and the things that they say.
+Filled = tuple[list[bytes], list[bytes], list[Any]]
+# Takes from an outbox, within the limits, what one packet holds.
+Fill = Callable[[deque[Any], dict[str, int]], Filled]
 
 LONE_ACK_PACKETS = 64
 # A packet this large that was sent so often, each time followed by a disconnect, is the reason.
@@ -57,37 +57,15 @@ class Session:
     def full(self) -> bool:
         return self.unacked_bytes >= self.limits["session_bytes"]
 
-    def next_packet(self, outbox: deque[Any], write: Write) -> Packet | None:
+    def next_packet(self, outbox: deque[Any], fill: Fill) -> Packet | None:
         """The next packet from what is ready, within the limits; None if nothing need be said."""
-        limits = self.limits
-        soft = limits["frame"] // 2  # no single record is over half a frame
-        most, most_frames = limits["records"], limits["frames"]
-        parts: list[bytes] = [b""]
-        items: list[Any] = []
-        bodies: list[bytes] = []
-        size = 0
-        while outbox and len(items) < most and size < soft and len(bodies) < most_frames:
-            try:
-                item = outbox.popleft()
-            except IndexError:
-                break
-            written = write(item, len(bodies) + 1)
-            if isinstance(written, bytes):
-                parts.append(written)
-                size += len(written)
-            elif written is None:
-                continue
-            else:
-                parts.append(written[0])
-                bodies.append(written[1])
-                size += len(written[0]) + (len(written[1]) >> 4)
-            items.append(item)
+        parts, bodies, items = fill(outbox, self.limits)
         if not items:
             return None
         self.sent += 1
-        parts[0] = self._pack((wire.HEADER, self.number, self.sent, self.received))
+        header = self._pack((wire.HEADER, self.number, self.sent, self.received))
         self.to_ack = 0
-        packet = Packet(self.sent, [b"".join(parts), *bodies], items)
+        packet = Packet(self.sent, [b"".join((header, *parts)), *bodies], items)
         self.unacked.append(packet)
         self.unacked_bytes += packet.size
         return packet

@@ -49,6 +49,8 @@ _SLOW_FLAT = (int, str, float, bytes, datetime)
 
 # A list or map nests 65 deep only if so many of these bytes are in it.
 _NOT_CONTAINERS = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
+# First bytes of values that are neither containers nor extensions.
+_SCALARS = frozenset(_NOT_CONTAINERS) - {0xC1, 0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)}
 _TIMESTAMP = re.compile(rb"[\xd4-\xd8]\xff|\xc7.\xff|\xc8..\xff|\xc9....\xff", re.DOTALL)
 # Over this many bytes a body is first skipped through, so that lengths that lie allocate nothing.
 _SKIP_FIRST = 4096
@@ -100,7 +102,7 @@ def _too_deep(value: Any) -> bool:
 def decode(data: bytes) -> Any:
     """The value of a body. Raises BodyError for bytes that BODY.md refuses."""
     try:
-        if len(data) < 65:
+        if len(data) < 65 or data[0] in _SCALARS:
             # Short and flat is by far the most frequent: 65 levels do not fit, and maps without
             # maps inside show a key that is there twice in their length.
             value = msgpack.unpackb(data, ext_hook=_refuse_ext)

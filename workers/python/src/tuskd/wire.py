@@ -124,6 +124,13 @@ def _check_shape(record: list[Any], at: int) -> None:
             raise Malformed("an integer is over 2^53 - 1", at)
 
 
+RUNS: Final = frozenset({TASK, ITEM})
+_FOR_CALLERS: Final = frozenset({RESULT, EVENT})
+# What a task or item has behind its body when it has no attributes, and behind those.
+_NO_ATTRIBUTES: Final = (None, True)
+_TICKET: Final = (True,)
+
+
 class PacketReader:
     """Reads packets from the broker. One thread at a time."""
 
@@ -159,30 +166,28 @@ class PacketReader:
         try:
             for at, record in enumerate(records):
                 kind = record[0]
-                if kind in (TASK, ITEM):
-                    length = len(record)
-                    if length == 6:
-                        record.append(None)
-                    elif type(record[6]) is not dict:
+                if kind in RUNS:
+                    if len(record) == 6:
+                        record += _NO_ATTRIBUTES
+                    elif type(record[6]) is dict:
+                        record[7:] = _TICKET
+                    else:
                         raise Malformed("attributes are not a map", at)
-                    elif length > 7:
-                        del record[7:]
-                    if (
-                        type(record[1]) is not int
-                        or type(record[2]) is not bytes
-                        or len(record[2]) != 16
-                        or type(record[3]) is not str
-                        or type(record[4]) is not int
+                    _, handle, id, name, attempt, body, _, _ = record
+                    if not (
+                        type(handle) is int
+                        and type(id) is bytes
+                        and len(id) == 16
+                        and type(name) is str
+                        and type(attempt) is int
                     ):
                         raise Malformed("a task's elements are of other types", at)
-                    body = record[5]
                     if type(body) is int:
                         used += 1
                         record[5] = _frame(frames, body, at)
-                    elif body is not None and type(body) is not bytes:
+                    elif type(body) is not bytes and body is not None:
                         raise Malformed("a body is neither bytes nor a frame", at)
-                    record.append(True)
-                elif kind in (RESULT, EVENT):
+                elif kind in _FOR_CALLERS:
                     if len(record) < 3 + (kind == EVENT):
                         raise Malformed("an element is missing", at)
                     while len(record) < 5:
@@ -203,7 +208,7 @@ class PacketReader:
                     raise Malformed("a record is not an array that begins with its kind", at)
                 else:
                     _check_shape(record, at)
-        except (TypeError, IndexError, KeyError):
+        except (TypeError, IndexError, KeyError, AttributeError):
             raise Malformed("a record is not an array that begins with its kind", at) from None
         if used != len(frames) - 1 and all(record[0] < 128 for record in records):
             raise Malformed("a body frame is not named by exactly one record")
