@@ -179,10 +179,6 @@ class Broker {
   void answer_connection(ConnectionId connection, const proto::Writer& reply);
   void send_reply(uint32_t request, proto::Writer& reply);
   void accept(const Caller& caller, uint64_t request);
-  Caller caller_of(const Asker& asker) const;
-  bool present(const Asker& asker) const;
-  bool asked(const Task& task, const Caller& caller, uint64_t request) const;
-  void retire(const Asker& asker);
   void drop_request(uint32_t request);
   void log(config::LogLevel level, LogTopic topic, const std::function<std::string()>& text);
 
@@ -192,7 +188,7 @@ class Broker {
   void resume(Session& session, ConnectionId connection, proto::Value fields);
   void open_session(ConnectionId connection, const Instance& instance, proto::Value fields);
   HelloFault read_hello(proto::Value fields, Session& session, uint32_t& slots) const;
-  std::vector<uint32_t> serves(const Session& session) const;
+  std::vector<uint32_t> serves(const Session& session);
   size_t unknown_types(const Session& session) const;
   std::string forbidden(const Session& session) const;
   void attach(Session& session, ConnectionId connection);
@@ -209,52 +205,62 @@ class Broker {
   uint64_t adopt_claim(Session& session, const proto::TaskId& id, uint32_t attempt,
                        std::string_view name, bool is_item);
 
-  // --- tasks (broker_task.cc)
-  void submit(const Caller& caller, const proto::Record& record);
-  void join_task(const Caller& caller, const proto::Record& record, uint32_t ref);
-  void cancel(const Caller& caller, const proto::Record& record);
-  void result(Session& session, const proto::Record& record);
-  void returned(Session& session, const proto::Record& record);
-  void run_failed(uint32_t task, const proto::Record& record, const std::string& worker, bool fits);
-  void retry(uint32_t task, uint32_t runs);
-  void end(uint32_t task, proto::State state, const proto::BodyOut& body,
-           proto::AttributeEntries attributes);
-  void tell(uint32_t task, const Asker& asker, const proto::BodyOut& body,
-            proto::AttributeEntries attributes);
+  // --- tasks as things that are kept (broker_task.cc)
+  uint32_t find_task(const proto::TaskId& id) const;
+  uint64_t handle_of(uint32_t task) const;
+  uint32_t running_task(uint32_t worker, uint64_t handle) const;
+  std::string_view body_view(const proto::Record& record) const;
+  proto::Bytes body_of(const proto::Record& record) const;
+  proto::BodyOut body_out(const proto::Record& record) const;
+  bool check_body(const Caller& caller, const proto::Record& record);
+  uint64_t digest(uint32_t type, std::string_view body) const;
+  uint32_t make_task(const proto::Record& record, const proto::TaskId& id, uint32_t type);
   void let_go(uint32_t task);
-  void keep(uint32_t task);
   uint32_t remember(const EndedTask& ended);
   void free_task(uint32_t task);
+  void forget(uint32_t task);
+  Asker asker_for(const Caller& caller, uint64_t request, uint64_t wait);
+  Caller caller_of(const Asker& asker) const;
+  bool present(const Asker& asker) const;
+  bool asked(const Task& task, const Caller& caller, uint64_t request) const;
+  void retire(const Asker& asker);
+
+  // --- how a task comes in (broker_submit.cc)
+  void submit(const Caller& caller, const proto::Record& record);
+  void join_task(const Caller& caller, const proto::Record& record, uint32_t ref);
   void start_wait(const Caller& caller, uint64_t wait);
   void request_timeout(uint32_t request);
-  void give_back(uint32_t task, std::string_view code, std::string_view message);
-  void forget(uint32_t task);
+  bool check_room(const Caller& caller, uint64_t ref, const Type& type);
+  uint32_t type_for_submit(const Caller& caller, const proto::Record& record);
+  bool may_wait(const Type& type) const;
+  void wait_for_worker(uint32_t type);
+  void unserved_over(uint32_t type);
+  void purge_types();
+
+  // --- how it runs (broker_run.cc)
   void place(uint32_t task);
   void start_run(uint32_t task, uint32_t worker);
   void dispatch(uint32_t task, uint32_t worker);
   void release(uint32_t task);
   void fill_worker(uint32_t worker);
   void serve_type(uint32_t type);
-  void crash(uint32_t task, const std::string& worker, const char* what_died);
-  void end_cancelled(uint32_t task, std::string_view worker);
+  void result(Session& session, const proto::Record& record);
   void run_left(uint32_t type);
+  void run_failed(uint32_t task, const proto::Record& record, const std::string& worker, bool fits);
+  void retry(uint32_t task, uint32_t runs);
+  void crash(uint32_t task, const std::string& worker, const char* what_died);
+  void returned(Session& session, const proto::Record& record);
+  void cancel(const Caller& caller, const proto::Record& record);
   void cancel_grace_over(uint32_t task);
-  uint32_t type_for_submit(const Caller& caller, const proto::Record& record);
-  uint32_t make_task(const proto::Record& record, const proto::TaskId& id, uint32_t type);
-  bool check_body(const Caller& caller, const proto::Record& record);
-  bool check_room(const Caller& caller, uint64_t ref, const Type& type);
-  std::string_view body_view(const proto::Record& record) const;
-  proto::Bytes body_of(const proto::Record& record) const;
-  proto::BodyOut body_out(const proto::Record& record) const;
-  uint64_t digest(uint32_t type, std::string_view body) const;
-  uint32_t find_task(const proto::TaskId& id) const;
-  uint64_t handle_of(uint32_t task) const;
-  uint32_t running_task(uint32_t worker, uint64_t handle) const;
-  void unserved_over(uint32_t type);
-  Asker asker_for(const Caller& caller, uint64_t request, uint64_t wait);
-  void wait_for_worker(uint32_t type);
-  void purge_types();
-  bool may_wait(const Type& type) const;
+
+  // --- how it ends (broker_ending.cc)
+  void end(uint32_t task, proto::State state, const proto::BodyOut& body,
+           proto::AttributeEntries attributes);
+  void end_cancelled(uint32_t task, std::string_view worker);
+  void tell(uint32_t task, const Asker& asker, const proto::BodyOut& body,
+            proto::AttributeEntries attributes);
+  void keep(uint32_t task);
+  void give_back(uint32_t task, std::string_view code, std::string_view message);
 
   // --- pipelines (broker_pipeline.cc)
   void push(const Caller& caller, const proto::Record& record);

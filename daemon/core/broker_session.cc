@@ -240,21 +240,20 @@ size_t Broker::unknown_types(const Session& session) const {
 }
 
 // The types and stages whose tasks may go to this worker. Types that nobody named before are made.
-std::vector<uint32_t> Broker::serves(const Session& session) const {
-  auto& scheduler = const_cast<Scheduler&>(scheduler_);
+std::vector<uint32_t> Broker::serves(const Session& session) {
   std::vector<uint32_t> out;
   for (const std::string& name : session.announced_types) {
-    uint32_t t = scheduler.find_type(name);
+    uint32_t t = scheduler_.find_type(name);
     if (t == kNone) {
-      if (scheduler.type_count() >= config_->tuskd.limits.max_types) continue;
-      t = scheduler.add_type(name, false);
-      scheduler.type(t).settings = config_->type(name);
+      if (scheduler_.type_count() >= config_->tuskd.limits.max_types) continue;
+      t = scheduler_.add_type(name, false);
+      scheduler_.type(t).settings = config_->type(name);
     }
-    const auto& pool = scheduler.type(t).settings.pool;
+    const auto& pool = scheduler_.type(t).settings.pool;
     if (!pool || *pool == session.pool) out.push_back(t);
   }
-  for (uint32_t t : scheduler.stages()) {
-    const Type& stage = scheduler.type(t);
+  for (uint32_t t : scheduler_.stages()) {
+    const Type& stage = scheduler_.type(t);
     const config::Stage& settings = config_->stages[stage.stage];
     const bool announced =
         std::find(session.announced_handlers.begin(), session.announced_handlers.end(),

@@ -13,6 +13,11 @@
 
 namespace tusk::core {
 
+// A run's handle is the generation and the place of its task in the pool: unique for 2^29 runs at
+// one place, and below 2^53.
+inline constexpr uint32_t kPlaceBits = 24;
+inline constexpr uint32_t kGenerationMask = (uint32_t{1} << 29) - 1;
+
 // Who waits for a task's ending: a request of a session, or a REQ peer's.
 struct Asker {
   enum class Kind : uint8_t { kNobody, kSession, kRequest };

@@ -1,0 +1,134 @@
+// How a task ends: its one ending, told to those who ask and kept until one of them acknowledges
+// it; or none, when it is given back to them.
+#include "daemon/core/broker.h"
+
+namespace tusk::core {
+
+using proto::BodyOut;
+using proto::Bytes;
+using proto::State;
+using proto::Writer;
+
+namespace {
+
+// Endings of peers that never acknowledge are kept for as long as those of others, but only so many
+// bytes of them.
+constexpr size_t kMaxKeptBytes = 64 << 20;
+
+}  // namespace
+
+// --- endings -------------------------------------------------------------------------------------
+
+// The task's one ending: told to those who ask, and kept until one of them acknowledges it.
+void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeEntries attributes) {
+  Task& task = tasks_[t];
+  Type& type = scheduler_.type(task.type);
+  if (type.is_stage) return item_ended(t, state);
+  switch (state) {
+    case State::kSucceeded:
+      ++counters_.succeeded;
+      ++type.counters.succeeded;
+      break;
+    case State::kCancelled:
+      ++counters_.cancelled;
+      ++type.counters.cancelled;
+      break;
+    case State::kDead:
+      ++counters_.dead;
+      ++type.counters.dead;
+      break;
+    default:
+      ++counters_.failed;
+      ++type.counters.failed;
+  }
+  if (!task.orphan) task.digest = digest(task.type, task.body.view());
+  held_bytes_ -= task.body.size();
+  task.body = {};
+  task.forwarded = {};
+  task.state = TaskState::kEnded;
+  task.ending = state;
+  task.since = now_;
+  if (body.present) task.result = body.frame ? body.frame : Bytes::copy(body.inline_bytes);
+  held_bytes_ += task.result.size();
+  if (attributes.count > 0) {
+    task.result_attributes = Bytes::copy(attributes.entries);
+    task.result_count = static_cast<uint32_t>(attributes.count);
+  }
+  // The first asker who acknowledges takes the ending into its list; without one it is kept a
+  // while.
+  const proto::AttributeEntries kept{task.result_attributes.view(), task.result_count};
+  uint32_t owner = kNone;
+  auto inform = [&](const Asker& asker) {
+    if (!present(asker)) return retire(asker);
+    const uint32_t session = caller_of(asker).session;
+    tell(t, asker, body, kept);
+    if (owner == kNone && session != kNone && sessions_[session].acks) owner = session;
+  };
+  inform(task.asker);
+  for (const Asker& asker : task.more_askers) inform(asker);
+  task.asker = {};
+  task.more_askers = {};
+  if (owner == kNone) return keep(t);
+  Session& session = sessions_[owner];
+  task.packet = session.out.next_packet();
+  session.endings.push_back(tasks_, t);
+}
+
+// The ending of a task that was cancelled; `worker` is the one that ran it, or "".
+void Broker::end_cancelled(uint32_t t, std::string_view worker) {
+  scratch_.clear();
+  scratch_.error("Cancelled", "the task was cancelled", "tuskd");
+  if (tasks_[t].attempt > 0) scratch_.number(proto::Attribute::kAttempt, tasks_[t].attempt);
+  if (!worker.empty()) scratch_.text(proto::Attribute::kWorker, worker);
+  end(t, State::kCancelled, {}, scratch_);
+}
+
+// Sends an ending to one who asked.
+void Broker::tell(uint32_t t, const Asker& asker, const BodyOut& body,
+                  proto::AttributeEntries attributes) {
+  const Task& task = tasks_[t];
+  const size_t more = kRecordOverhead + body.inline_bytes.size() + attributes.entries.size();
+  answer(caller_of(asker), more,
+         [&](Writer& out) { out.result(asker.request, task.ending, body, attributes); });
+}
+
+// Keeps an ending that nobody will acknowledge, for session_ttl.
+void Broker::keep(uint32_t t) {
+  Task& task = tasks_[t];
+  task.since = now_;
+  kept_.push_back(tasks_, t);
+  kept_bytes_ += task.result.size();
+  if (kept_timer_ == kNoTimer) {
+    kept_timer_ = timers_.add(now_ + config_->tuskd.times.session_ttl, {Timer::Kind::kKept, 0});
+  }
+  while (kept_bytes_ > kMaxKeptBytes || kept_.count > config_->tuskd.limits.ended_window) {
+    const uint32_t oldest = kept_.head;
+    kept_.remove(tasks_, oldest);
+    kept_bytes_ -= tasks_[oldest].result.size();
+    let_go(oldest);
+  }
+}
+
+// A waiting task goes back to those who submitted it, with an error that is no ending.
+void Broker::give_back(uint32_t t, std::string_view why, std::string_view message) {
+  Task& task = tasks_[t];
+  if (task.state == TaskState::kWaiting) {
+    scheduler_.unqueue(t);
+  } else if (task.state == TaskState::kParked) {
+    unpark(t);
+  } else {
+    timers_.cancel(task.timer);
+    --scheduler_.type(task.type).elsewhere;
+  }
+  const Asker first = task.asker;
+  const std::vector<Asker> more = std::move(task.more_askers);
+  forget(t);
+  auto inform = [&](const Asker& asker) {
+    if (!present(asker)) return retire(asker);
+    error(caller_of(asker), asker.request, why, message);
+  };
+  inform(first);
+  for (const Asker& asker : more) inform(asker);
+}
+
+}  // namespace tusk::core

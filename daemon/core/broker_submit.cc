@@ -1,0 +1,245 @@
+// How a task comes in: submit, the limits, the same id again; and what becomes of types that nobody
+// serves.
+#include <algorithm>
+
+#include "daemon/core/broker.h"
+
+namespace tusk::core {
+
+using proto::BodyOut;
+using proto::Bytes;
+using proto::Record;
+using proto::TaskId;
+namespace code = proto::code;
+
+namespace {
+
+// Requests that wait for one task besides the first.
+constexpr size_t kMaxAskers = 1000;
+
+}  // namespace
+
+// --- submit --------------------------------------------------------------------------------------
+
+void Broker::submit(const Caller& caller, const Record& record) {
+  if (stopping_) {
+    return error(caller, record.ref, code::kShuttingDown, "tuskd is shutting down");
+  }
+  if (caller.session != kNone && sessions_[caller.session].over_bound) {
+    return full(caller, record.ref, code::kBusy,
+                "too many bytes are on their way to this peer and not acknowledged",
+                "session_bytes", config_->tuskd.limits.max_session_bytes);
+  }
+  if (!check_body(caller, record)) return;
+  const TaskId id = record.id();
+  if (uint32_t ref = find_task(id); ref != kNone) return join_task(caller, record, ref);
+  if (record.attributes.resent && !record.attributes.rerun_ok && newest_let_go_ > 0 &&
+      id.unix_ms() <= newest_let_go_) {
+    return error(caller, record.ref, code::kUnknownOutcome,
+                 "this id is older than what the broker remembers: the task may have run");
+  }
+  const uint32_t type_index = type_for_submit(caller, record);
+  if (type_index == kNone) return;
+  Type& type = scheduler_.type(type_index);
+  if (!check_room(caller, record.ref, type)) return;
+
+  const uint32_t t = make_task(record, id, type_index);
+  Task& task = tasks_[t];
+  ++counters_.submitted;
+  ++type.counters.accepted;
+  const proto::Reply reply = record.attributes.reply;
+  if (reply != proto::Reply::kAccepted) {
+    task.asker = asker_for(caller, record.ref, record.attributes.wait);
+  }
+  if (reply != proto::Reply::kResult) accept(caller, record.ref);
+  // Right after a restart a worker that still runs this may be about to claim it.
+  const Time hold_until = started_ + config_->tuskd.times.reconnect_grace;
+  if (record.attributes.resent && now_ < hold_until) {
+    task.state = TaskState::kHeld;
+    ++type.elsewhere;
+    task.timer = timers_.add(hold_until, {Timer::Kind::kHold, t});
+  } else {
+    place(t);
+  }
+}
+
+// A submit whose id is there already: one more who waits for the same ending.
+void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref) {
+  auto conflict = [&] {
+    error(caller, record.ref, code::kIdConflict,
+          "the id belongs to a task of another type or with another body");
+  };
+  ++counters_.joined;
+  if (is_ended(ref)) {
+    const EndedTask& ended = ended_at(ref);
+    const uint32_t type = scheduler_.find_type(record.name);
+    const bool same = type != kNone && digest(type, body_view(record)) == ended.digest;
+    if (!same && ended.digest != 0) return conflict();  // 0: an adopted run that nobody submitted
+    return error(caller, record.ref, code::kAlreadyEnded,
+                 "the task ended and its ending was acknowledged", "state",
+                 proto::state_name(ended.state));
+  }
+  Task& task = tasks_[ref];
+  const Type& type = scheduler_.type(task.type);
+  if (type.is_stage || type.name != record.name) return conflict();
+  if (task.orphan) {
+    // Adopted from its worker's claim; this is the client that it belongs to.
+    task.orphan = false;
+    task.body = body_of(record);
+    held_bytes_ += task.body.size();
+    scratch_.clear();
+    scratch_.forward(record.attributes.all);
+    task.forwarded = Bytes::copy(scratch_.entries());
+    task.forwarded_count = static_cast<uint32_t>(scratch_.count());
+    if (task.state == TaskState::kEnded) task.digest = digest(task.type, task.body.view());
+  } else {
+    const uint64_t have =
+        task.state == TaskState::kEnded ? task.digest : digest(task.type, task.body.view());
+    if (have != digest(task.type, body_view(record))) return conflict();
+  }
+  if (record.attributes.reply != proto::Reply::kResult) accept(caller, record.ref);
+  if (record.attributes.reply == proto::Reply::kAccepted) return;
+  if (task.state == TaskState::kEnded) {
+    return tell(ref, asker_for(caller, record.ref, 0), BodyOut::shared(task.result),
+                {task.result_attributes.view(), task.result_count});
+  }
+  if (asked(task, caller, record.ref)) return;
+  auto gone = [this](const Asker& asker) {
+    if (present(asker)) return false;
+    retire(asker);
+    return true;
+  };
+  if (gone(task.asker)) {
+    task.asker = asker_for(caller, record.ref, record.attributes.wait);
+    return;
+  }
+  if (task.more_askers.size() >= kMaxAskers) std::erase_if(task.more_askers, gone);
+  if (task.more_askers.size() >= kMaxAskers) {
+    return full(caller, record.ref, code::kFull, "too many requests wait for this task", "askers",
+                kMaxAskers);
+  }
+  task.more_askers.push_back(asker_for(caller, record.ref, record.attributes.wait));
+}
+
+// A request hears something within its wait (ms; 0: the default): the reply or a time-out.
+void Broker::start_wait(const Caller& caller, uint64_t wait) {
+  if (caller.request == kNone) return;
+  constexpr uint64_t kYear = 1000ull * 86400 * 365;
+  const Duration time = wait ? Duration(std::chrono::milliseconds(std::min(wait, kYear)))
+                             : Duration(config_->default_timeout);
+  requests_[caller.request].timer =
+      timers_.add(now_ + time, {Timer::Kind::kRequestTimeout, caller.request});
+}
+
+void Broker::request_timeout(uint32_t index) {
+  const Request& request = requests_[index];
+  const Asker asker{Asker::Kind::kRequest, index, request.serial, request.request};
+  if (!present(asker)) return retire(asker);
+  ++counters_.timeouts;
+  error(caller_of(asker), asker.request, code::kTimeout,
+        "the wait for the result is over; the task goes on: query or submit the same id");
+}
+
+bool Broker::check_room(const Caller& caller, uint64_t ref, const Type& type) {
+  const config::Limits& limit = config_->tuskd.limits;
+  auto refuse = [&](const std::string& what, std::string_view name, size_t value) {
+    log(config::LogLevel::warning, LogTopic::kLimit,
+        [&] { return what + ": " + std::string(name) + " is " + std::to_string(value); });
+    full(caller, ref, code::kFull, what, name, value);
+    return false;
+  };
+  if (!type.is_stage && type.queued() + type.elsewhere >= type.settings.max_waiting) {
+    return refuse("the queue of type \"" + type.name + "\" is full", "max_waiting",
+                  type.settings.max_waiting);
+  }
+  if (tasks_.live() >= limit.max_tasks) {
+    return refuse("the broker holds as many tasks as it may", "max_tasks", limit.max_tasks);
+  }
+  if (held_bytes_ >= limit.max_memory) {
+    return refuse("the bodies held by the broker are as large as they may be", "max_memory",
+                  limit.max_memory);
+  }
+  return true;
+}
+
+// --- types without workers -----------------------------------------------------------------------
+
+// The type of a submit, made if a worker may yet come for it; kNone if that was refused.
+uint32_t Broker::type_for_submit(const Caller& caller, const Record& record) {
+  uint32_t index = scheduler_.find_type(record.name);
+  if (index != kNone && (scheduler_.is_served(index) || may_wait(scheduler_.type(index)))) {
+    return index;
+  }
+  const bool early = now_ < started_ + config_->tuskd.times.unserved_grace;
+  if (index == kNone && early) {
+    if (scheduler_.type_count() >= config_->tuskd.limits.max_types) purge_types();
+    if (scheduler_.type_count() >= config_->tuskd.limits.max_types) {
+      full(caller, record.ref, code::kFull, "the broker knows max_types types already", "max_types",
+           config_->tuskd.limits.max_types);
+      return kNone;
+    }
+    index = scheduler_.add_type(record.name, false);
+    scheduler_.type(index).settings = config_->type(record.name);
+    return index;
+  }
+  const std::string name(record.name);
+  const std::string near = scheduler_.nearest(name, false);
+  std::string message = "no worker serves type \"" + name + "\" and the config does not bind it";
+  if (!near.empty()) message += "; did you mean \"" + near + "\"?";
+  ++counters_.errors_unserved;
+  log(config::LogLevel::warning, LogTopic::kUnserved,
+      [&] { return message + " (served: " + scheduler_.served_names(10) + ")"; });
+  error(caller, record.ref, code::kUnserved, message, "nearest", near);
+  return kNone;
+}
+
+// Whether tasks of a type that nobody serves now may wait for somebody who will.
+bool Broker::may_wait(const Type& type) const {
+  const Duration grace = config_->tuskd.times.unserved_grace;
+  if (type.settings.pool || type.settings.unserved == config::Unserved::wait) return true;
+  return now_ < (type.ever_served ? type.last_served : started_) + grace;
+}
+
+void Broker::wait_for_worker(uint32_t index) {
+  Type& type = scheduler_.type(index);
+  if (type.unserved_timer != kNoTimer) return;
+  if (type.queued() == 1 || type.waits_since == Time{}) type.waits_since = now_;
+  const Duration grace = config_->tuskd.times.unserved_grace;
+  const bool patient =
+      type.settings.pool || type.settings.unserved == config::Unserved::wait || type.ever_served;
+  const Time due = patient ? now_ + grace : std::max(now_, started_ + grace);
+  type.unserved_timer = timers_.add(due, {Timer::Kind::kUnserved, index});
+}
+
+void Broker::unserved_over(uint32_t index) {
+  Type& type = scheduler_.type(index);
+  if (scheduler_.is_served(index) || type.queued() == 0) return;
+  log(config::LogLevel::warning, LogTopic::kUnserved, [&] {
+    return std::to_string(type.queued()) + " tasks of type \"" + type.name +
+           "\" wait for a worker; served: " + scheduler_.served_names(10);
+  });
+  if (type.is_stage || may_wait(type) || type.ever_served) return;
+  const std::string near = scheduler_.nearest(type.name, false);
+  std::string message =
+      "no worker serves type \"" + type.name + "\" and the config does not bind it";
+  if (!near.empty()) message += "; did you mean \"" + near + "\"?";
+  while (!type.waiting.empty()) {
+    ++counters_.errors_unserved;
+    give_back(type.waiting.head, code::kUnserved, message);
+  }
+}
+
+// Makes room among the types that nobody configured: those that hold nothing and that nobody
+// serves.
+void Broker::purge_types() {
+  for (uint32_t t = 0; t < scheduler_.types(); ++t) {
+    if (!scheduler_.exists(t)) continue;
+    Type& type = scheduler_.type(t);
+    if (type.is_stage || type.configured || type.held() > 0 || scheduler_.is_served(t)) continue;
+    if (type.ever_served && may_wait(type)) continue;
+    timers_.cancel(type.unserved_timer);
+    scheduler_.remove_type(t);
+  }
+}
+
+}  // namespace tusk::core
