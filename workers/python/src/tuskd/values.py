@@ -54,6 +54,7 @@ _SCALARS = frozenset(_NOT_CONTAINERS) - {0xC1, 0xC7, 0xC8, 0xC9, *range(0xD4, 0x
 _TIMESTAMP = re.compile(rb"[\xd4-\xd8]\xff|\xc7.\xff|\xc8..\xff|\xc9....\xff", re.DOTALL)
 # Over this many bytes a body is first skipped through, so that lengths that lie allocate nothing.
 _SKIP_FIRST = 4096
+_TRY_FLAT = 512
 _KEEP_BUFFER = 1 << 20
 
 
@@ -102,9 +103,9 @@ def _too_deep(value: Any) -> bool:
 def decode(data: bytes) -> Any:
     """The value of a body. Raises BodyError for bytes that BODY.md refuses."""
     try:
-        if len(data) < 65 or data[0] in _SCALARS:
-            # Short and flat is by far the most frequent: 65 levels do not fit, and maps without
-            # maps inside show a key that is there twice in their length.
+        if len(data) <= _TRY_FLAT or data[0] in _SCALARS:
+            # Short and flat is by far the most frequent: what holds only flat values nests once,
+            # and shows a key that is there twice in its length. Not flat, it is read again.
             value = msgpack.unpackb(data, ext_hook=_refuse_ext)
             kind = type(value)
             if kind in _READ_FLAT:
