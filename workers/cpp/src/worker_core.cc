@@ -118,6 +118,8 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
       gathering_.push_back(&entry);
     }
     entry.gathered.push_back(run);
+    // The broker runs what may have killed its worker one at a time: nothing joins it.
+    if (run->attempt > 1) entry.gather_until = now_;
     if (entry.gathered.size() >= entry.batch.items) {
       queue_->add_batch(entry, entry.gathered);
       std::erase(gathering_, &entry);

@@ -50,8 +50,9 @@ inline Json task(std::uint64_t handle, const char* type, const Json& body, unsig
   if (!attributes.is_null()) record.push_back(attributes);
   return record;
 }
-inline Json item(std::uint64_t handle, const char* handler, const Json& body) {
-  return task(handle, handler, body, 1, nullptr, "item");
+inline Json item(std::uint64_t handle, const char* handler, const Json& body,
+                 unsigned attempt = 1) {
+  return task(handle, handler, body, attempt, nullptr, "item");
 }
 
 struct WorkerTest : testing::Test {

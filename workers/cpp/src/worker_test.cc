@@ -257,6 +257,28 @@ TEST_F(WorkerTest, BatchesAreGatheredByNumberAndByTime) {
   EXPECT_EQ(sizes, (std::vector<std::size_t>{3, 1}));
 }
 
+TEST_F(WorkerTest, AnItemThatRanBeforeDoesNotWaitForItsBatch) {
+  std::mutex mutex;
+  std::vector<std::size_t> sizes;
+  make(100);
+  worker->stage("list", Batch{.items = 100, .time = std::chrono::hours(1)},
+                [&](const std::vector<int>& in) {
+                  std::lock_guard lock(mutex);
+                  sizes.push_back(in.size());
+                  return in;
+                });
+  start();
+  meet();
+  broker.send({item(1, "list", body_of(1), 2)});
+  EXPECT_EQ(broker.next("result")[1], 1);
+  broker.send({item(2, "list", body_of(1)), {"ping", 1}});
+  broker.next("pong");
+  broker.send({item(3, "list", body_of(1), 3), item(4, "list", body_of(1))});
+  for (int i = 0; i < 3; ++i) broker.next("result");
+  std::lock_guard lock(mutex);
+  EXPECT_EQ(sizes, (std::vector<std::size_t>{1, 3})) << "with what was gathered, at once";
+}
+
 TEST_F(WorkerTest, ABatchThatThrowsOrMiscountsFailsAsAWhole) {
   make(100);
   worker->stage("throw", Batch{.items = 2}, [](const std::vector<int>&) -> std::vector<int> {

@@ -73,7 +73,7 @@ class Context {
 inline constexpr std::nullopt_t drop = std::nullopt;
 
 // Items that a stage handler gets together: at most `items`, or what came within `time` of the
-// first.
+// first, or at once what there is when one of them ran before: its attempt is over 1.
 struct Batch {
   std::size_t items = 100;
   std::chrono::milliseconds time = std::chrono::milliseconds(10);
