@@ -1,6 +1,7 @@
 /** List handlers: items gathered until there are enough or the first has waited long enough. */
 import { type Failure, failureOf } from "./failure.js";
-import type { BatchLane } from "./lanes.js";
+import type { BatchHandler, BatchLane } from "./lanes.js";
+import type { Pool } from "./pool.js";
 import type { Run } from "./run.js";
 
 /** What a batch needs of the desk. */
@@ -10,6 +11,8 @@ export interface BatchHost {
   readonly freeSlots: number;
   /** Takes a slot and reads the item. @throws BodyError; the slot is taken all the same */
   begin(run: Run): unknown;
+  /** Takes slots and has a thread of the pool, which must be free, run the list. */
+  give(pool: Pool, runs: Run[]): void;
   end(run: Run, value: unknown, failure: Failure | undefined): void;
   /** Results are there to be sent, and slots are free. */
   pumpSoon(): void;
@@ -20,6 +23,7 @@ export function startBatches(lane: BatchLane, host: BatchHost): void {
   // The broker gives no more than the slots, so waiting for a longer list would be in vain.
   const full = Math.min(lane.size, host.slots);
   while (lane.waiting.size > 0 && (lane.due || lane.waiting.size >= full)) {
+    if (lane.pool?.isFree === false) return; // the thread's end of a run comes back here
     const count = Math.min(lane.waiting.size, lane.size, host.freeSlots);
     if (count === 0) return; // the end of a run comes back here
     const runs: Run[] = [];
@@ -27,7 +31,8 @@ export function startBatches(lane: BatchLane, host: BatchHost): void {
     lane.due &&= lane.waiting.some((run) => run.attempt > 1);
     clearTimeout(lane.timer);
     lane.timer = undefined;
-    startBatch(lane, runs, host);
+    if (lane.pool === undefined) startBatch(lane.handler, runs, host);
+    else host.give(lane.pool, runs);
   }
   if (lane.waiting.size > 0 && lane.timer === undefined) {
     lane.timer = setTimeout(() => {
@@ -38,7 +43,7 @@ export function startBatches(lane: BatchLane, host: BatchHost): void {
   }
 }
 
-function startBatch(lane: BatchLane, runs: Run[], host: BatchHost): void {
+function startBatch(handler: BatchHandler, runs: Run[], host: BatchHost): void {
   const bodies: unknown[] = [];
   const readable: Run[] = [];
   for (const run of runs) {
@@ -52,7 +57,7 @@ function startBatch(lane: BatchLane, runs: Run[], host: BatchHost): void {
   if (readable.length === 0) return;
   let value: unknown;
   try {
-    value = lane.handler(bodies, readable);
+    value = handler(bodies, readable);
   } catch (error) {
     endBatch(readable, undefined, failureOf(error), host);
     return;
@@ -78,15 +83,18 @@ function endBatch(
   failure: Failure | undefined,
   host: BatchHost,
 ): void {
-  let failed = failure;
-  if (failed === undefined && (!Array.isArray(values) || values.length !== runs.length)) {
-    const got = Array.isArray(values) ? `a list of ${values.length}` : `a ${typeof values}`;
-    const wanted = `a list handler returns a list as long as the one it got (${runs.length})`;
-    failed = failureOf(new TypeError(`${wanted}, not ${got}`), true);
-  }
+  const failed = failure ?? wrongLength(values, runs.length);
   runs.forEach((run, i) => {
     host.end(run, failed === undefined ? (values as unknown[])[i] : undefined, failed);
   });
+}
+
+/** Why what a list handler returned is not a list of `length`, if it is not. */
+export function wrongLength(values: unknown, length: number): Failure | undefined {
+  if (Array.isArray(values) && values.length === length) return undefined;
+  const got = Array.isArray(values) ? `a list of ${values.length}` : `a ${typeof values}`;
+  const wanted = `a list handler returns a list as long as the one it got (${length})`;
+  return failureOf(new TypeError(`${wanted}, not ${got}`), true);
 }
 
 /** Whether a handler returned a promise or something like it. */

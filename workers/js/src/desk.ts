@@ -71,7 +71,14 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     this.#listener = listener;
     this.link = new Link<Run>(options.url, this, options.name);
     this.#results = new Results(this.link);
-    for (const lane of options.stages.values()) if (lane.kind === "batch") this.#batches.push(lane);
+  }
+
+  /** Begins to connect; all handlers are there. */
+  open(): void {
+    for (const lane of this.#options.stages.values()) {
+      if (lane.kind === "batch") this.#batches.push(lane);
+    }
+    this.link.open();
   }
 
   /** Runs that have begun and not ended. */
@@ -317,7 +324,8 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   }
 
   #tellHandler(run: Run): void {
-    if (run.lane.kind === "pool") run.lane.pool.cancel(run);
+    const { lane } = run;
+    if (lane.kind === "pool" || lane.kind === "batch") lane.pool?.cancel(run);
     run.cancel();
   }
 
@@ -345,7 +353,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     if (this.link.outbox.isEmpty) this.#sliceEnd = performance.now() + SLICE;
     for (const pool of pools) {
       while (pool.waiting.size > 0 && this.#running < slots && pool.isFree) {
-        this.#begin(pool.waiting.shift()!);
+        this.give(pool, [pool.waiting.shift()!], false);
       }
     }
     for (const lane of this.#batches) startBatches(lane, this);
@@ -363,7 +371,6 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   #begin(run: Run): void {
     run.state = RunState.running;
     this.#running++;
-    if (run.lane.kind === "pool") run.lane.pool.give(run, this.#results.rules);
   }
 
   #startPlain(run: Run): void {
@@ -407,6 +414,11 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   begin(run: Run): unknown {
     this.#begin(run);
     return run.place.read(this.link.limits.body);
+  }
+
+  give(pool: Pool, runs: Run[], isList = true): void {
+    for (const run of runs) this.#begin(run);
+    pool.give(runs, isList, this.#results.rules);
   }
 
   end(run: Run, value: unknown, failure: Failure | undefined): void {

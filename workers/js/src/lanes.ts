@@ -48,9 +48,8 @@ export interface MainLane {
   handler: Handler;
 }
 
-export interface BatchLane {
+export type BatchLane = {
   kind: "batch";
-  handler: BatchHandler;
   waiting: Waiting;
   /** At most so many items in one list. */
   size: number;
@@ -59,7 +58,7 @@ export interface BatchLane {
   timer: NodeJS.Timeout | undefined;
   /** The first item has waited long enough, or one of them is not to wait. */
   due: boolean;
-}
+} & ({ handler: BatchHandler; pool?: undefined } | { pool: Pool });
 
 export interface PoolLane {
   kind: "pool";

@@ -5,26 +5,44 @@ import type { Failure } from "./failure.js";
 export interface PoolThreadData {
   /** The module with the handlers. */
   module: string;
-  /** Holds the number of the run that was cancelled last; readable while the thread is blocked. */
-  cancelled: SharedArrayBuffer;
 }
 
-export interface RunMessage {
+/** One call of a handler: of one run, or of a list of them. */
+export interface CallMessage {
   number: number;
-  id: string;
   type: string;
-  attempt: number;
   isItem: boolean;
-  body: Uint8Array | undefined;
-  codec: number;
-  compressed: boolean;
+  isList: boolean;
+  runs: RunMessage[];
+  /** For each run whether it was cancelled; readable while the thread is blocked. */
+  cancelled: SharedArrayBuffer;
   rules: BodyRules;
 }
 
-export type ToThread = { run: RunMessage } | { cancel: number };
+export interface RunMessage {
+  id: string;
+  attempt: number;
+  body: Uint8Array | undefined;
+  codec: number;
+  compressed: boolean;
+}
+
+export type ToThread = { call: CallMessage } | { cancel: number; index: number };
+
+/** How a list handler of a module wants its items; see BatchOptions. */
+export interface ListOptions {
+  batch: number;
+  wait?: number;
+}
+
+/** The names of what a module runs; for stages, whether in lists. */
+export interface PoolNames {
+  tasks: string[];
+  stages: [string, ListOptions | undefined][];
+}
+
+export type RunResult =
+  { body: Uint8Array | undefined; compressed: boolean } | { failure: Failure };
 
 export type FromThread =
-  | { ready: { tasks: string[]; stages: string[] } }
-  | { broken: string }
-  | { number: number; body: Uint8Array | undefined; compressed: boolean }
-  | { number: number; failure: Failure };
+  { ready: PoolNames } | { broken: string } | { number: number; results: RunResult[] };

@@ -1,86 +1,129 @@
-/** A thread of a pool: runs the handlers of one module, one run at a time. */
+/** A thread of a pool: runs the handlers of one module, one call at a time. */
 import { parentPort, workerData } from "node:worker_threads";
+import { wrongLength } from "./batches.js";
 import { readValue } from "./body.js";
 import { BodyError, TaskCancelled, tooLarge } from "./errors.js";
-import { failureOf } from "./failure.js";
-import type { Handler } from "./lanes.js";
+import { type Failure, failureOf } from "./failure.js";
+import type { BatchHandler, Handler } from "./lanes.js";
 import { compress } from "./lz4.js";
 import { Writer } from "./msgpack/writer.js";
-import type { FromThread, PoolThreadData, RunMessage, ToThread } from "./pool-messages.js";
+import type {
+  CallMessage,
+  FromThread,
+  ListOptions,
+  PoolThreadData,
+  RunMessage,
+  RunResult,
+  ToThread,
+} from "./pool-messages.js";
 import type { Context } from "./run.js";
 import { DROP } from "./values.js";
 
 const port = parentPort!;
-const { module, cancelled: shared } = workerData as PoolThreadData;
-const cancelledRun = new Int32Array(shared);
+const { module } = workerData as PoolThreadData;
 const tasks = new Map<string, Handler>();
 const stages = new Map<string, Handler>();
-let controller: AbortController | undefined;
-let current = 0;
+const lists = new Map<string, { handler: BatchHandler; options: ListOptions }>();
+let current: { number: number; contexts: PoolContext[] } | undefined;
 
 class PoolContext implements Context {
-  readonly #number: number;
+  readonly #cancelled: Int32Array;
+  readonly #index: number;
+  #controller: AbortController | undefined;
 
   constructor(
-    number: number,
+    cancelled: Int32Array,
+    index: number,
     readonly id: string,
     readonly type: string,
     readonly attempt: number,
   ) {
-    this.#number = number;
+    this.#cancelled = cancelled;
+    this.#index = index;
   }
 
   get cancelled(): boolean {
-    return Atomics.load(cancelledRun, 0) === this.#number;
+    return Atomics.load(this.#cancelled, this.#index) !== 0;
   }
 
   get signal(): AbortSignal {
-    if (controller === undefined) {
-      controller = new AbortController();
-      if (this.cancelled)
-        controller.abort(new TaskCancelled(`task ${this.id} was cancelled`, this.id));
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.cancelled) this.abort();
     }
-    return controller.signal;
+    return this.#controller.signal;
+  }
+
+  abort(): void {
+    this.#controller?.abort(new TaskCancelled(`task ${this.id} was cancelled`, this.id));
   }
 }
 
 function say(message: FromThread): void {
-  const body = "body" in message ? message.body : undefined;
-  port.postMessage(message, body === undefined ? [] : [body.buffer as ArrayBuffer]);
-}
-
-async function run(message: RunMessage): Promise<void> {
-  const { number, id, type, attempt, isItem, rules } = message;
-  current = number;
-  controller = undefined;
-  let body: unknown = null;
-  try {
-    if (message.body !== undefined) {
-      const bytes = Buffer.from(message.body.buffer, message.body.byteOffset, message.body.length);
-      const { codec, compressed } = message;
-      body = readValue(bytes, 0, bytes.length, codec, compressed, rules.limit);
+  const buffers: ArrayBuffer[] = [];
+  if ("results" in message) {
+    for (const result of message.results) {
+      if ("body" in result && result.body) buffers.push(result.body.buffer as ArrayBuffer);
     }
-  } catch (error) {
-    say({ number, failure: failureOf(error, true) });
-    return;
   }
-  let value: unknown;
-  try {
-    const handler = (isItem ? stages : tasks).get(type)!;
-    value = await handler(body, new PoolContext(number, id, type, attempt));
-  } catch (error) {
-    say({ number, failure: failureOf(error) });
-    return;
+  port.postMessage(message, buffers);
+}
+
+async function call(message: CallMessage): Promise<void> {
+  const { number, type, isItem, isList, runs, rules } = message;
+  const cancelled = new Int32Array(message.cancelled);
+  const contexts = runs.map(({ id, attempt }, i) => {
+    return new PoolContext(cancelled, i, id, type, attempt);
+  });
+  current = { number, contexts };
+  const results: RunResult[] = [];
+  const bodies: unknown[] = [];
+  const readable: number[] = [];
+  runs.forEach((run, i) => {
+    try {
+      bodies.push(read(run, rules));
+      readable.push(i);
+    } catch (error) {
+      results[i] = { failure: failureOf(error, true) };
+    }
+  });
+  if (readable.length > 0) {
+    let values: unknown;
+    let failure: Failure | undefined;
+    try {
+      if (isList) {
+        const given = readable.map((i) => contexts[i]);
+        values = await lists.get(type)!.handler(bodies, given);
+        failure = wrongLength(values, readable.length);
+      } else {
+        values = [await (isItem ? stages : tasks).get(type)!(bodies[0], contexts[0])];
+      }
+    } catch (error) {
+      failure = failureOf(error);
+    }
+    readable.forEach((i, n) => {
+      results[i] = failure ? { failure } : written((values as unknown[])[n], isItem, rules);
+    });
   }
+  say({ number, results });
+}
+
+function read({ body, codec, compressed }: RunMessage, rules: CallMessage["rules"]): unknown {
+  if (body === undefined) return null;
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
+  return readValue(bytes, 0, bytes.length, codec, compressed, rules.limit);
+}
+
+function written(value: unknown, isItem: boolean, rules: CallMessage["rules"]): RunResult {
+  if (isItem && value === DROP) return { body: undefined, compressed: false };
   try {
-    if (isItem && value === DROP) say({ number, body: undefined, compressed: false });
-    else say({ number, ...encode(value, rules) });
+    return encode(value, rules);
   } catch (error) {
-    say({ number, failure: failureOf(error, true) });
+    return { failure: failureOf(error, true) };
   }
 }
 
-function encode(value: unknown, rules: RunMessage["rules"]) {
+function encode(value: unknown, rules: CallMessage["rules"]): RunResult {
   const writer = new Writer();
   writer.value(value);
   const plain = writer.detach(0);
@@ -92,25 +135,40 @@ function encode(value: unknown, rules: RunMessage["rules"]) {
 
 function collect(from: unknown, into: Map<string, Handler>, what: string): void {
   for (const [name, handler] of Object.entries(from ?? {})) {
-    if (typeof handler !== "function") throw new TypeError(`${what}.${name} is not a function`);
-    into.set(name, handler as Handler);
+    if (what === "stages" && isList(handler)) {
+      const { handler: own, batch, wait } = handler;
+      if (!Number.isInteger(batch) || batch < 1) {
+        throw new RangeError(`stages.${name}.batch is a whole number from 1, not ${batch}`);
+      }
+      lists.set(name, { handler: own, options: wait === undefined ? { batch } : { batch, wait } });
+    } else if (typeof handler === "function") {
+      into.set(name, handler as Handler);
+    } else {
+      throw new TypeError(`${what}.${name} is not a function`);
+    }
   }
 }
 
+function isList(given: unknown): given is ListOptions & { handler: BatchHandler } {
+  return typeof (given as { handler?: unknown } | null)?.handler === "function";
+}
+
 port.on("message", (message: ToThread) => {
-  if ("run" in message) void run(message.run);
-  else if (message.cancel === current)
-    controller?.abort(new TaskCancelled("the task was cancelled"));
+  if ("call" in message) void call(message.call);
+  else if (message.cancel === current?.number) current.contexts[message.index].abort();
 });
 
 try {
   const loaded = (await import(module)) as { tasks?: unknown; stages?: unknown };
   collect(loaded.tasks, tasks, "tasks");
   collect(loaded.stages, stages, "stages");
-  if (tasks.size + stages.size === 0) {
+  if (tasks.size + stages.size + lists.size === 0) {
     throw new BodyError(`${module} exports neither "tasks" nor "stages"`);
   }
-  say({ ready: { tasks: [...tasks.keys()], stages: [...stages.keys()] } });
+  const names: [string, ListOptions | undefined][] = [];
+  for (const name of stages.keys()) names.push([name, undefined]);
+  for (const [name, { options }] of lists) names.push([name, options]);
+  say({ ready: { tasks: [...tasks.keys()], stages: names } });
 } catch (error) {
   say({ broken: error instanceof Error ? (error.stack ?? error.message) : String(error) });
 }

@@ -1,14 +1,21 @@
 /**
  * Threads for handlers that compute for long: they block neither each other nor the worker's socket.
  *
- * A thread has one run at a time. When it ends before its run did, the run failed with `crashed` and
- * another thread takes its place.
+ * A thread has one run, or one list of them, at a time. When it ends before they did, they failed with
+ * `crashed` and another thread takes its place.
  */
 import { Worker as Thread } from "node:worker_threads";
 import type { BodyRules } from "./body.js";
 import type { Failure } from "./failure.js";
 import { Waiting } from "./lanes.js";
-import type { FromThread, PoolThreadData, ToThread } from "./pool-messages.js";
+import type {
+  FromThread,
+  PoolNames,
+  PoolThreadData,
+  RunMessage,
+  RunResult,
+  ToThread,
+} from "./pool-messages.js";
 import type { Run } from "./run.js";
 
 /** A thread that lived shorter than this is replaced later and later, in ms. */
@@ -26,8 +33,9 @@ export interface PoolListener {
 
 interface Member {
   thread: Thread;
+  /** What it runs now, and for each whether it was cancelled. */
+  runs: Run[];
   cancelled: Int32Array;
-  run: Run | undefined;
   number: number;
   ready: boolean;
   born: number;
@@ -51,7 +59,7 @@ export class Pool {
   }
 
   /** Starts the threads; resolves to the names of what they run. @throws Error if the module fails */
-  async start(listener: PoolListener): Promise<{ tasks: string[]; stages: string[] }> {
+  async start(listener: PoolListener): Promise<PoolNames> {
     this.#listener = listener;
     const ready = Array.from({ length: this.size }, () => this.#spawn());
     const names = await Promise.all(ready);
@@ -61,30 +69,32 @@ export class Pool {
 
   /** Whether a thread is free. */
   get isFree(): boolean {
-    for (const member of this.#members) if (member.ready && member.run === undefined) return true;
+    for (const member of this.#members) if (member.ready && member.runs.length === 0) return true;
     return false;
   }
 
-  /** Gives a run to a free thread. */
-  give(run: Run, rules: BodyRules): void {
+  /** Gives runs of one handler to a free thread: a list for a list handler, else one. */
+  give(runs: Run[], isList: boolean, rules: BodyRules): void {
     for (const member of this.#members) {
-      if (!member.ready || member.run !== undefined) continue;
+      if (!member.ready || member.runs.length > 0) continue;
       this.#lastNumber = (this.#lastNumber % 0x7fff_ffff) + 1;
-      member.run = run;
+      const cancelled = new SharedArrayBuffer(4 * runs.length);
+      member.runs = runs;
+      member.cancelled = new Int32Array(cancelled);
       member.number = this.#lastNumber;
-      const { place, id, type, attempt, isItem } = run;
-      // Its own copy: the buffer goes over with its ownership.
-      const body =
-        place.buf === undefined
-          ? undefined
-          : new Uint8Array(place.buf.subarray(place.start, place.end));
-      const { codec, compressed } = place;
+      const buffers: ArrayBuffer[] = [];
+      const bodies = runs.map((run) => {
+        const message = messageOf(run);
+        if (message.body !== undefined) buffers.push(message.body.buffer as ArrayBuffer);
+        run.detach();
+        return message;
+      });
+      const { type, isItem } = runs[0];
       const { number } = member;
       const message: ToThread = {
-        run: { number, id, type, attempt, isItem, body, codec, compressed, rules },
+        call: { number, type, isItem, isList, runs: bodies, cancelled, rules },
       };
-      run.detach();
-      member.thread.postMessage(message, body === undefined ? [] : [body.buffer]);
+      member.thread.postMessage(message, buffers);
       return;
     }
     throw new Error("no thread of the pool is free");
@@ -92,9 +102,10 @@ export class Pool {
 
   cancel(run: Run): void {
     for (const member of this.#members) {
-      if (member.run !== run) continue;
-      Atomics.store(member.cancelled, 0, member.number);
-      const message: ToThread = { cancel: member.number };
+      const index = member.runs.indexOf(run);
+      if (index < 0) continue;
+      Atomics.store(member.cancelled, index, 1);
+      const message: ToThread = { cancel: member.number, index };
       member.thread.postMessage(message);
     }
   }
@@ -105,14 +116,13 @@ export class Pool {
     await Promise.all([...this.#members].map((member) => member.thread.terminate()));
   }
 
-  #spawn(): Promise<{ tasks: string[]; stages: string[] }> {
-    const shared = new SharedArrayBuffer(4);
-    const workerData: PoolThreadData = { module: this.module.href, cancelled: shared };
+  #spawn(): Promise<PoolNames> {
+    const workerData: PoolThreadData = { module: this.module.href };
     const thread = new Thread(new URL("./pool-thread.js", import.meta.url), { workerData });
     const member: Member = {
       thread,
-      cancelled: new Int32Array(shared),
-      run: undefined,
+      runs: [],
+      cancelled: new Int32Array(),
       number: 0,
       ready: false,
       born: performance.now(),
@@ -129,7 +139,7 @@ export class Pool {
           reason = message.broken;
           void thread.terminate();
         } else {
-          this.#onResult(member, message);
+          this.#onResults(member, message.number, message.results);
         }
       });
       thread.on("error", (error: unknown) => {
@@ -143,27 +153,26 @@ export class Pool {
     });
   }
 
-  #onResult(
-    member: Member,
-    message: Exclude<FromThread, { ready: unknown } | { broken: unknown }>,
-  ) {
-    const { run } = member;
-    if (run === undefined || message.number !== member.number) return;
-    member.run = undefined;
-    if ("failure" in message) {
-      this.#listener?.failed(run, message.failure);
-    } else {
-      const { body } = message;
-      const bytes = body && Buffer.from(body.buffer, body.byteOffset, body.byteLength);
-      this.#listener?.succeeded(run, bytes, message.compressed);
-    }
+  #onResults(member: Member, number: number, results: RunResult[]) {
+    const { runs } = member;
+    if (number !== member.number) return;
+    member.runs = [];
+    runs.forEach((run, i) => {
+      const result = results[i];
+      if ("failure" in result) {
+        this.#listener?.failed(run, result.failure);
+      } else {
+        const { body, compressed } = result;
+        const bytes = body && Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+        this.#listener?.succeeded(run, bytes, compressed);
+      }
+    });
     this.#listener?.free();
   }
 
   #onExit(member: Member, reason: string): void {
     if (this.#ended) return;
-    const { run } = member;
-    if (run !== undefined) {
+    for (const run of member.runs) {
       const message = `the pool's thread ended: ${reason}`;
       this.#listener?.failed(run, {
         type: "ThreadDied",
@@ -186,4 +195,11 @@ export class Pool {
     );
     this.#timers.add(timer);
   }
+}
+
+function messageOf({ id, attempt, place }: Run): RunMessage {
+  const { buf, start, end, codec, compressed } = place;
+  // Its own copy: the buffer goes over with its ownership.
+  const body = buf && new Uint8Array(buf.subarray(start, end));
+  return { id, attempt, body, codec, compressed };
 }

@@ -104,21 +104,15 @@ export class Worker {
       return this;
     }
     checkCount("batch", options.batch);
-    this.#register(this.#stages, name, {
-      kind: "batch",
-      handler: handler as BatchHandler,
-      waiting: new Waiting(),
-      size: options.batch,
-      wait: options.wait ?? BATCH_WAIT,
-      timer: undefined,
-      due: false,
-    });
+    const lane = { ...batchLane(options), handler: handler as BatchHandler };
+    this.#register(this.#stages, name, lane);
     return this;
   }
 
   /**
    * Runs the handlers that `module` exports as `tasks` and `stages` (objects of functions by name) in
-   * `threads` worker threads of their own, one run in each at a time. For handlers that compute.
+   * `threads` worker threads of their own, one run in each at a time. For handlers that compute. A stage
+   * `{ handler, batch, wait }` gets lists.
    */
   pool(module: URL | string, options: { threads: number }): this {
     checkCount("threads", options.threads);
@@ -155,7 +149,7 @@ export class Worker {
       await this.#startPools(desk);
       if (this.#tasks.size + this.#stages.size === 0) throw new Error("a worker without handlers");
       this.#desk = desk;
-      desk.link.open();
+      desk.open();
       check = this.#watch(desk);
       const reason = await Promise.race([stopped, refused]);
       await this.#wind(desk);
@@ -183,7 +177,8 @@ export class Worker {
   }
 
   #register(lanes: Map<string, Lane>, name: string, lane: Lane): void {
-    if (this.#ran && lane.kind !== "pool") throw new Error("handlers are registered before run()");
+    const inPool = "pool" in lane;
+    if (this.#ran && !inPool) throw new Error("handlers are registered before run()");
     const bytes = Buffer.byteLength(name);
     if (bytes === 0 || bytes > MAX_NAME) {
       throw new RangeError(`a name has 1 to ${MAX_NAME} bytes, not ${bytes}`);
@@ -238,7 +233,10 @@ export class Worker {
         throw new Error(`the pool of ${where}: ${error.message}`);
       });
       for (const name of names.tasks) this.#register(this.#tasks, name, { kind: "pool", pool });
-      for (const name of names.stages) this.#register(this.#stages, name, { kind: "pool", pool });
+      for (const [name, options] of names.stages) {
+        const lane: Lane = options ? { ...batchLane(options), pool } : { kind: "pool", pool };
+        this.#register(this.#stages, name, lane);
+      }
     }
   }
 
@@ -291,6 +289,17 @@ export class Worker {
     }
     if (desk.running > 0) desk.cancelAll();
   }
+}
+
+function batchLane({ batch, wait }: BatchOptions) {
+  return {
+    kind: "batch" as const,
+    waiting: new Waiting(),
+    size: batch,
+    wait: wait ?? BATCH_WAIT,
+    timer: undefined,
+    due: false,
+  };
 }
 
 function checkCount(name: string, count: number): void {
