@@ -147,6 +147,63 @@ TEST_F(ClientTest, ATaskOfABrokerThatLeavesGoesToTheNextOne) {
   EXPECT_EQ(second.get(), 2);
 }
 
+TEST_F(ClientTest, AfterGoawayWhatRunsMayEndAndTheNextSessionIsWhereItSays) {
+  ScriptedBroker other;
+  meet();
+  auto first = client.submit<int>("add", 1);
+  auto second = client.submit<int>("add", 2);
+  Json here = broker.next("submit");
+  Json there = broker.next("submit");
+  broker.send({{"goaway", "moved", {"nonsense://", 7, other.url()}}});
+  broker.send({{"ping", 1}});
+  broker.next("pong");
+  answer(here, 1);
+  EXPECT_EQ(first.get(), 1);
+  broker.send({{"bye"}});
+  EXPECT_FALSE(other.hello().contains("session")) << "another broker, another session";
+  other.welcome({{"epoch", 78}});
+  Json again = other.next("submit");
+  EXPECT_EQ(again[2], there[2]) << "the same id";
+  EXPECT_EQ(again[5], (Json{{"resent", true}}));
+  other.send({{"goaway", "restart"}, {"bye"}});
+  other.hello();
+  other.welcome({{"epoch", 79}});
+  again = other.next("submit");
+  other.send({{"result", again[1], 1, body_of(2)}});
+  EXPECT_EQ(second.get(), 2) << "who names nobody is meant itself";
+}
+
+TEST_F(ClientTest, WhenABrokerHasNamedAnotherTheEndOfItsConnectionIsAGoodbye) {
+  ScriptedBroker other;
+  meet();
+  auto first = client.submit<int>("add", 1);
+  auto second = client.submit<int>("add", 2);
+  Json here = broker.next("submit");
+  broker.next("submit");
+  broker.send({{"goaway", "moved", {other.url()}}, {"result", here[1], 1, body_of(1)}});
+  EXPECT_EQ(first.get(), 1);
+  broker.stop();
+  EXPECT_FALSE(other.hello().contains("session"));
+  other.welcome({{"epoch", 78}});
+  Json again = other.next("submit");
+  EXPECT_EQ(again[2]["hex"], second.id().hex());
+  other.send({{"result", again[1], 1, body_of(2)}});
+  EXPECT_EQ(second.get(), 2);
+}
+
+TEST_F(ClientTest, WithoutAnAnswerElsewhereItComesBack) {
+  meet();
+  auto task = client.submit<int>("add", 1, {.timeout = seconds(30)});
+  broker.next("submit");
+  testing::internal::CaptureStderr();
+  broker.send({{"goaway", "moved", {broker.url() + "-nobody"}}, {"bye"}});
+  meet({{"epoch", 78}});
+  answer(broker.next("submit"), 1);
+  EXPECT_EQ(task.get(), 1);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find(broker.url() + "-nobody"),
+            std::string::npos);
+}
+
 TEST_F(ClientTest, ShuttingDownWithoutAGoodbyeIsTriedAgainAndEndsWithItsTime) {
   meet();
   auto task = client.submit<int>("add", 1, {.timeout = milliseconds(1300)});

@@ -12,8 +12,10 @@ using proto::Kind;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr auto kHelloAgain = seconds(5);     // no welcome on a living connection
-constexpr auto kComplainAfter = seconds(2);  // without a broker
+constexpr auto kHelloAgain = seconds(5);      // no welcome on a living connection
+constexpr auto kElsewhereAfter = seconds(5);  // no welcome here, when a broker named others
+constexpr std::size_t kElsewhereMost = 16;    // of the others that it names
+constexpr auto kComplainAfter = seconds(2);   // without a broker
 constexpr auto kComplainEvery = seconds(30);
 constexpr int kLingerMs = 1'000;
 // Read before anything is sent, whichever is reached first. Both sides and the broker work on other
@@ -35,7 +37,7 @@ std::size_t limit_of(proto::Value limits, std::string_view name, std::size_t oth
 }  // namespace
 
 Link::Link(std::string url, Peer& peer, std::shared_ptr<Wake> wake)
-    : url_(std::move(url)), peer_(peer), socket_(url_), wake_(std::move(wake)) {
+    : url_(std::move(url)), urls_{url_}, peer_(peer), socket_(url_), wake_(std::move(wake)) {
   auto bytes = random_bytes();
   instance_.assign(bytes.data(), bytes.size());
   Session::start(out_);
@@ -67,8 +69,12 @@ void Link::complain(const std::string& line) {
 void Link::run() {
   for (;;) {
     const auto now = Clock::now();
+    if (session_.is_open()) tried_since_ = now;
     drain_events(now);
     bool busy = receive(now);
+    // When the broker has named others the end of its connection is as good as its bye, but what it
+    // said before is read.
+    if ((moving_ && !connected_ && !busy) || elsewhere_due() <= now) begin_anew(now, true);
     const auto peer_due = peer_.work(now);
     busy |= send(now);
     if (finishing()) {
@@ -76,7 +82,7 @@ void Link::run() {
       if (delivered || now >= finish_by_) break;
     }
     if (!connected_ && now - unreachable_since_ > kComplainAfter && !finishing()) {
-      complain("no broker at " + url_ + " yet, trying again");
+      complain("no broker at " + urls_.front() + " yet, trying again");
     }
     if (busy) continue;
 
@@ -106,7 +112,7 @@ void Link::run() {
 }
 
 Link::Clock::time_point Link::next_due(Clock::time_point now, Clock::time_point peer) {
-  auto due = std::min({peer, session_.ack_due(), finish_by_});
+  auto due = std::min({peer, session_.ack_due(), finish_by_, elsewhere_due()});
   if (greeting_) due = std::min(due, greeted_at_ + kHelloAgain);
   if (!connected_ && !finishing()) {
     due = std::min(
@@ -216,18 +222,51 @@ void Link::take(Clock::time_point now) {
   }
   if (malformed.why) {
     control_.error(0, proto::code::kMalformed, malformed.why, "record", malformed.record);
-    complain("a packet of " + url_ + " is malformed: " + malformed.why);
+    complain("a packet of " + urls_.front() + " is malformed: " + malformed.why);
     return;
   }
   over_ = false;
   for (const proto::Record& record : packet.records) take_record(record, has_header);
   peer_.packet_ends();
-  if (over_) {
-    // After bye the session is gone on both sides: a new connection, a new session.
-    session_.forget();
-    socket_.reconnect();
-    disconnected(now);
+  if (over_) begin_anew(now, moving_);
+}
+
+// The broker leaves and names others. What runs may still end, so that its bye is waited for.
+void Link::take_endpoints(proto::Value endpoints) {
+  std::vector<std::string> urls{urls_.front()};
+  const auto add = [&urls](std::string_view url) {
+    if (std::find(urls.begin(), urls.end(), url) == urls.end()) urls.emplace_back(url);
+  };
+  std::size_t count = 0;
+  for (proto::Value endpoint : endpoints.items()) {
+    if (++count > kElsewhereMost) break;
+    if (auto url = endpoint.text()) {
+      moving_ = true;
+      add(*url);
+    }
   }
+  if (!moving_) return;
+  add(url_);  // last: for when none of these answers
+  urls_ = std::move(urls);
+}
+
+// The session is gone on both sides: a new connection, a new session; with the next broker, if one
+// has named others.
+void Link::begin_anew(Clock::time_point now, bool elsewhere) {
+  session_.forget();
+  if (elsewhere) std::rotate(urls_.begin(), urls_.begin() + 1, urls_.end());
+  while (!socket_.reconnect(urls_.front()) && urls_.size() > 1) {
+    urls_.erase(urls_.begin());  // it makes no sense to libzmq; the one that was given did
+  }
+  moving_ = false;
+  tried_since_ = now;
+  disconnected(now);
+}
+
+// When to try the next of the brokers that one has named.
+Link::Clock::time_point Link::elsewhere_due() const {
+  const bool waits = urls_.size() > 1 && !session_.is_open();
+  return waits ? tried_since_ + kElsewhereAfter : Clock::time_point::max();
 }
 
 void Link::take_header(Session::Arrival arrival, Clock::time_point now) {
@@ -271,6 +310,7 @@ void Link::take_record(const proto::Record& record, bool has_header) {
       return;
     case Kind::kGoaway:
       leaving_ = true;
+      if (record.value.is_array()) take_endpoints(record.value);
       return;
     case Kind::kBye:
       over_ = true;
@@ -296,7 +336,7 @@ void Link::take_welcome(const proto::Record& record) {
   const proto::Value fields = record.value;
   const auto number = fields.get("session").number();
   if (!number || *number == 0) {
-    complain("a welcome of " + url_ + " has no session");
+    complain("a welcome of " + urls_.front() + " has no session");
     return;
   }
   const bool resumed =
@@ -314,7 +354,7 @@ void Link::take_welcome(const proto::Record& record) {
 
   session_.open(*number, ack, resumed);
   if (!resumed) Session::start(control_);
-  greeting_ = leaving_ = false;
+  greeting_ = leaving_ = moving_ = false;
   was_welcome_ = true;
   gap_told_ = 0;
   acknowledged_ = session_.acknowledged();
@@ -342,7 +382,7 @@ void Link::take_error(const proto::Record& record, bool has_header) {
                         record.name == proto::code::kShuttingDown;
     if (!passes) peer_.refused(record.name, record.message);
   } else {
-    complain("an error from " + url_ + ": " + std::string(record.name) + ": " +
+    complain("an error from " + urls_.front() + ": " + std::string(record.name) + ": " +
              std::string(record.message));
   }
 }

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "proto/decoder.h"
 #include "proto/writer.h"
@@ -95,6 +96,7 @@ class Link {
   // Bytes that are sent and not acknowledged. Any thread.
   std::size_t unacked_bytes() const { return unacked_bytes_.load(std::memory_order_relaxed); }
   bool all_acknowledged() { return session_.kept().empty(); }
+  // The one that the program gave. Any thread.
   const std::string& url() const { return url_; }
 
   // One line on stderr, at a bounded rate.
@@ -103,6 +105,9 @@ class Link {
  private:
   void drain_events(Clock::time_point now);
   void disconnected(Clock::time_point now);
+  void take_endpoints(proto::Value endpoints);
+  void begin_anew(Clock::time_point now, bool elsewhere);
+  Clock::time_point elsewhere_due() const;
   bool receive(Clock::time_point now);
   void take(Clock::time_point now);
   void take_header(Session::Arrival arrival, Clock::time_point now);
@@ -114,7 +119,8 @@ class Link {
   void guard_large_packets();
   Clock::time_point next_due(Clock::time_point now, Clock::time_point peer);
 
-  std::string url_;
+  const std::string url_;
+  std::vector<std::string> urls_;  // where it connects now, and where it goes from there
   Peer& peer_;
   Socket socket_;
   std::shared_ptr<Wake> wake_;
@@ -131,12 +137,14 @@ class Link {
   bool greeting_ = false;  // hello was sent, welcome has not come
   bool was_welcome_ = false;
   bool leaving_ = false;
+  bool moving_ = false;   // the broker goes and has named others
   bool blocked_ = false;  // the socket took no more
   bool over_ = false;     // bye came in the packet that is being read
   std::uint64_t epoch_ = 0;
   std::uint64_t acknowledged_ = 0;
   std::uint64_t gap_told_ = 0;  // the number that was asked for again last
   Clock::time_point greeted_at_{};
+  Clock::time_point tried_since_ = Clock::now();  // without a session, at this broker
   Clock::time_point unreachable_since_ = Clock::now();
   Clock::time_point finish_by_ = Clock::time_point::max();
   Clock::time_point complained_at_{};

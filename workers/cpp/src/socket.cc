@@ -128,9 +128,10 @@ Socket::Sent Socket::send(const proto::Bytes& records, const std::vector<proto::
   return Sent::kDone;
 }
 
-void Socket::reconnect() {
+bool Socket::reconnect(const std::string& url) {
   zmq_disconnect(dealer_, url_.c_str());
-  zmq_connect(dealer_, url_.c_str());
+  url_ = url;
+  return zmq_connect(dealer_, url_.c_str()) == 0;
 }
 
 void Socket::wait(int descriptor, bool for_room, long milliseconds) {

@@ -56,8 +56,9 @@ class Socket {
   // All of a packet or nothing. The frames are shared, not copied.
   Sent send(const proto::Bytes& records, const std::vector<proto::Bytes>& frames);
 
-  // Ends the connection and makes a new one.
-  void reconnect();
+  // Ends the connection and makes a new one, to this URL. False if it is none: then there is no
+  // connection, and none will come.
+  bool reconnect(const std::string& url);
   // Sleeps until something arrives, `descriptor` is readable, there is room to send (if asked for),
   // or the time is over. -1: no end.
   void wait(int descriptor, bool for_room, long milliseconds);
