@@ -51,6 +51,7 @@ class ClientCore : public Link::Peer {
   bool delivered() override;
   void fill(proto::Writer& out, std::uint64_t seq) override;
   void acknowledged(std::uint64_t) override {}
+  bool refused_packet(std::uint64_t seq, const proto::Record& error) override;
   void refused(std::string_view code, std::string_view message) override;
   void dropped(std::uint64_t seq) override;
 

@@ -358,6 +358,16 @@ void ClientCore::take_event(const proto::Record& record, Incoming& packet) {
   for (auto& channel : channels) channel->deliver(event);
 }
 
+bool ClientCore::refused_packet(std::uint64_t seq, const proto::Record& error) {
+  bool any = false;
+  for (Request* r : table_.all()) {
+    if (r->seq != seq) continue;
+    fail(r, failure_of(error, id_of(*r), url()));
+    any = true;
+  }
+  return any;
+}
+
 void ClientCore::refused(std::string_view code, std::string_view message) {
   const auto error = [&](Request* r) { return failure(code, std::string(message), id_of(*r)); };
   for (RequestQueue* queue : {&ready_, &pushes_, &parked_}) {

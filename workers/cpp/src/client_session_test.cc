@@ -229,6 +229,42 @@ TEST_F(ClientTest, RubbishIsAnsweredAndSurvived) {
   EXPECT_EQ(task.get(), 1);
 }
 
+TEST_F(ClientTest, WhatWasAskedInAPacketThatTheBrokerCouldNotReadFails) {
+  meet();
+  auto fine = client.submit<int>("add", 1);
+  Json submit = broker.next("submit");
+  const auto malformed = [&](std::uint64_t packet) {
+    return Json{"error", 0, "malformed", "cannot be read", {{"record", 1}, {"packet", packet}}};
+  };
+  auto bad = client.submit<int>("add", 2);
+  broker.next("submit");
+  const auto number = broker.in_seq;
+  auto subscribed = std::async(std::launch::async, [&] { client.subscribe("prices"); });
+  broker.next("subscribe");
+  EXPECT_EQ(broker.in_seq, number + 1);
+  testing::internal::CaptureStderr();
+  broker.send({malformed(number)});
+  broker.send({malformed(number + 1), {"ping", 1}});
+  try {
+    bad.get();
+    FAIL();
+  } catch (const Malformed& e) {
+    EXPECT_STREQ(e.what(), "cannot be read");
+    EXPECT_EQ(e.task(), bad.id());
+  }
+  EXPECT_THROW(subscribed.get(), Malformed);
+  broker.next("pong");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "who asked was told";
+  EXPECT_FALSE(fine.ready());
+  answer(submit, 1);
+  EXPECT_EQ(fine.get(), 1);
+  testing::internal::CaptureStderr();
+  broker.send({malformed(99), {"ping", 2}});
+  broker.next("pong");
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("malformed"), std::string::npos)
+      << "nobody else was there to be told";
+}
+
 TEST_F(ClientTest, APromiseThatItDoesNotKnowIsRefused) {
   meet();
   broker.send({{77, 5}});

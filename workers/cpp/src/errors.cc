@@ -80,6 +80,7 @@ void detail::raise(const Failure& f) {
   if (c == code::kUnknownStage) throw UnknownStage(c, f.reason, f.task, f.limit, f.value);
   if (c == code::kUnknownTask) throw UnknownTask(c, f.reason, f.task, f.limit, f.value);
   if (c == code::kRefused) throw Refused(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kMalformed) throw Malformed(c, f.reason, f.task, f.limit, f.value);
   throw BrokerError(c, f.reason, f.task, f.limit, f.value);
 }
 

@@ -382,6 +382,10 @@ void Link::take_error(const proto::Record& record, bool has_header) {
                         record.name == proto::code::kShuttingDown;
     if (!passes) peer_.refused(record.name, record.message);
   } else {
+    const auto packet = record.value.get("packet").number();
+    if (record.name == proto::code::kMalformed && packet && peer_.refused_packet(*packet, record)) {
+      return;
+    }
     complain("an error from " + urls_.front() + ": " + std::string(record.name) + ": " +
              std::string(record.message));
   }

@@ -57,6 +57,12 @@ class Link {
     virtual void fill(proto::Writer& out, std::uint64_t seq) = 0;
     // Our packets up to this one arrived.
     virtual void acknowledged(std::uint64_t seq) = 0;
+    // The broker could not read packet `seq`, as `error` says. Whether somebody was told who had
+    // asked in it.
+    virtual bool refused_packet([[maybe_unused]] std::uint64_t seq,
+                                [[maybe_unused]] const proto::Record& error) {
+      return false;
+    }
     // The broker refuses this peer: no session will come.
     virtual void refused(std::string_view code, std::string_view message) = 0;
     // The packet made the broker's socket disconnect us every time: it will not be sent again.

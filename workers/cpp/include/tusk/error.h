@@ -1,8 +1,8 @@
 // What goes wrong, as exceptions that a program can tell apart.
 //
 //   Error
-//     ValueError              a value that cannot be written, or is not of the type that was asked
-//     for TaskFailed              the handler failed; what() has its message, the fields the rest
+//     ValueError              a value that cannot be written, or is of another type than asked for
+//     TaskFailed              the handler failed; what() has its message, the fields the rest
 //       TaskDead              every allowed run failed, or the task killed its workers
 //     TaskCancelled           somebody cancelled it
 //     TaskExpired             its deadline passed
@@ -11,7 +11,7 @@
 //     Closed                  the client was closed before the answer came
 //     BrokerError             the broker (or this SDK, in its stead) refused; code() says why
 //       Unserved Busy Full TooLarge IdConflict AlreadyEnded UnknownOutcome UnknownTopic
-//       UnknownStage UnknownTask Refused
+//       UnknownStage UnknownTask Refused Malformed
 #pragma once
 
 #include <cstdint>
@@ -160,6 +160,10 @@ struct UnknownTask : BrokerError {
 };
 // The broker's config does not allow this peer.
 struct Refused : BrokerError {
+  using BrokerError::BrokerError;
+};
+// The broker could not read the packet that this was asked in; nothing of it was done.
+struct Malformed : BrokerError {
   using BrokerError::BrokerError;
 };
 
