@@ -217,6 +217,7 @@ class Broker {
   uint32_t make_task(const proto::Record& record, const proto::TaskId& id, uint32_t type);
   void let_go(uint32_t task);
   uint32_t remember(const EndedTask& ended);
+  bool may_be_let_go(const proto::Record& record, const proto::TaskId& id) const;
   void free_task(uint32_t task);
   void forget(uint32_t task);
   Asker asker_for(const Caller& caller, uint64_t request, uint64_t wait);

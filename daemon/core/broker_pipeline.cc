@@ -55,8 +55,7 @@ void Broker::push(const Caller& caller, const Record& record) {
           code::kIdConflict,
           "the id belongs to a task, or to an item of another stage or with another body");
     }
-    if (record.attributes.resent && !record.attributes.rerun_ok && newest_let_go_ > 0 &&
-        id.unix_ms() <= newest_let_go_) {
+    if (may_be_let_go(record, id)) {
       return refuse(code::kUnknownOutcome,
                     "this id is older than what the broker remembers: the item may have passed");
     }

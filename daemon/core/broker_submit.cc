@@ -33,8 +33,7 @@ void Broker::submit(const Caller& caller, const Record& record) {
   if (!check_body(caller, record)) return;
   const TaskId id = record.id();
   if (uint32_t ref = find_task(id); ref != kNone) return join_task(caller, record, ref);
-  if (record.attributes.resent && !record.attributes.rerun_ok && newest_let_go_ > 0 &&
-      id.unix_ms() <= newest_let_go_) {
+  if (may_be_let_go(record, id)) {
     return error(caller, record.ref, code::kUnknownOutcome,
                  "this id is older than what the broker remembers: the task may have run");
   }

@@ -154,6 +154,12 @@ uint32_t Broker::remember(const EndedTask& ended) {
   return ref;
 }
 
+// Whether what is sent again under this id may have ended so long ago that nobody knows any more.
+bool Broker::may_be_let_go(const Record& record, const TaskId& id) const {
+  return record.attributes.resent && !record.attributes.rerun_ok && newest_let_go_ > 0 &&
+         id.unix_ms() <= newest_let_go_;
+}
+
 // A place in the pool keeps its generation, so that an old handle never fits a new task.
 void Broker::free_task(uint32_t t) {
   const uint32_t generation = tasks_[t].generation;
