@@ -301,6 +301,18 @@ def test_garbage_is_refused_and_the_session_lives(
     assert task.result(5) == 1
 
 
+def test_number_of_a_refused_packet_counts(broker: FakeBroker, client: Client) -> None:
+    task = client.submit("t")
+    broker.greet()
+    request = broker.expect(16)[1]
+    broker.sent += 1
+    broker.raw(msgpack.packb([0, broker.session, broker.sent, broker.received]) + b"\x93\x20")
+    error = broker.expect(5)
+    assert error[1:3] == [0, "malformed"] and error[4] == {"record": 1}
+    broker.say([32, request, 1, encode(1)])
+    assert task.result(5) == 1
+
+
 def test_unknown_kinds(broker: FakeBroker, client: Client) -> None:
     client.submit("t")
     broker.greet()

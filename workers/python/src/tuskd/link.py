@@ -238,7 +238,11 @@ class Link:
         try:
             records = self._reader.read(frames)
         except wire.Malformed as error:
-            self._refuse(error)
+            # It has been received all the same, and its number counts.
+            header = wire.header_of(frames[0])
+            mine = header is not None and header[1] == self.session.number
+            if self.state is READY and (header is None or (mine and self._header(header))):
+                self._refuse(error)
             return
         first = records[0]
         if first[0] == wire.HEADER:
@@ -287,8 +291,6 @@ class Link:
         return new
 
     def _refuse(self, error: wire.Malformed) -> None:
-        if self.state is not READY:
-            return
         details = {} if error.record is None else {"record": error.record}
         self.outbox.append(
             self._packer.pack((wire.ERROR, 0, "malformed", f"from the broker: {error}", details))

@@ -131,6 +131,20 @@ _NO_ATTRIBUTES: Final = (None, True)
 _TICKET: Final = (True,)
 
 
+def header_of(frame: bytes) -> list[int] | None:
+    """The header of a packet that may be malformed behind it, if there is one."""
+    unpacker = msgpack.Unpacker(strict_map_key=False, ext_hook=_refuse_ext)
+    try:
+        unpacker.feed(frame)
+        record: list[int] = unpacker.unpack()
+        if record[0] != HEADER:
+            return None
+        _check_shape(record, 0)
+    except Exception:  # whatever it is, it is no header
+        return None
+    return record
+
+
 class PacketReader:
     """Reads packets from the broker. One thread at a time."""
 
@@ -156,9 +170,10 @@ class PacketReader:
         except Exception as error:
             self._renew()
             raise Malformed(str(error) or type(error).__name__, len(records)) from None
-        if not records or records.pop() is not None:
+        if not records or records[-1] is not None:
             self._renew()
             raise Malformed("the packet is cut", len(records))
+        records.pop()
         if not records:
             raise Malformed("the packet is empty")
         used = 0
