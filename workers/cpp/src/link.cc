@@ -324,7 +324,9 @@ void Link::take_record(const proto::Record& record, bool has_header) {
     default:
       break;
   }
-  if (!record.fault.empty()) {
+  // An error record answers no task: its fault is the worker's to tell, in a result.
+  const bool is_run = record.kind == Kind::kTask || record.kind == Kind::kItem;
+  if (!record.fault.empty() && !is_run) {
     control_.error(record.ref, record.fault, record.fault_text, record.fault_field,
                    record.fault_number);
     return;

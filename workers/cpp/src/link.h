@@ -39,7 +39,8 @@ class Link {
     // A welcome came; the link's limits are those of it. Not resumed: all that was unanswered has
     // to be sent again as new.
     virtual void welcomed(proto::Value fields, bool resumed) = 0;
-    // A record came; not for header, hello, welcome, ping, pong and session errors.
+    // A record came; not for header, hello, welcome, ping, pong and session errors. It has no fault
+    // but if it is a task or item: those the peer answers.
     virtual void record(const proto::Record& record, Incoming& packet) = 0;
     // All records of a packet came.
     virtual void packet_ends() {}

@@ -14,6 +14,14 @@ using proto::Kind;
 
 constexpr std::size_t kResultBytes = 64;  // what a result's record has beside body and error
 
+// Why a task is not carried out, in words for people.
+std::string fault_of(const proto::Record& task) {
+  if (task.fault == proto::code::kUnsupported) {
+    return "attribute " + std::to_string(task.fault_number) + " is unknown here";
+  }
+  return std::string(task.fault_text) + ": " + std::string(task.fault_field);
+}
+
 }  // namespace
 
 void WorkerCore::link_in(Run* run) {
@@ -65,8 +73,12 @@ void WorkerCore::record(const proto::Record& record, Incoming& packet) {
       state_->stop_requested = true;
       break;
     case Kind::kError:
-      // Of a result: the broker has given the run to somebody else (unknown_handle), or refused it.
-      // Either way its answer is acknowledged like any other.
+      // Of a result that the broker refused: it has ended its run all the same, and is acknowledged
+      // like any other. One whose run somebody else has, the broker has dropped and counted.
+      if (record.name != proto::code::kUnknownHandle) {
+        link_.complain("an error from the broker: " + std::string(record.name) + " for run " +
+                       std::to_string(record.ref) + ": " + std::string(record.message));
+      }
       break;
     default:
       break;
@@ -99,13 +111,17 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
     run->codec = 0;
   }
   link_in(run);
+  if (!record.fault.empty()) {
+    refuse(run, "tusk::Unsupported", fault_of(record));
+    return;
+  }
 
   static thread_local std::string name;  // the key of the lookup, without an allocation each
   name.assign(record.name);
   auto& all = run->is_item ? state_->stages : state_->tasks;
   const auto at = all.find(name);
   if (at == all.end()) {
-    answer_unknown(run);
+    refuse(run, "tusk::UnknownType", "this worker has no such handler");
     return;
   }
   run->entry = at->second.get();
@@ -129,15 +145,16 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
   }
 }
 
-void WorkerCore::answer_unknown(Run* run) {
+// Answers a run that this worker cannot carry out, in place of a handler.
+void WorkerCore::refuse(Run* run, std::string_view type, std::string message) {
   run->entry = nullptr;
   run->claim.store(Run::Claim::kWithdrawn, std::memory_order_relaxed);
   run->back = true;
   run->state = proto::State::kFailed;
   run->has_result = run->result_compressed = false;
-  run->no_retry = false;
-  run->error_type = "tusk::UnknownType";
-  run->error_message = "this worker has no such handler";
+  run->no_retry = true;
+  run->error_type = type;
+  run->error_message = std::move(message);
   is_ready(run);
 }
 

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -64,7 +65,7 @@ class WorkerCore : public Link::Peer {
   };
 
   void take_run(const proto::Record& record, Incoming& packet);
-  void answer_unknown(Run* run);
+  void refuse(Run* run, std::string_view type, std::string message);
   void recall(const proto::Record& record);
   void cancel(std::uint64_t handle);
   void begin_stop(Clock::time_point now);

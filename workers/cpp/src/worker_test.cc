@@ -293,12 +293,51 @@ TEST_F(WorkerTest, ABatchThatThrowsOrMiscountsFailsAsAWhole) {
   for (int i = 0; i < 4; ++i) EXPECT_EQ(broker.next("result")[2], 2);
 }
 
-TEST_F(WorkerTest, AnUnknownTypeIsAFailedRun) {
+TEST_F(WorkerTest, WhatItCannotCarryOutGetsOneFailedResultAndNoErrorRecord) {
   make();
   start();
   meet();
-  broker.send({task(1, "sub", kAdd)});
-  EXPECT_EQ(broker.next("result")[4]["error"]["type"], "tusk::UnknownType");
+  unsigned handle = 0;
+  auto refused = [&](const char* type, const Json& attributes, const char* kind) {
+    broker.send({task(++handle, type, kAdd, 1, attributes, kind)});
+    Json result = broker.next("result");
+    EXPECT_EQ(result[1], handle);
+    EXPECT_EQ(result[2], 2);
+    EXPECT_EQ(result[4].value("no_retry", false), true);
+    return result[4]["error"]["message"].get<std::string>();
+  };
+  EXPECT_EQ(refused("sub", nullptr, "task"), "this worker has no such handler");
+  EXPECT_EQ(refused("add", nullptr, "item"), "this worker has no such handler");
+  EXPECT_EQ(refused("add", {{"999", 1}}, "task"), "attribute 999 is unknown here");
+  EXPECT_EQ(refused("add", {{"999", 1}}, "item"), "attribute 999 is unknown here");
+  EXPECT_EQ(refused("add", {{"codec", 9}}, "task"), "an attribute is out of its range: codec");
+  refused(std::string(300, 'x').c_str(), nullptr, "task");
+  broker.send({task(++handle, "add", kAdd)});
+  EXPECT_EQ(broker.next("result")[2], 1);
+  broker.send({{"ping", 1}});
+  broker.next("pong");
+  EXPECT_EQ(broker.skipped(), std::vector<Json>{}) << "an error record answers no task";
+}
+
+TEST_F(WorkerTest, NoSecondResultFollowsARefusedOne) {
+  make();
+  start();
+  meet();
+  broker.send({task(1, "add", kAdd), task(2, "add", kAdd)});
+  broker.next("result");
+  broker.next("result");
+  testing::internal::CaptureStderr();
+  broker.send({{"error", 2, "unknown_handle", "not yours"}, {"ping", 1}});
+  broker.next("pong");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "the broker counts those";
+  testing::internal::CaptureStderr();
+  broker.send({{"error", 1, "too_large", "over 10 bytes", {{"limit", "body"}}}, {"ping", 2}});
+  broker.next("pong");
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("too_large for run 1: over 10 bytes"),
+            std::string::npos);
+  broker.send({task(3, "add", kAdd)});
+  EXPECT_EQ(broker.next("result")[1], 3);
+  EXPECT_EQ(broker.skipped(), std::vector<Json>{});
 }
 
 TEST(Worker, RefusesAHandlerThatIsThereAlready) {
