@@ -22,7 +22,8 @@ struct Scanner::Visitor : msgpack::null_visitor {
 
   // Called for each element of each packet, so that it is worth not to construct tokens one by one.
   Token& add(Token::Type type) {
-    if (count == tokens.size()) [[unlikely]] tokens.resize(std::max<size_t>(64, 2 * count));
+    if (count == tokens.size()) [[unlikely]]
+      tokens.resize(std::max<size_t>(64, 2 * count));
     Token& token = tokens.data()[count++];
     token.type = type;
     token.size = 0;

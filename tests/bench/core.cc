@@ -1,7 +1,8 @@
-// What one task costs the broker core alone: no sockets, no threads, one client and one worker whose
-// packets are made and read outside of the measured time.
+// What one task costs the broker core alone: no sockets, no threads, one client and one worker
+// whose packets are made and read outside of the measured time.
 //
-//   tusk_core_bench [SECONDS]     default 2; prints nanoseconds per task, submit to acknowledged result
+//   tusk_core_bench [SECONDS]     default 2; prints nanoseconds per task, submit to acknowledged
+//   result
 //
 // 1,000 tasks in flight, bodies of 100 bytes, packets of 250 records.
 #include <chrono>
@@ -123,8 +124,7 @@ class Bench {
   void submit() {
     const auto id = TaskId::make_v7(1'700'000'000'000 + serial_ / 250, random_(), random_());
     ++serial_;
-    writer(client_, submits_, to_client_)
-        .submit(serial_, id, "echo", BodyOut::copied(body_), {});
+    writer(client_, submits_, to_client_).submit(serial_, id, "echo", BodyOut::copied(body_), {});
   }
 
   void deliver(Peer& peer, std::string_view records) {

@@ -35,8 +35,8 @@ class RunQueue : public std::enable_shared_from_this<RunQueue> {
   void add(std::vector<Run*>& runs);
   // Runs that a batch handler gets together.
   void add_batch(Entry& entry, std::vector<Run*>& runs);
-  // Appends the runs that are done, and those that were withdrawn and have left the queue; but while
-  // more are being done, not before it is worth a packet.
+  // Appends the runs that are done, and those that were withdrawn and have left the queue; but
+  // while more are being done, not before it is worth a packet.
   void collect(std::vector<Run*>& done, Clock::time_point now);
   // Whether a thread said that there is something to collect.
   bool has_done() const { return told_.load(std::memory_order_seq_cst); }

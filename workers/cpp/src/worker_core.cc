@@ -130,13 +130,14 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
   if (run->entry->batch_handler) {
     Entry& entry = *run->entry;
     if (entry.gathered.empty()) {
-      entry.gather_until = now_ + entry.batch.time;
+      entry.gather_until = Clock::now() + entry.batch.time;  // now_ is from before it slept
       gathering_.push_back(&entry);
     }
     entry.gathered.push_back(run);
     // The broker runs what may have killed its worker one at a time: nothing joins it.
     if (run->attempt > 1) entry.gather_until = now_;
-    if (entry.gathered.size() >= entry.batch.items) {
+    // More than its slots never comes.
+    if (entry.gathered.size() >= std::min<std::size_t>(entry.batch.items, state_->options.slots)) {
       queue_->add_batch(entry, entry.gathered);
       std::erase(gathering_, &entry);
     }

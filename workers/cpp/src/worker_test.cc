@@ -257,6 +257,17 @@ TEST_F(WorkerTest, BatchesAreGatheredByNumberAndByTime) {
   EXPECT_EQ(sizes, (std::vector<std::size_t>{3, 1}));
 }
 
+TEST_F(WorkerTest, ABatchIsFullWhenTheSlotsAre) {
+  make(2);
+  worker->stage("double", Batch{.items = 100, .time = std::chrono::hours(1)},
+                [](const std::vector<int>& in) { return in; });
+  start();
+  meet();
+  broker.send({item(1, "double", body_of(1)), item(2, "double", body_of(2))});
+  EXPECT_EQ(value_of(broker.next("result")[3]), Value(1));
+  EXPECT_EQ(value_of(broker.next("result")[3]), Value(2));
+}
+
 TEST_F(WorkerTest, AnItemThatRanBeforeDoesNotWaitForItsBatch) {
   std::mutex mutex;
   std::vector<std::size_t> sizes;
