@@ -29,9 +29,23 @@ HERE = Path(__file__).parent
 
 # A worker in a process of its own that takes one task and never answers it.
 STUBBORN = """
-import os, subprocess, sys, time
+import os, socket, subprocess, sys, time
 sys.path.insert(0, sys.argv[2])
 from peer import Peer
+
+def sent():
+    # Bytes that the other ends of this process's TCP connections have: tcpi_bytes_acked, linux/tcp.h.
+    total = 0
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(number))) as s:
+                if s.family == socket.AF_INET and s.type == socket.SOCK_STREAM:
+                    info = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                    total += int.from_bytes(info[120:128], sys.byteorder)
+        except OSError:
+            pass  # no socket, or a descriptor that is gone
+    return total
+
 peer = Peer(
     sys.argv[1], role="worker", types=["add"], name="stubborn", pid=os.getpid(),
     pid_ns=os.stat("/proc/self/ns/pid").st_ino,
@@ -43,8 +57,10 @@ if "fork" in sys.argv:
     if os.fork() == 0:
         time.sleep(600)
 if "answer" in sys.argv:
+    before = sent()
     peer.answer(task, "last words")
-    time.sleep(0)
+    while sent() == before:  # libzmq's thread has it; the words count once they are on the wire
+        time.sleep(0.001)
 print("has it", flush=True)
 time.sleep(600)
 """

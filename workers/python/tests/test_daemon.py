@@ -6,6 +6,7 @@ What is killed here is killed with SIGKILL.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -260,6 +261,17 @@ def test_worker_stops_on_sigterm_under_load(daemon: Daemon, client: Client) -> N
     assert results == list(range(10_000))
     counters = client.query("status")["counters"]
     assert counters["crashed"] == 0
+
+
+def test_sigterm_counts_whichever_thread_the_system_gives_it(
+    daemon: Daemon, client: Client
+) -> None:
+    """Python runs its handlers in the main thread, which another thread's signal does not wake."""
+    worker = daemon.worker(5)
+    assert client.call("echo", 1) == 1
+    threads = [int(t) for t in os.listdir(f"/proc/{worker.pid}/task")]
+    ctypes.CDLL(None).tgkill(worker.pid, max(threads), signal.SIGTERM)
+    assert worker.wait(20) == 0
 
 
 def test_async_client(daemon: Daemon) -> None:

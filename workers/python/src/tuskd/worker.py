@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from . import processes
+from .bell import Bell
 from .errors import TuskError
 from .handlers import Executor, Handler
 from .link import url_or_default
@@ -54,7 +55,7 @@ class Worker:
         self._lookahead = lookahead
         self._tasks: dict[str, Handler] = {}
         self._stages: dict[str, Handler] = {}
-        self._changed = threading.Event()
+        self._bell = Bell()
         self._reason = ""
         self._error: TuskError | None = None
         self._grace = STOP_GRACE
@@ -116,7 +117,7 @@ class Worker:
         if not self._reason:
             self._reason = reason
             self._error = error
-        self._changed.set()
+        self._bell.ring()
 
     def run(self) -> None:
         """Works until `stop`, SIGTERM, SIGINT or the broker's drain, then returns.
@@ -148,7 +149,7 @@ class Worker:
         reason, error = self._reason, self._error
         self._runs = None
         self._reason, self._error = "", None
-        self._changed.clear()
+        self._bell.hush()
         if error is not None:
             raise error
         if reason == "gone":
@@ -186,7 +187,7 @@ class Worker:
         try:
             runs.link.start()
             while not self._reason:
-                self._changed.wait()
+                self._bell.wait()
             self._drain(runs)
         finally:
             runner.stop()
@@ -207,6 +208,7 @@ class Worker:
         runs._on_end = tell
         self._end = tell  # type: ignore[method-assign]
         restore = self._take_signals() if signals else _nothing
+        loop.add_reader(self._bell, self._bell.hush)  # so that a signal wakes the loop
         try:
             runs.link.start()
             if not self._reason:
@@ -218,6 +220,7 @@ class Worker:
             raise
         finally:
             self._end = end  # type: ignore[method-assign]
+            loop.remove_reader(self._bell)
             runner.stop()
             restore()
 
@@ -241,13 +244,15 @@ class Worker:
         def handle(number: int, _frame: Any) -> None:
             if self._reason:
                 self._reason = "now"  # the second one
-                self._changed.set()
+                self._bell.ring()
             else:
                 self._end(signal.Signals(number).name, None)
 
         before = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
+        woken_before = signal.set_wakeup_fd(self._bell.rope(), warn_on_full_buffer=False)
 
         def restore() -> None:
+            signal.set_wakeup_fd(woken_before)
             for number, old in before.items():
                 signal.signal(number, old)
 
