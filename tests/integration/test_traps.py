@@ -34,7 +34,7 @@ sys.path.insert(0, sys.argv[2])
 from peer import Peer
 
 def sent():
-    # Bytes that the other ends of this process's TCP connections have: tcpi_bytes_acked, linux/tcp.h.
+    # Bytes of this process that have arrived, over all its connections: tcpi_bytes_acked.
     total = 0
     for number in os.listdir("/proc/self/fd"):
         try:
