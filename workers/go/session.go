@@ -79,8 +79,8 @@ type session struct {
 	begun    time.Time // of this session
 	helloDue time.Time // zero: not due
 	openDue  time.Time // zero: the socket is open
-	opened   time.Time
-	leaving  bool // the broker goes and has named others
+	tried    time.Time // since when this URL is tried
+	leaving  bool      // the broker goes and has named others
 	pause    time.Duration
 	lostAt   time.Time // when there was last a connection that had been welcomed, or the start
 	goodbye  bool      // bye has been sent or received: nothing else is sent
@@ -105,7 +105,9 @@ type session struct {
 }
 
 func newSession(url string, p peer, quiet bool) (*session, error) {
-	s := &session{url: url, urls: []string{url}, peer: p, quiet: quiet, signal: make(chan struct{}, 1), lostAt: time.Now(), pause: firstPause}
+	s := &session{url: url, urls: []string{url}, peer: p, quiet: quiet, signal: make(chan struct{}, 1), pause: firstPause}
+	s.lostAt = time.Now()
+	s.tried = s.lostAt
 	rand.Read(s.instance[:])
 	s.agreed.Store(beforeWelcome())
 	s.timer = time.AfterFunc(time.Hour, s.wake)
@@ -128,7 +130,6 @@ func (s *session) openSocket() (err error) {
 		s.urls = s.urls[1:] // it makes no sense to libzmq; the first one did
 	}
 	s.events.Store(true)
-	s.opened = time.Now()
 	return err
 }
 
@@ -218,7 +219,7 @@ func (s *session) watch() {
 			s.helloDue = time.Now()
 		case zmq.Disconnected:
 			if s.leaving {
-				s.reopen(time.Now())
+				s.reopen(time.Now(), true)
 				return
 			}
 			s.disconnect(time.Now())
@@ -272,7 +273,7 @@ func (s *session) elsewhereDue() time.Time {
 	if len(s.urls) == 1 || s.phase == up || !s.openDue.IsZero() {
 		return time.Time{}
 	}
-	since := s.opened
+	since := s.tried
 	if s.lostAt.After(since) {
 		since = s.lostAt
 	}
@@ -280,18 +281,24 @@ func (s *session) elsewhereDue() time.Time {
 }
 
 // reopen begins anew with a new connection and a new session, after a pause that grows while sessions
-// end early; with the next broker, if one has named others.
-func (s *session) reopen(now time.Time) {
-	if s.phase == up && now.Sub(s.begun) > steadyAfter {
+// end early; elsewhere: with the next broker, if one has named others.
+func (s *session) reopen(now time.Time, elsewhere bool) {
+	wasUp := s.phase == up
+	if wasUp && now.Sub(s.begun) > steadyAfter {
 		s.pause = firstPause
 	}
 	s.disconnect(now)
 	s.number = 0
-	s.urls = append(s.urls[1:], s.urls[0])
+	if elsewhere {
+		s.urls = append(s.urls[1:], s.urls[0])
+	}
 	s.leaving = false
 	s.socket.Close(0)
 	s.socket = nil
 	s.openDue = now.Add(s.pause)
+	if elsewhere || wasUp {
+		s.tried = s.openDue
+	}
 	s.pause = min(2*s.pause, longestPause)
 }
 
@@ -309,7 +316,7 @@ func (s *session) due(now time.Time) {
 		s.sayHello(now)
 	}
 	if due := s.elsewhereDue(); !due.IsZero() && !now.Before(due) {
-		s.reopen(now)
+		s.reopen(now, true)
 	}
 	if due := s.noticeDue(); !due.IsZero() && !now.Before(due) {
 		s.notice(now, "no broker answers at "+s.urls[0]+"; trying on")

@@ -100,7 +100,7 @@ func (s *session) apply(r *wire.Record, now time.Time) {
 		s.refused(r, now)
 	case r.Kind == wire.Bye:
 		s.goodbye = true
-		s.reopen(now)
+		s.reopen(now, s.leaving)
 	case r.Kind == wire.Goaway:
 		if endpoints, err := decodeValue(r.Raw); err == nil {
 			list, _ := endpoints.([]any)
@@ -133,7 +133,7 @@ func (s *session) refused(r *wire.Record, now time.Time) {
 		return
 	case "busy", "full", "shutting_down":
 		if s.phase == greeting {
-			s.reopen(now)
+			s.reopen(now, false)
 			return
 		}
 	default:
@@ -141,7 +141,7 @@ func (s *session) refused(r *wire.Record, now time.Time) {
 			s.phase, s.helloDue = down, time.Time{}
 			s.peer.hopeless(err)
 			if !s.finished {
-				s.reopen(now) // the config may change
+				s.reopen(now, true) // the config may change
 			}
 			return
 		}
@@ -161,7 +161,7 @@ func (s *session) resend(expected any, now time.Time) {
 	case at >= 0:
 		s.sent = at
 	case number != s.seq+1:
-		s.reopen(now) // it asks for what it has acknowledged: this session cannot go on
+		s.reopen(now, false) // it asks for what it has acknowledged: this session cannot go on
 	}
 }
 
@@ -170,7 +170,7 @@ func (s *session) welcome(r *wire.Record, now time.Time) {
 	if err != nil {
 		s.peer.hopeless(newError(ErrVersion, TaskID{}, "%s: %v", s.url, err))
 		if !s.finished {
-			s.reopen(now)
+			s.reopen(now, true)
 		}
 		return
 	}

@@ -236,6 +236,28 @@ func TestAfterGoawayWhatRunsMayEndAndTheNextSessionIsWhereItSays(t *testing.T) {
 	}
 }
 
+func TestABrokerThatLeavesAndNamesNobodyMeansItself(t *testing.T) {
+	b, other := newBroker(t), newBroker(t)
+	c := newTestClient(t, b, Options{})
+	done := background(func() (string, error) { return Call[string](ctx, c, "f", 1, WithTimeout(within)) })
+	l := b.accept(5, nil)
+	l.expect(wire.Submit)
+	l.send([]any{wire.Goaway, "moved", []string{other.url}}, []any{wire.Bye})
+	l = other.accept(6, nil)
+	l.expect(wire.Submit)
+	l.send([]any{wire.Goaway, "restart"}, []any{wire.Bye})
+	other.hello().bare([]any{wire.Error, 0, "shutting_down", "it restarts"})
+	l = other.accept(7, nil)
+	r := l.expect(wire.Submit)
+	l.send([]any{wire.Result, r.Ref, 1, pack(t, "there")})
+	if got := wait(t, done); got.value != "there" {
+		t.Fatal(got)
+	}
+	if a, any := b.arrivalFrom("", 0); any {
+		t.Fatalf("it went to the one before: %x", a.frames)
+	}
+}
+
 func TestWithoutAnAnswerElsewhereItComesBack(t *testing.T) {
 	b := newBroker(t)
 	c := newTestClient(t, b, Options{})

@@ -188,7 +188,7 @@ export class Link<T> {
       if (packet.bodies.some((body) => body.length > this.limits.frame)) packet.disconnects++;
     }
     if (this.#leavingForOthers) {
-      this.#startAnew();
+      this.#startAnew(true);
       return;
     }
     this.#goDown();
@@ -243,15 +243,15 @@ export class Link<T> {
   #elsewhereLater(): void {
     clearTimeout(this.#elsewhereTimer);
     if (this.#urls.length === 1) return;
-    this.#elsewhereTimer = setTimeout(() => this.#startAnew(), ELSEWHERE_AFTER).unref();
+    this.#elsewhereTimer = setTimeout(() => this.#startAnew(true), ELSEWHERE_AFTER).unref();
   }
 
   /**
-   * Ends the session that the broker ended, and begins another one on a new socket; with the next broker,
-   * if one has named others.
+   * Ends the session that the broker ended, and begins another one on a new socket; `elsewhere`: with the
+   * next broker, if one has named others.
    */
-  #startAnew(): void {
-    this.#urls.push(this.#urls.shift()!);
+  #startAnew(elsewhere: boolean): void {
+    if (elsewhere) this.#urls.push(this.#urls.shift()!);
     this.#leavingForOthers = false;
     this.#session = 0;
     const wasUp = this.#state === "up";
@@ -434,7 +434,7 @@ export class Link<T> {
         this.#onGoaway(length > 2 ? reader.value() : undefined);
         return;
       case Kind.bye:
-        this.#startAnew();
+        this.#startAnew(this.#leavingForOthers);
         return;
       case Kind.error:
         this.#onError(length, reader);

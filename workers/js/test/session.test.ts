@@ -243,6 +243,24 @@ describe("session", () => {
     }
   });
 
+  it("takes a broker that leaves and names nobody to mean itself", async () => {
+    const result = client.call("echo", "x");
+    const { peer } = await broker.record(Kind.submit);
+    const other = await TestBroker.start();
+    try {
+      broker.send(peer, [[Kind.goaway, "moved", [other.url]], [Kind.bye]]);
+      const there = await other.record(Kind.submit);
+      other.script.record = answer;
+      other.send(there.peer, [[Kind.goaway, "restart"], [Kind.bye]]);
+      assert.equal(await result, "x");
+      assert.equal(broker.log.filter((r) => r.record[0] === Kind.hello).length, 1);
+      assert.equal(other.log.filter((r) => r.record[0] === Kind.hello).length, 2);
+    } finally {
+      await client.close();
+      await other.stop();
+    }
+  });
+
   it("comes back when no other broker answers", async () => {
     const result = client.call("echo", "x", { timeout: 15_000 });
     const { peer } = await broker.record(Kind.submit);

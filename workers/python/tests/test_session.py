@@ -196,6 +196,24 @@ def test_goaway_lets_what_runs_end_and_the_end_of_the_connection_is_a_bye(
     assert second.result(5) == "there"
 
 
+def test_broker_that_leaves_and_names_nobody_means_itself(
+    broker: FakeBroker, client: Client, make_broker: Callable[..., FakeBroker]
+) -> None:
+    other = make_broker("other")
+    task = client.submit("t")
+    broker.greet()
+    broker.expect(16)
+    broker.say([7, "moved", [other.url]], [6])
+    other.greet()
+    other.expect(16)
+    other.say([7, "restart"], [6])
+    other.greet()
+    other.say([32, other.expect(16)[1], 1, encode("there")])
+    assert task.result(5) == "there"
+    with pytest.raises(TimeoutError):
+        broker.packet(0.0)
+
+
 def test_without_an_answer_elsewhere_it_comes_back(
     broker: FakeBroker, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -333,7 +333,7 @@ class Link:
                 self._lost()
             elif code == "duplicate_hello":
                 self._instance = os.urandom(16)
-                self._reconnect()
+                self._reconnect(elsewhere=False)
         elif not (
             code == "malformed"
             and type(details.get("packet")) is int
@@ -356,7 +356,7 @@ class Link:
         for packet in self.session.unacked:
             packet.losses = 0
         self._ended = True
-        self._reconnect()
+        self._reconnect(elsewhere=self._leaving)
 
     def _welcome(self, fields: dict[str, Any]) -> None:
         if self.state is READY:
@@ -418,8 +418,11 @@ class Link:
         self._monitor.close(0)
         self._socket.close(linger)
 
-    def _reconnect(self) -> None:
-        self._urls.append(self._urls.pop(0))
+    def _reconnect(self, *, elsewhere: bool) -> None:
+        """A new connection soon; `elsewhere`: to the next broker, if one has named others."""
+        if elsewhere:
+            self._urls.append(self._urls.pop(0))
+        self._leaving = False
         self._reopen_at = self._opened_at + REOPEN_EVERY
         self._lost()
 
@@ -519,7 +522,7 @@ class Link:
             and now - max(self._opened_at, self.down_since) > ELSEWHERE_AFTER
             and self._reopen_at == NEVER
         ):
-            self._reconnect()
+            self._reconnect(elsewhere=True)
         if self._complain and now >= self._complain_at:
             self._complain_at = now + COMPLAIN_EVERY
             reason = f": {self.error}" if self.error else ""
