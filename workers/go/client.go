@@ -35,6 +35,8 @@ type Options struct {
 	Timeout time.Duration
 	// Name for people, in the broker's lists. Default: go-<pid>.
 	Name string
+
+	elsewhereAfter time.Duration // of the session, for tests
 }
 
 // Client asks a broker for work. It connects in the background and survives broken connections and
@@ -74,6 +76,9 @@ func NewClient(options Options) (*Client, error) {
 	var err error
 	if c.session, err = newSession(options.URL, c, true); err != nil {
 		return nil, &Error{Code: string(ErrInvalid), Message: err.Error(), URL: options.URL}
+	}
+	if options.elsewhereAfter > 0 {
+		c.session.elsewhereAfter = options.elsewhereAfter
 	}
 	go func() {
 		defer close(c.stopped)

@@ -72,19 +72,20 @@ type session struct {
 	armed    time.Time
 	finished bool
 
-	phase    phase
-	number   int64 // 0: no session
-	epoch    int64
-	agreed   atomic.Pointer[welcome]
-	begun    time.Time // of this session
-	helloDue time.Time // zero: not due
-	openDue  time.Time // zero: the socket is open
-	tried    time.Time // since when this URL is tried
-	leaving  bool      // the broker goes and has named others
-	pause    time.Duration
-	lostAt   time.Time // when there was last a connection that had been welcomed, or the start
-	goodbye  bool      // bye has been sent or received: nothing else is sent
-	notified time.Time
+	phase          phase
+	number         int64 // 0: no session
+	epoch          int64
+	agreed         atomic.Pointer[welcome]
+	begun          time.Time     // of this session
+	helloDue       time.Time     // zero: not due
+	openDue        time.Time     // zero: the socket is open
+	tried          time.Time     // since when this URL is tried
+	leaving        bool          // the broker goes and has named others
+	elsewhereAfter time.Duration // that constant; a test's may be shorter
+	pause          time.Duration
+	lostAt         time.Time // when there was last a connection that had been welcomed, or the start
+	goodbye        bool      // bye has been sent or received: nothing else is sent
+	notified       time.Time
 
 	// Out.
 	seq     int64     // of the last packet that was built
@@ -105,7 +106,8 @@ type session struct {
 }
 
 func newSession(url string, p peer, quiet bool) (*session, error) {
-	s := &session{url: url, urls: []string{url}, peer: p, quiet: quiet, signal: make(chan struct{}, 1), pause: firstPause}
+	s := &session{url: url, urls: []string{url}, peer: p, quiet: quiet, signal: make(chan struct{}, 1),
+		pause: firstPause, elsewhereAfter: elsewhereAfter}
 	s.lostAt = time.Now()
 	s.tried = s.lostAt
 	rand.Read(s.instance[:])
@@ -277,7 +279,7 @@ func (s *session) elsewhereDue() time.Time {
 	if s.lostAt.After(since) {
 		since = s.lostAt
 	}
-	return since.Add(elsewhereAfter)
+	return since.Add(s.elsewhereAfter)
 }
 
 // reopen begins anew with a new connection and a new session, after a pause that grows while sessions

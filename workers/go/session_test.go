@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/tuskd/tuskd/workers/go/internal/wire"
 )
@@ -258,18 +259,25 @@ func TestABrokerThatLeavesAndNamesNobodyMeansItself(t *testing.T) {
 	}
 }
 
-func TestWithoutAnAnswerElsewhereItComesBack(t *testing.T) {
-	b := newBroker(t)
-	c := newTestClient(t, b, Options{})
-	done := background(func() (string, error) { return Call[string](ctx, c, "f", 1, WithTimeout(within)) })
-	l := b.accept(5, nil)
-	l.expect(wire.Submit)
-	l.send([]any{wire.Goaway, "moved", []string{b.url + "-nobody"}}, []any{wire.Bye})
-	l = b.accept(6, nil)
-	r := l.expect(wire.Submit)
-	l.send([]any{wire.Result, r.Ref, 1, pack(t, "back")})
-	if got := wait(t, done); got.value != "back" {
-		t.Fatal(got)
+func TestWithoutAWelcomeElsewhereItComesBack(t *testing.T) {
+	b, full := newBroker(t), newBroker(t)
+	for name, url := range map[string]string{"nobody is there": b.url + "-nobody", "it is full": full.url} {
+		t.Run(name, func(t *testing.T) {
+			c := newTestClient(t, b, Options{elsewhereAfter: 50 * time.Millisecond})
+			done := background(func() (string, error) { return Call[string](ctx, c, "f", 1, WithTimeout(within)) })
+			l := b.accept(5, nil)
+			l.expect(wire.Submit)
+			l.send([]any{wire.Goaway, "moved", []string{url}}, []any{wire.Bye})
+			if url == full.url {
+				full.hello().bare([]any{wire.Error, 0, "full", "too many sessions", map[string]any{"limit": "sessions"}})
+			}
+			l = b.accept(6, nil)
+			r := l.expect(wire.Submit)
+			l.send([]any{wire.Result, r.Ref, 1, pack(t, "back")})
+			if got := wait(t, done); got.value != "back" {
+				t.Fatal(got)
+			}
+		})
 	}
 }
 

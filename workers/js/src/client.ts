@@ -21,6 +21,8 @@ const IDLE_CHECK_LONGEST = 1000;
 export interface ClientOptions {
   /** A name for people; by default the broker makes one of language and pid. */
   name?: string;
+  /** @internal When a broker has named others: how long each of them is tried, in ms. For tests. */
+  elsewhereAfter?: number;
 }
 
 export interface CallOptions {
@@ -88,7 +90,8 @@ export class Client {
       event: (topic, sequence, body) => this.#topics.event(topic, sequence, body),
     };
     const welcomed = () => this.#topics.subscribeAgain();
-    this.#requests = new Requests(this.url, options.name, sink, welcomed);
+    const { name, elsewhereAfter } = options;
+    this.#requests = new Requests(this.url, name, sink, welcomed, elsewhereAfter);
     this.#topics = new Topics(this.#requests);
     this.#requests.onIdle = () => this.#watchIdle(IDLE_CHECK);
     open.add(this);

@@ -41,6 +41,7 @@ export class Link<T> {
   #leavingForOthers = false;
   readonly outbox = new Outbox<T>();
   readonly #peer: Peer<T>;
+  readonly #elsewhereAfter: number;
   readonly #identity: Record<string, unknown>;
   #connection: Connection | undefined;
   #state: LinkState = "closed";
@@ -71,10 +72,16 @@ export class Link<T> {
   readonly #reader = new Reader(Buffer.alloc(0));
   readonly #ends = new RecordEnds();
 
-  constructor(url: string, peer: Peer<T>, name: string | undefined) {
+  constructor(
+    url: string,
+    peer: Peer<T>,
+    name: string | undefined,
+    elsewhereAfter: number = ELSEWHERE_AFTER,
+  ) {
     this.url = url;
     this.#urls = [url];
     this.#peer = peer;
+    this.#elsewhereAfter = elsewhereAfter;
     this.#identity = {
       language: LANGUAGE,
       sdk: SDK,
@@ -243,7 +250,7 @@ export class Link<T> {
   #elsewhereLater(): void {
     clearTimeout(this.#elsewhereTimer);
     if (this.#urls.length === 1) return;
-    this.#elsewhereTimer = setTimeout(() => this.#startAnew(true), ELSEWHERE_AFTER).unref();
+    this.#elsewhereTimer = setTimeout(() => this.#startAnew(true), this.#elsewhereAfter).unref();
   }
 
   /**

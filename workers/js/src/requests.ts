@@ -52,10 +52,11 @@ export class Requests implements Peer<never> {
     name: string | undefined,
     events: EventSink,
     onWelcome: (welcome: Welcome) => void,
+    elsewhereAfter?: number,
   ) {
     this.#events = events;
     this.#onWelcome = onWelcome;
-    this.link = new Link<never>(url, this, name);
+    this.link = new Link<never>(url, this, name, elsewhereAfter);
   }
 
   /** Requests whose answer somebody waits for, and how many of them were never sent. */

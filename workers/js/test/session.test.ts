@@ -262,7 +262,8 @@ describe("session", () => {
   });
 
   it("comes back when no other broker answers", async () => {
-    const result = client.call("echo", "x", { timeout: 15_000 });
+    await using impatient = new Client(broker.url, { elsewhereAfter: 50 });
+    const result = impatient.call("echo", "x");
     const { peer } = await broker.record(Kind.submit);
     broker.script.record = answer;
     broker.sessions.delete(peer.session);
