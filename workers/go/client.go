@@ -23,6 +23,9 @@ const NoTimeout = time.Duration(-1)
 // closeWithin is how long Close tries to hand over what has been asked.
 const closeWithin = time.Second
 
+// maxTrace bounds a trace and a baggage, in bytes.
+const maxTrace = 8192
+
 // maxPending bounds the requests of one client that have no answer.
 const maxPending = 1 << 20
 
@@ -136,6 +139,17 @@ func RerunOK() CallOption {
 	return func(r *request) { r.rerunOK = true }
 }
 
+// WithTrace hands the W3C traceparent of the caller on to the handler, to subscribers for an event. It is
+// UTF-8 of at most 8,192 bytes.
+func WithTrace(traceparent string) CallOption {
+	return func(r *request) { r.trace = traceparent }
+}
+
+// WithBaggage hands the W3C baggage of the caller on as WithTrace does the trace, with the same bounds.
+func WithBaggage(baggage string) CallOption {
+	return func(r *request) { r.baggage = baggage }
+}
+
 // Call runs a task and waits for what its handler returns.
 //
 //	sum, err := tusk.Call[int](ctx, client, "add", map[string]any{"a": 1, "b": 2})
@@ -189,6 +203,11 @@ func (c *Client) start(ctx context.Context, r *request, in any, options []CallOp
 	}
 	for _, option := range options {
 		option(r)
+	}
+	for _, text := range [...]string{r.trace, r.baggage} {
+		if len(text) > maxTrace || !utf8.ValidString(text) {
+			return newError(ErrInvalid, r.id, "trace and baggage are UTF-8 of at most %d bytes, not %.40q...", maxTrace, text)
+		}
 	}
 	if r.id == (TaskID{}) && r.kind != wire.Publish {
 		r.id = NewTaskID()

@@ -269,6 +269,28 @@ func TestCancelQueryAndEnqueue(t *testing.T) {
 	}
 }
 
+func TestTraceAndBaggageGoAlong(t *testing.T) {
+	b := newBroker(t)
+	c := newTestClient(t, b, Options{})
+	l := b.accept(5, nil)
+	trace, baggage := WithTrace("00-ab"), WithBaggage(strings.Repeat("k=ä,", maxTrace/5)) // 5 bytes each
+	background(func() (int, error) { return Call[int](ctx, c, "f", nil, trace, baggage, WithTimeout(NoTimeout)) })
+	background(func() (TaskID, error) { return c.Push(ctx, "f", nil, baggage, trace) })
+	background(func() (int, error) { return 0, c.Publish(ctx, "f", nil, trace) })
+	for range 3 {
+		r := l.next()
+		if a := r.Attrs; a == nil || string(a.Trace) != "00-ab" ||
+			r.Kind != wire.Publish && len(a.Baggage) != maxTrace/5*5 {
+			t.Fatal(r.Kind, describe(r))
+		}
+	}
+	for _, wrong := range []CallOption{WithTrace("\xff"), WithBaggage(strings.Repeat("x", maxTrace+1))} {
+		if _, err := Call[int](ctx, c, "f", nil, wrong); !errors.Is(err, ErrInvalid) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestCallManyKeepsTheOrderAndAsCompletedDoesNot(t *testing.T) {
 	b := newBroker(t)
 	c := newTestClient(t, b, Options{})

@@ -20,7 +20,9 @@ type request struct {
 	reply   int64
 	resent  bool
 	rerunOK bool
-	patient bool // a push: waits beyond its deadline while the broker is there
+	trace   string // W3C traceparent; empty: none
+	baggage string // W3C
+	patient bool   // a push: waits beyond its deadline while the broker is there
 	sub     *Subscription
 	target  *request        // of a cancel by a context: what it gives up; nobody waits for the answer
 	notify  chan<- *request // gets the request when it ends; has room for it
@@ -44,11 +46,13 @@ type request struct {
 
 // cost is how many bytes the request takes, roughly, for the bound on what is queued.
 func (r *request) cost() int64 {
-	return int64(len(r.body.bytes) + len(r.args) + len(r.name) + 100)
+	return int64(len(r.body.bytes) + r.size() + 20)
 }
 
 // size bounds the bytes of the record beside its body.
-func (r *request) size() int { return len(r.name) + len(r.args) + 80 }
+func (r *request) size() int {
+	return len(r.name) + len(r.args) + len(r.trace) + len(r.baggage) + 80
+}
 
 // append writes the record.
 func (r *request) append(p *packet, now time.Time) {
@@ -90,6 +94,12 @@ func (r *request) append(p *packet, now time.Time) {
 type pairs struct {
 	n     int
 	pairs [6][2]int64 // a value of -1 is true
+	texts []textPair  // seldom there
+}
+
+type textPair struct {
+	key  int64
+	text string
 }
 
 func (a *pairs) add(key, value int64) {
@@ -97,13 +107,20 @@ func (a *pairs) add(key, value int64) {
 	a.n++
 }
 
-func (a *pairs) any() int { return min(a.n, 1) }
+// addText adds a text, unless it is empty.
+func (a *pairs) addText(key int64, text string) {
+	if text != "" {
+		a.texts = append(a.texts, textPair{key, text})
+	}
+}
+
+func (a *pairs) any() int { return min(a.n+len(a.texts), 1) }
 
 func (a *pairs) append(b []byte) []byte {
-	if a.n == 0 {
+	if a.any() == 0 {
 		return b
 	}
-	return a.pairsOnly(wire.AppendMap(b, a.n))
+	return a.pairsOnly(wire.AppendMap(b, a.n+len(a.texts)))
 }
 
 // pairsOnly writes the pairs without the head of their map.
@@ -115,6 +132,10 @@ func (a *pairs) pairsOnly(b []byte) []byte {
 		} else {
 			b = wire.AppendUint(b, uint64(pair[1]))
 		}
+	}
+	for _, pair := range a.texts {
+		b = wire.AppendUint(b, uint64(pair.key))
+		b = wire.AppendText(b, pair.text)
 	}
 	return b
 }
@@ -133,6 +154,8 @@ func (r *request) attributes(now time.Time) (a pairs) {
 	if r.rerunOK {
 		a.add(wire.RerunOK, -1)
 	}
+	a.addText(wire.Trace, r.trace)
+	a.addText(wire.Baggage, r.baggage)
 	if r.kind == wire.Submit && r.reply != acceptedOnly && !r.deadline.IsZero() {
 		a.add(wire.Wait, max(1, r.deadline.Sub(now).Milliseconds()))
 	}

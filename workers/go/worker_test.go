@@ -59,7 +59,7 @@ func TestAWorkerSaysWhoItIsAndRunsTasks(t *testing.T) {
 	startWorker(t, b, WorkerOptions{Slots: 4, Pool: "gpu", Name: "w1"}, func(w *Worker) {
 		Handle(w, "add", func(ctx context.Context, in struct{ A, B int }) (int, error) {
 			info, ok := TaskFromContext(ctx)
-			if !ok || info.Type != "add" || info.Attempt != 1 || info.Trace != "00-x" {
+			if !ok || info.Type != "add" || info.Attempt != 1 || info.Trace != "00-x" || info.Baggage != "k=v" {
 				return 0, fmt.Errorf("info %+v", info)
 			}
 			return in.A + in.B, nil
@@ -82,7 +82,7 @@ func TestAWorkerSaysWhoItIsAndRunsTasks(t *testing.T) {
 		t.Fatalf("capabilities %v with %d processors", l.fields["capabilities"], runtime.GOMAXPROCS(0))
 	}
 	id := NewTaskID()
-	l.send([]any{wire.Task, 7, id[:], "add", 1, pack(t, map[string]any{"a": 1, "b": 2}), attributes{8: "00-x"}})
+	l.send([]any{wire.Task, 7, id[:], "add", 1, pack(t, map[string]any{"a": 1, "b": 2}), attributes{8: "00-x", 10: "k=v"}})
 	if r := l.expect(wire.Result); r.Ref != 7 || r.State != 1 || !bytes.Equal(r.Body, pack(t, 3)) {
 		t.Fatal(describe(r))
 	}
