@@ -47,6 +47,7 @@ type run struct {
 	// The session's goroutine owns the rest.
 	handle  int64
 	dropped bool // the broker does not want its result
+	refused bool // the broker could not read its result, and gets a failure instead
 }
 
 // claim takes the run out of waiting, if it still waits.

@@ -90,6 +90,7 @@ type session struct {
 	// Out.
 	seq     int64     // of the last packet that was built
 	packets []*packet // unacknowledged, oldest first
+	arrives []*packet // acknowledged by the packet that is being read
 	sent    int       // how many of them libzmq took on this connection
 	blocked bool      // libzmq takes no more for now
 	open    *packet   // being filled

@@ -26,6 +26,8 @@ func (s *session) receive() (any bool) {
 		}
 		any = true
 		s.arrived(frames, time.Now())
+		clear(s.arrives)
+		s.arrives = s.arrives[:0]
 	}
 	return any
 }

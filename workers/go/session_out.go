@@ -91,9 +91,20 @@ func (s *session) acknowledged(ack int64) {
 		n++
 	}
 	if n > 0 {
+		s.arrives = append(s.arrives, s.packets[:n]...)
 		s.packets = slices.Delete(s.packets, 0, n)
 		s.sent = max(0, s.sent-n)
 	}
+}
+
+// packet returns the packet of this number, if it is unacknowledged or what is being read acknowledges it.
+func (s *session) packet(number int64) *packet {
+	for _, packets := range [...][]*packet{s.arrives, s.packets} {
+		if at := slices.IndexFunc(packets, func(p *packet) bool { return p.seq == number }); at >= 0 {
+			return packets[at]
+		}
+	}
+	return nil
 }
 
 func (s *session) buffer() []byte {

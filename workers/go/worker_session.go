@@ -380,7 +380,21 @@ func (w *Worker) welcomed(terms *welcome, lost []*packet) {
 	}
 }
 
-func (w *Worker) refusedPacket(int64, *Error) bool { return false }
+// refusedPacket answers the runs of a packet that the broker could not read again, as failures. When it
+// holds nothing but such answers they are not the cure.
+func (w *Worker) refusedPacket(number int64, err *Error) bool {
+	p := w.session.packet(number)
+	if p == nil || !slices.ContainsFunc(p.results, func(a result) bool { return !a.run.refused }) {
+		return false
+	}
+	for _, a := range p.results {
+		a.run.refused = true
+		w.runs[a.run.handle] = a.run
+		w.ready.push(failed(a.run, NoRetry(newError(ErrMalformed, TaskID{}, "the broker refused the packet with the result: %s", err.Message))))
+	}
+	p.results = nil
+	return true
+}
 
 func (w *Worker) disconnected(time.Time) {}
 

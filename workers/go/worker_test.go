@@ -333,6 +333,39 @@ func TestAResumedSessionKeepsHandlesAndRepeatsLostResults(t *testing.T) {
 	}
 }
 
+func TestResultsInAPacketThatTheBrokerCouldNotReadFail(t *testing.T) {
+	b := newBroker(t)
+	startWorker(t, b, WorkerOptions{Slots: 4}, func(w *Worker) {
+		Handle(w, "f", func(_ context.Context, in int) (int, error) { return in, nil })
+	})
+	l := b.accept(5, nil)
+	refuse := func() { // as a broker does: the same packet acknowledges the one that it refuses
+		details := map[string]any{"record": 1, "packet": l.in}
+		l.send([]any{wire.Error, 0, "malformed", "no such byte", details})
+	}
+	l.task(1, "f", 41)
+	l.expect(wire.Result)
+	l.mute = true
+	refuse()
+	r := l.expect(wire.Result)
+	if f := errorOf(t, r); r.Ref != 1 || !r.Attrs.NoRetry || f.Type != "*tusk.Error" || !strings.Contains(f.Message, "malformed") ||
+		!strings.HasSuffix(f.Message, "refused the packet with the result: no such byte") {
+		t.Fatal(describe(r), f)
+	}
+	l.mute = false
+	l.task(2, "f", 42)
+	if r := l.expect(wire.Result); r.Ref != 2 || r.State != wire.Succeeded {
+		t.Fatal(describe(r))
+	}
+	refuse()
+	if r := l.expect(wire.Result); r.Ref != 2 || errorOf(t, r).Type != "*tusk.Error" {
+		t.Fatal(describe(r))
+	}
+	refuse() // such an answer is not answered again
+	l.send([]any{wire.Ping, 7})
+	l.expect(wire.Pong)
+}
+
 func TestBatchesComeBySizeOrTime(t *testing.T) {
 	b := newBroker(t)
 	sizes := make(chan int, 10)

@@ -7,7 +7,7 @@
  */
 import { type BatchHost, isThenable, startBatches } from "./batches.js";
 import { Attributes } from "./body.js";
-import { TuskError, Unknown } from "./errors.js";
+import { Malformed, TuskError, Unknown } from "./errors.js";
 import { type Failure, failureOf } from "./failure.js";
 import type { BatchLane, Lane } from "./lanes.js";
 import { Waiting } from "./lanes.js";
@@ -188,8 +188,21 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     for (const run of packet.owners) this.#results.failure(run, failure);
   }
 
-  refusedPacket(): boolean {
-    return false;
+  /**
+   * Answers the runs of a packet that the broker could not read again, as failures. When it holds nothing
+   * but such answers they are not the cure.
+   */
+  refusedPacket(packet: number, message: string): boolean {
+    const runs = this.link.packet(packet)?.owners ?? [];
+    if (runs.every((run) => run.refused)) return false;
+    const reason = `the broker refused the packet with the result: ${message}`;
+    const failure = failureOf(new Malformed("malformed", reason), true);
+    for (const run of runs) {
+      run.refused = true;
+      this.#results.failure(run, failure);
+    }
+    this.link.flushSoon();
+    return true;
   }
 
   error(ref: number, code: string, message: string): void {

@@ -57,6 +57,8 @@ export class Link<T> {
   /** Sent and not acknowledged, oldest first. */
   #kept: Packet<T>[] = [];
   #keptBytes = 0;
+  /** Acknowledged by the packet that is being read. */
+  #arrived: Packet<T>[] = [];
   /** goaway was read: the broker takes no new submits. */
   leaving = false;
 
@@ -136,7 +138,10 @@ export class Link<T> {
         return new Connection(this.#urls[0], {
           connected: () => this.#onConnected(),
           disconnected: () => this.#onDisconnected(),
-          received: (frames) => this.#onPacket(frames),
+          received: (frames) => {
+            this.#onPacket(frames);
+            this.#arrived = [];
+          },
         });
       } catch (error) {
         if (this.#urls.length === 1) throw error;
@@ -339,8 +344,12 @@ export class Link<T> {
       this.#peer.acknowledged?.(packet);
     }
     if (n === 0) return;
-    if (n === kept.length) this.#kept = [];
-    else kept.splice(0, n);
+    if (n === kept.length) {
+      this.#arrived = kept;
+      this.#kept = [];
+    } else {
+      this.#arrived = kept.splice(0, n);
+    }
     if (!this.outbox.isEmpty) this.flush();
   }
 
@@ -561,6 +570,11 @@ export class Link<T> {
     this.#keptBytes = 0;
     for (let p = this.outbox.shift(); p !== undefined; p = this.outbox.shift()) old.push(p);
     return old;
+  }
+
+  /** The packet of this number, if it is not acknowledged or what is being read acknowledges it. */
+  packet(seq: number): Packet<T> | undefined {
+    return [...this.#arrived, ...this.#kept].find((packet) => packet.seq === seq);
   }
 
   /** The packets that are not acknowledged, oldest first, and those that were not sent. */

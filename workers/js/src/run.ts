@@ -25,6 +25,8 @@ export class Run implements Context {
   cancelled = false;
   /** The broker gave the task to somebody else; its result interests nobody. */
   dropped = false;
+  /** The broker could not read its result, and gets a failure instead. */
+  refused = false;
   readonly place = new BodyPlace();
   #controller: AbortController | undefined;
   #idBuffer: Buffer;

@@ -99,6 +99,32 @@ describe("worker", () => {
     assert.equal(seen?.signal.aborted, false);
   });
 
+  it("fails the runs whose results were in a packet that the broker could not read", async () => {
+    const peer = await start((w) => w.task("echo", (value) => value));
+    // As a broker does: the same packet acknowledges the one that it refuses.
+    const refuse = () => {
+      const details = { record: 1, packet: peer.received };
+      broker.send(peer, [[Kind.error, 0, "malformed", "no such byte", details]]);
+    };
+    for (const [n, acknowledges] of [false, true].entries()) {
+      broker.acknowledges = false;
+      broker.send(peer, [task(n, "echo", n)]);
+      assert.equal((await broker.record(Kind.result, 2 * n)).record[2], 1);
+      broker.acknowledges = acknowledges;
+      refuse();
+      broker.acknowledges = false;
+      const { record } = await broker.record(Kind.result, 2 * n + 1);
+      assert.deepEqual(record.slice(0, 4), [Kind.result, n, 2, null]);
+      assert.equal(record[4][2].type, "Malformed");
+      assert.match(record[4][2].message, /^the broker refused .* the result: no such byte$/);
+      assert.equal(record[4][57], true);
+    }
+    refuse(); // such an answer is not answered again
+    broker.send(peer, [[Kind.ping, 7]]);
+    await broker.record(Kind.pong);
+    assert.equal(broker.log.filter((r) => r.record[0] === Kind.result).length, 4);
+  });
+
   it("fails a run with what the handler threw", async () => {
     const peer = await start((w) =>
       w

@@ -214,6 +214,36 @@ def test_one_result_for_what_cannot_be_carried_out_or_is_refused(
     assert capfd.readouterr().err.count("\n") == 1
 
 
+def test_results_in_a_packet_that_the_broker_could_not_read_fail(
+    broker: FakeBroker, url: str, running: Running, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running(plain(url))
+    broker.greet()
+
+    def refuse() -> None:
+        # As a broker does: the same packet acknowledges the one that it refuses.
+        details = {"record": 1, "packet": broker.received}
+        broker.say([5, 0, "malformed", "no such byte", details], [3, 7])
+
+    for handle, hold in ((1, 0), (2, None)):
+        (answer,) = answers(broker, [64, handle, ID, "echo", 1, encode(1)])
+        assert answer == [32, handle, 1, encode(1)]
+        broker.hold = hold
+        refuse()
+        instead = broker.expect(32)
+        assert instead[1:4] == [handle, 2, None] and instead[4][57] is True
+        told = instead[4][2]
+        assert told["type"] == "Malformed"
+        assert told["message"] == "the broker refused the packet with the result: no such byte"
+        broker.hold = None
+    assert capfd.readouterr().err == ""
+    broker.records.clear()
+    refuse()
+    broker.until(lambda: [4, 7] in broker.records)
+    assert list(broker.records) == [[4, 7]], "such an answer is not answered again"
+    assert "malformed" in capfd.readouterr().err
+
+
 def test_error_has_a_stack_that_begins_in_the_handler(
     broker: FakeBroker, url: str, running: Running
 ) -> None:

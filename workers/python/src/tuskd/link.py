@@ -233,6 +233,7 @@ class Link:
             except zmq.Again:
                 return
             self._packet(frames)
+            self.session.arrived_now = []
 
     def _packet(self, frames: list[bytes]) -> None:
         try:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgpack
 
@@ -42,6 +42,14 @@ def take(run: Run) -> bool:
     except IndexError:
         return False
     return True
+
+
+class Instead(NamedTuple):
+    """The outcome in place of one that the broker could not read."""
+
+    state: int
+    body: bytes | None
+    attributes: dict[int, Any] | None
 
 
 class Batch:
@@ -349,7 +357,17 @@ class Runs:
             outbox.extend(i for i in packet.items if type(i) is tuple and i[0][HANDLE] is not None)
 
     def refused_packet(self, packet: int, message: str, details: dict[str, Any]) -> bool:
-        return False
+        """Answers the runs of a packet that the broker could not read again, as failures."""
+        refused = self.link.session.packet(packet)
+        answers = [item for item in refused.items if type(item) is tuple] if refused else []
+        if refused is None or all(type(outcome) is Instead for _, outcome in answers):
+            return False  # nothing but such answers: they are not the cure
+        refused.items = []
+        reason = f"the broker refused the packet with the result: {message}"
+        for run, _ in answers:
+            self.held[run[HANDLE]] = run
+            self.answer(run, Instead(*refusal("Malformed", reason)))
+        return True
 
     def too_large(self, items: list[Any]) -> None:
         for item in items:

@@ -51,6 +51,7 @@ class Session:
         self.received = 0
         self.unacked: deque[Packet] = deque()
         self.unacked_bytes = 0
+        self.arrived_now: list[Packet] = []  # acknowledged by the packet that is being read
         self.to_ack = 0  # packets received since we last said so
         return lost
 
@@ -81,9 +82,14 @@ class Session:
         unacked = self.unacked
         while unacked and unacked[0].seq <= ack:
             packet = unacked.popleft()
+            self.arrived_now.append(packet)
             self.unacked_bytes -= packet.size
             done += packet.items
         return done
+
+    def packet(self, seq: int) -> Packet | None:
+        """The packet `seq`, if it is unacknowledged or what is being read acknowledges it."""
+        return next((p for p in (*self.arrived_now, *self.unacked) if p.seq == seq), None)
 
     def arrived(self, seq: int) -> bool | None:
         """True: apply the packet. False: it arrived before. None: a number was skipped."""
