@@ -8,6 +8,7 @@
 // whichever holder goes last, on its thread.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -37,18 +38,42 @@ class Bytes {
 
   // A copy of `text`, in one allocation.
   static Bytes copy(std::string_view text) {
-    void* memory = std::malloc(sizeof(Block) + text.size());
+    char* room = make_room(text.size());
+    if (!text.empty()) std::memcpy(room, text.data(), text.size());
+    return seal(room, text.size());
+  }
+  // The same in the memory of `old`, if nobody else holds that and it is of about the right size.
+  static Bytes copy(std::string_view text, Bytes&& old) {
+    Block* block = old.block_;
+    const bool fits = block && !block->release && block->room >= text.size() &&
+                      block->room <= 2 * text.size() + 256 &&
+                      block->holders.load(std::memory_order_acquire) == 1;
+    if (!fits) return copy(text);
+    if (!text.empty()) std::memcpy(const_cast<char*>(block->data), text.data(), text.size());
+    block->size = text.size();
+    return std::move(old);
+  }
+
+  // For who writes the bytes himself: room for `size` of them, which seal() makes into Bytes, so
+  // that nothing is copied, or drop_room() gives back.
+  static char* make_room(size_t size) {
+    void* memory = std::malloc(sizeof(Block) + size);
     if (!memory) throw std::bad_alloc();
-    char* data = static_cast<char*>(memory) + sizeof(Block);
-    if (!text.empty()) std::memcpy(data, text.data(), text.size());
-    return Bytes(new (memory) Block{1, data, text.size(), nullptr, nullptr});
+    return static_cast<char*>(memory) + sizeof(Block);
+  }
+  static Bytes seal(char* room, size_t size) {
+    const auto at_least = static_cast<uint32_t>(std::min<size_t>(size, UINT32_MAX));
+    return Bytes(new (room - sizeof(Block)) Block{1, at_least, room, size, nullptr, nullptr});
+  }
+  static void drop_room(char* room) {
+    if (room) std::free(room - sizeof(Block));
   }
 
   // `size` bytes at `data` that live until release(owner) is called.
   static Bytes adopt(const char* data, size_t size, Release release, void* owner) {
     void* memory = std::malloc(sizeof(Block));
     if (!memory) throw std::bad_alloc();
-    return Bytes(new (memory) Block{1, data, size, release, owner});
+    return Bytes(new (memory) Block{1, 0, data, size, release, owner});
   }
 
   std::string_view view() const {
@@ -70,6 +95,7 @@ class Bytes {
  private:
   struct Block {
     std::atomic<uint32_t> holders;
+    uint32_t room;  // what memory of our own holds at least; 0: it is not
     const char* data;
     size_t size;
     Release release;

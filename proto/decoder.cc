@@ -1,5 +1,7 @@
 #include "proto/decoder.h"
 
+#include "proto/plain_record.h"
+
 namespace tusk::proto {
 namespace {
 
@@ -226,7 +228,7 @@ const char* Decoder::read(const Token* token, Record& r) {
   bool ok = true;
   switch (r.kind) {
     case Kind::kHeader:
-      if (records_.size() != 1) return "a header that is not the first record";
+      if (&r != records_.data()) return "a header that is not the first record";
       ok = ref() && e.take_number(r.seq, "seq is not a number") &&
            e.take_number(r.ack, "ack is not a number");
       break;
@@ -334,8 +336,8 @@ const char* Decoder::read(const Token* token, Record& r) {
 
 void Decoder::start(size_t body_frames) {
   scanner_.clear();
-  starts_.clear();
   records_.clear();
+  others_.clear();
   body_frames_ = body_frames;
   named_.assign(body_frames, false);
 }
@@ -352,26 +354,32 @@ Decoded Decoder::decode_first(std::string_view frame) {
 
 Decoded Decoder::decode(std::string_view frame, size_t body_frames) {
   start(body_frames);
-  auto malformed = [&](const char* why) {
-    size_t record = records_.empty() ? starts_.size() : records_.size() - 1;
-    return Decoded{{}, {why, record}};
-  };
-
   if (frame.empty()) return Decoded{{}, {"the packet is empty", 0}};
-  for (size_t offset = 0; offset < frame.size();) {
-    auto start = static_cast<uint32_t>(scanner_.tokens().size());
-    if (const char* why = scanner_.scan(frame, offset)) return malformed(why);
-    starts_.push_back(start);
-  }
-  bool all_known = true;
-  for (uint32_t start : starts_) {
+  const char* const end = frame.data() + frame.size();
+  for (const char* at = frame.data(); at != end;) {
+    const auto index = static_cast<uint32_t>(records_.size());
     Record& record = records_.emplace_back();
-    if (const char* why = read(scanner_.tokens().data() + start, record)) return malformed(why);
+    if (const char* behind = read_plain(at, end, record)) {
+      at = behind;
+      continue;
+    }
+    others_.push_back({index, static_cast<uint32_t>(scanner_.tokens().size())});
+    auto offset = static_cast<size_t>(at - frame.data());
+    if (const char* why = scanner_.scan(frame, offset)) return Decoded{{}, {why, index}};
+    at = frame.data() + offset;
+  }
+  // Their tokens stay where they are only now.
+  bool all_known = true;
+  for (const Other& other : others_) {
+    Record& record = records_[other.record];
+    if (const char* why = read(scanner_.tokens().data() + other.tokens, record)) {
+      return Decoded{{}, {why, other.record}};
+    }
     all_known &= record.kind != Kind::kUnknown && record.kind != Kind::kIgnorable;
   }
   if (all_known) {
     for (bool named : named_) {
-      if (!named) return malformed("a body frame that no record names");
+      if (!named) return Decoded{{}, {"a body frame that no record names", records_.size() - 1}};
     }
   }
   return Decoded{records_, {}};

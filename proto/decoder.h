@@ -102,8 +102,13 @@ class Decoder {
 
   Limits limits_;
   Scanner scanner_;
-  std::vector<uint32_t> starts_;  // where each record's tokens begin
   std::vector<Record> records_;
+  // Those that are not plain ones: which, and where its tokens begin.
+  struct Other {
+    uint32_t record;
+    uint32_t tokens;
+  };
+  std::vector<Other> others_;
   std::vector<bool> named_;  // which body frames a record named
   size_t body_frames_ = 0;
 };

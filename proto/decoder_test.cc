@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "proto/writer.h"
 
@@ -156,6 +158,84 @@ TEST(Decoder, TextThatIsNotUtf8IsRefusedWhereverItStands) {
                                   "\x93\x01\x01\x81\xA1x\x91\xA1\xC3",  // deep in a value
                                   "\x92\x06\xA1\xFF"}) {
     EXPECT_FALSE(decoder.decode(packet, 0).ok());
+  }
+}
+
+// The same packet with the head of its only record in a longer form, which no plain record has.
+std::string widened(std::string_view packet) {
+  std::string out{'\xDC', '\0', static_cast<char>(packet[0] & 0x0F)};
+  return out.append(packet.substr(1));
+}
+
+// What a decoder makes of a packet of one record, in words that can be compared.
+std::string reading(Decoder& decoder, std::string_view packet) {
+  const Decoded decoded = decoder.decode(packet, 2);
+  if (!decoded.ok()) return "malformed: " + std::string(decoded.malformed.why);
+  const Record& r = decoded.records[0];
+  std::string out;
+  for (uint64_t number :
+       {uint64_t(r.kind), r.unknown_kind, r.ref, uint64_t(r.attempt), uint64_t(r.state),
+        r.fault_number, uint64_t(r.body.where), uint64_t(r.body.frame), r.attributes.all.size()}) {
+    out += std::to_string(number) + " ";
+  }
+  if (r.has_id()) out += r.id().hex();
+  out.append(r.name).append(" ").append(r.fault).append(" ");
+  return out.append(r.body.inline_bytes);
+}
+
+TEST(Decoder, ReadsPlainRecordsAsItReadsTheOthers) {
+  constexpr uint64_t kNumbers[] = {0,     127,   128,        255,        256,
+                                   65535, 65536, 4294967295, 4294967296, kMaxInteger};
+  std::vector<std::string> packets;
+  auto add = [&](auto write) {
+    Writer out;
+    write(out);
+    packets.emplace_back(out.records().view());
+  };
+  for (size_t size : {0, 1, 255, 256, 65535, 65536}) {
+    const std::string bytes(size, 'x');
+    const BodyOut body = size % 2 ? BodyOut::copied(bytes) : BodyOut::none();
+    const std::string name(std::min<size_t>(size, kMaxName + 1), 'n');
+    for (uint64_t n : kNumbers) {
+      add([&](Writer& w) { w.submit(n, some_id(), "add", body, {}); });
+      add([&](Writer& w) { w.push(n, some_id(), name, BodyOut::copied(bytes), {}); });
+      add([&](Writer& w) { w.task(Kind::kTask, n, some_id(), name, 7, body, {}); });
+      add([&](Writer& w) {
+        w.task(Kind::kItem, 7, some_id(), "add", uint32_t(n), BodyOut::copied(bytes), {});
+      });
+      add([&](Writer& w) { w.result(n, State::kDead, BodyOut::copied(bytes), {}); });
+    }
+  }
+  Decoder decoder;
+  for (const std::string& packet : packets) {
+    const std::string want = reading(decoder, widened(packet));
+    EXPECT_EQ(reading(decoder, packet), want);
+    if (packet.size() > 200) continue;
+    for (size_t cut = 1; cut < packet.size(); ++cut) {
+      const std::string part = packet.substr(0, cut);
+      EXPECT_EQ(reading(decoder, part), reading(decoder, widened(part))) << cut;
+    }
+    // Another byte at each place: other types, sizes, states, text that is none.
+    for (size_t at = 1; at < packet.size(); ++at) {
+      for (int byte : {0x00, 0x01, 0x1F, 0x80, 0x95, 0xA0, 0xC0, 0xC1, 0xC4, 0xC6, 0xCC, 0xCF, 0xD9,
+                       0xDA, 0xE0, 0xFF}) {
+        std::string other = packet;
+        other[at] = static_cast<char>(byte);
+        ASSERT_EQ(reading(decoder, other), reading(decoder, widened(other))) << at << " " << byte;
+      }
+    }
+  }
+}
+
+TEST(IsUtf8, LooksAtEveryByteOfAsciiText) {
+  for (size_t size = 0; size < 70; ++size) {
+    const std::string text(size, 'a');
+    EXPECT_TRUE(is_utf8(text)) << size;
+    for (size_t at = 0; at < size; ++at) {
+      std::string bad = text;
+      bad[at] = '\x80';
+      EXPECT_FALSE(is_utf8(bad)) << size << " " << at;
+    }
   }
 }
 

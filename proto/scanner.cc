@@ -109,15 +109,38 @@ const char* Scanner::scan(std::string_view frame, size_t& offset) {
   }
 }
 
+namespace {
+
+template <typename T>
+T load(const char* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+// Sixteen bytes at a time; what is left at the end is looked at with what stands before it.
+bool is_ascii(std::string_view text) {
+  const char* at = text.data();
+  size_t left = text.size();
+  uint64_t all = 0;
+  if (left >= 8) {
+    for (; left > 16; at += 16, left -= 16) all |= load<uint64_t>(at) | load<uint64_t>(at + 8);
+    all |= load<uint64_t>(left > 8 ? at : at + left - 8) | load<uint64_t>(at + left - 8);
+  } else if (left >= 4) {
+    all = load<uint32_t>(at) | uint64_t{load<uint32_t>(at + left - 4)} << 32;
+  } else {
+    for (; left > 0; --left) all |= static_cast<unsigned char>(*at++);
+  }
+  return (all & 0x8080808080808080u) == 0;
+}
+
+}  // namespace
+
 bool is_utf8(std::string_view text) {
+  if (is_ascii(text)) return true;  // most text is
   const auto* p = reinterpret_cast<const unsigned char*>(text.data());
   const auto* end = p + text.size();
   while (p != end) {
-    for (uint64_t eight; end - p >= 8; p += 8) {  // most text is ASCII
-      std::memcpy(&eight, p, 8);
-      if (eight & 0x8080808080808080u) break;
-    }
-    if (p == end) break;
     if (*p < 0x80) {
       ++p;
       continue;

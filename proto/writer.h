@@ -26,36 +26,38 @@ namespace tusk::proto {
 // Bytes that grow at the end and keep their memory when cleared.
 class Buffer {
  public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { Bytes::drop_room(memory_); }
+
   void write(const char* data, size_t size) {
     if (size == 0) return;  // nothing may be at a null `data`, which memcpy does not take
-    if (size > capacity_ - size_) grow(size);
-    std::memcpy(memory_.get() + size_, data, size);
+    std::memcpy(room(size), data, size);
     size_ += size;
   }
-  void clear() { size_ = 0; }
-  // Gives memory back if it grew beyond `keep` bytes.
-  void shrink(size_t keep) {
-    if (capacity_ > keep) {
-      memory_.reset();
-      capacity_ = size_ = 0;
-    }
+  // Where the next `more` bytes may be written; end_at() says how many were.
+  char* room(size_t more) {
+    if (more > capacity_ - size_) grow(more);
+    return memory_ + size_;
   }
+  void end_at(const char* end) { size_ = static_cast<size_t>(end - memory_); }
+  void clear() { size_ = 0; }
+  // What was written, as Bytes, and the buffer is empty. Its memory goes with them, unless most of
+  // it would be idle there.
+  Bytes take();
   size_t size() const { return size_; }
-  char* data() { return memory_.get(); }
-  std::string_view view() const { return {memory_.get(), size_}; }
+  char* data() { return memory_; }
+  std::string_view view() const { return {memory_, size_}; }
 
  private:
-  void grow(size_t more) {
-    size_t wanted = std::max<size_t>(std::max(capacity_ * 2, size_ + more), 256);
-    std::unique_ptr<char[]> bigger(new char[wanted]);
-    if (size_) std::memcpy(bigger.get(), memory_.get(), size_);
-    memory_ = std::move(bigger);
-    capacity_ = wanted;
-  }
+  void grow(size_t more);
 
-  std::unique_ptr<char[]> memory_;
+  char* memory_ = nullptr;  // of Bytes::make_room
   size_t size_ = 0;
   size_t capacity_ = 0;
+  static constexpr size_t kSmallest = 256;
+  size_t usual_ = kSmallest;  // what it grows to at first: somewhat more than was taken lately
 };
 
 using Packer = msgpack::packer<Buffer>;
@@ -208,9 +210,10 @@ class Writer {
   void clear();
 
  private:
-  void id(const TaskId& id);
-  void body(const BodyOut& body);
-  void attributes(AttributeEntries attributes);
+  class Elements;
+  Elements begin(Kind kind, uint32_t elements, uint64_t ref, std::string_view name,
+                 const BodyOut& body, const AttributeEntries& attributes);
+  void end(Elements& e, const BodyOut& body, const AttributeEntries& attributes);
   void text_record(Kind kind, std::string_view reason) {
     start(kind, 2);
     text(reason);

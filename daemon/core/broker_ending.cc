@@ -43,12 +43,16 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   }
   if (!task.orphan) task.digest = digest(task.type, task.body.view());
   held_bytes_ -= task.body.size();
+  if (body.present && !body.frame) {
+    task.result = Bytes::copy(body.inline_bytes, std::move(task.body));
+  } else {
+    task.result = body.frame;
+  }
   task.body = {};
   task.forwarded = {};
   task.state = TaskState::kEnded;
   task.ending = state;
   task.since = now_;
-  if (body.present) task.result = body.frame ? body.frame : Bytes::copy(body.inline_bytes);
   held_bytes_ += task.result.size();
   if (attributes.count > 0) {
     task.result_attributes = Bytes::copy(attributes.entries);

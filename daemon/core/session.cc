@@ -9,13 +9,12 @@ void Outbox::close() {
   if (writer_.empty()) return;
   SentPacket packet;
   packet.seq = keeps_ ? ++last_seq_ : 0;
-  packet.records = Bytes::copy(writer_.records().view());
+  packet.bytes = writer_.records().size() + writer_.frame_bytes();
+  packet.records = writer_.records().take();
   packet.bodies.swap(writer_.frames());
-  packet.bytes = packet.records.size() + writer_.frame_bytes();
   bytes_ += packet.bytes;
   packets_.push_back(std::move(packet));
   writer_.clear();
-  writer_.records().shrink(256 << 10);
 }
 
 // A packet's header is written when it is sent. It is sent again "unchanged" but for this header's

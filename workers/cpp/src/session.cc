@@ -7,7 +7,6 @@ namespace {
 
 constexpr auto kAckDelay = std::chrono::milliseconds(50);
 constexpr std::uint64_t kAckPackets = 64;
-constexpr std::size_t kKeepBuffer = 4 << 20;  // of a writer, from packet to packet
 
 }  // namespace
 
@@ -37,9 +36,9 @@ void Session::add(proto::Writer& out) {
   proto::Writer::fill_header(out.records().data(), number_, packet.seq, received_);
   told_ = received_;
   ack_due_ = Clock::time_point::max();
-  packet.records = proto::Bytes::copy(out.records().view());
+  packet.bytes = out.records().size() + out.frame_bytes();
+  packet.records = out.records().take();
   packet.frames = std::move(out.frames());
-  packet.bytes = packet.records.size() + out.frame_bytes();
   packet.largest = 0;
   for (const proto::Bytes& frame : packet.frames) {
     packet.largest = std::max(packet.largest, frame.size());
@@ -51,7 +50,6 @@ void Session::add(proto::Writer& out) {
 
 void Session::start(proto::Writer& out) {
   out.clear();
-  out.records().shrink(kKeepBuffer);
   out.reserve_header();
 }
 
@@ -72,7 +70,7 @@ void Session::blank(Packet& packet) {
   out.ping(packet.seq);
   proto::Writer::fill_header(out.records().data(), number_, packet.seq, received_);
   unacked_bytes_ -= packet.bytes;
-  packet.records = proto::Bytes::copy(out.records().view());
+  packet.records = out.records().take();
   packet.frames.clear();
   packet.bytes = packet.records.size();
   packet.largest = 0;
