@@ -124,11 +124,13 @@ void Scheduler::changed(uint32_t w) {
   const WorkerState& worker = workers_[w];
   if (worker.group == kNone) return;
   Group& group = *groups_[worker.group];
+  const bool is_free = worker.free_slots() > 0;
   for (Order order : {kRoundRobin, kLeastConnections}) {
-    if (worker.free_slots() > 0 && group.uses[order]) {
-      heap_update(group, order, w);
-    } else {
+    if (!is_free || !group.uses[order]) {
       heap_remove(group, order, w);
+    } else if (order == kLeastConnections || worker.heap_place[order] == kNone) {
+      // Only a dispatch moves it in the order of the last ones.
+      heap_update(group, order, w);
     }
   }
 }
@@ -136,6 +138,9 @@ void Scheduler::changed(uint32_t w) {
 void Scheduler::dispatched(uint32_t w) {
   workers_[w].last_dispatch = ++stamp_;
   changed(w);
+  // It is now the last of all in that order.
+  const uint32_t at = workers_[w].heap_place[kRoundRobin];
+  if (at != kNone) heap_sink(*groups_[workers_[w].group], kRoundRobin, at);
 }
 
 // A group keeps a heap for each order that one of its types asks for.
