@@ -108,13 +108,13 @@ int raw_client(const std::string& front, size_t in_flight, double seconds) {
 
 int worker(const std::string& url) {
   tusk::Worker worker({.url = url, .slots = 1000});
-  worker.task("echo", [](const tusk::Value& body) { return body; });
+  worker.task("echo", [](std::string body) { return body; });
   worker.run();
   return 0;
 }
 
 // One task in flight: each waits for its result before the next goes.
-int lone_client(tusk::Client& client, const std::string& type, const tusk::Value& body,
+int lone_client(tusk::Client& client, const std::string& type, const std::string& body,
                 double seconds) {
   std::vector<double> latencies;
   const auto start = Clock::now();
@@ -130,7 +130,7 @@ int lone_client(tusk::Client& client, const std::string& type, const tusk::Value
 
 int client(const std::string& url, const std::string& type, size_t in_flight, double seconds) {
   tusk::Client client(url);
-  const tusk::Value body(std::string(kBody, 'x'));
+  const std::string body(kBody, 'x');
   client.call(type, body, {.timeout = std::chrono::seconds(30)});  // all of it stands
   if (in_flight == 1) return lone_client(client, type, body, seconds);
 
@@ -140,7 +140,9 @@ int client(const std::string& url, const std::string& type, size_t in_flight, do
   std::atomic<size_t> done{0}, flying{0};
   std::atomic<bool> over{false};
   std::function<void(const tusk::Ending&)> on_result;
-  auto send = [&] { client.submit(type, body, on_result); };
+  auto send = [&] {
+    client.submit(type, body, [&on_result](const tusk::Ending& ending) { on_result(ending); });
+  };
   on_result = [&](const tusk::Ending& ending) {
     if (!ending.ok()) {
       std::fprintf(stderr, "a task did not succeed\n");

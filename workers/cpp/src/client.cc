@@ -94,9 +94,9 @@ const std::string& Client::url() const { return core_->url(); }
 
 void Client::close() { core_->close(); }
 
-TaskId Client::hand_over(Submission::Op op, std::string_view name, std::string body,
-                         CallOptions options, Callback done) {
-  return core_->hand_over(op, name, std::move(body), true, std::move(options), std::move(done));
+TaskId Client::hand_over(Submission::Op op, std::string_view name, std::string&& body,
+                         const CallOptions& options, Callback&& done) {
+  return core_->hand_over(op, name, std::move(body), true, options, std::move(done));
 }
 
 namespace {

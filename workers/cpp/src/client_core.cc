@@ -96,8 +96,37 @@ void ClientCore::wait_for_push_place() {
   ++pushes_pending_;
 }
 
-TaskId ClientCore::hand_over(Op op, std::string_view name, std::string body, bool has_body,
-                             CallOptions options, Callback done) {
+void ClientCore::fill_in(Request& r, Op op, std::string_view name, std::string&& body,
+                         bool has_body, const CallOptions& options, Callback&& done) {
+  r.op = op;
+  r.has_body = has_body;
+  r.resent = options.resent;
+  r.rerun_ok = options.rerun_ok;
+  r.has_timeout = options.timeout.has_value();
+  r.timeout = options.timeout.value_or(std::chrono::milliseconds(0));
+  r.id = options.id ? *options.id : is_task(op) || op == Op::kPush ? TaskId::make() : TaskId{};
+  r.name = name;
+  constexpr std::size_t kCopied = 512;  // the place has memory for these already
+  if (body.size() <= kCopied) {
+    r.body.assign(body);
+  } else if (body.size() < proto::kFrameBody) {
+    r.body = std::move(body);
+  } else {
+    auto* owner = new std::string(std::move(body));
+    r.body.clear();
+    r.frame = proto::Bytes::adopt(
+        owner->data(), owner->size(), [](void* o) { delete static_cast<std::string*>(o); }, owner);
+  }
+  if (!options.trace.empty() || !options.baggage.empty()) {
+    r.trace.reset(new std::string[2]{options.trace, options.baggage});
+  }
+  r.done = std::move(done);
+  r.started = Clock::now();
+  r.counted = r.cost();
+}
+
+TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, bool has_body,
+                             const CallOptions& options, Callback&& done) {
   if (forked()) {
     throw Error("forked", "this client was made before fork(): make one in the child");
   }
@@ -109,47 +138,37 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string body, boo
     if (!proto::is_utf8(name)) throw ValueError("a name is not UTF-8");
   }
   check_body(op, body, options);
-
-  Request r;
-  r.op = op;
-  r.has_body = has_body;
-  r.resent = options.resent;
-  r.rerun_ok = options.rerun_ok;
-  r.has_timeout = options.timeout.has_value();
-  r.timeout = options.timeout.value_or(std::chrono::milliseconds(0));
-  r.id = options.id ? *options.id : is_task(op) || op == Op::kPush ? TaskId::make() : TaskId{};
-  r.name = name;
-  const std::size_t threshold = threshold_.load(std::memory_order_relaxed);
-  if (threshold > 0 && (is_task(op) || op == Op::kPush || op == Op::kPublish)) {
-    r.compressed = compress(body, {.body = 0, .lz4 = true, .threshold = threshold});
-    r.prepared = true;
-  }
-  if (body.size() >= proto::kFrameBody) {
-    auto* owner = new std::string(std::move(body));
-    r.frame = proto::Bytes::adopt(
-        owner->data(), owner->size(), [](void* o) { delete static_cast<std::string*>(o); }, owner);
-  } else {
-    r.body = std::move(body);
-  }
-  if (!options.trace.empty() || !options.baggage.empty()) {
-    r.trace.reset(new std::string[2]{std::move(options.trace), std::move(options.baggage)});
-  }
-  r.done = std::move(done);
-  r.started = Clock::now();
-  const TaskId id = r.id;
-  const std::size_t cost = r.counted = r.cost();
-
   if (op == Op::kPush) wait_for_push_place();
-  queued_bytes_.fetch_add(cost, std::memory_order_relaxed);
+
+  // Here, not under the lock: it takes its time with a large body.
+  const std::size_t threshold = threshold_.load(std::memory_order_relaxed);
+  const bool prepared = threshold > 0 && (is_task(op) || op == Op::kPush || op == Op::kPublish);
+  const bool compressed =
+      prepared && compress(body, {.body = 0, .lz4 = true, .threshold = threshold});
+  const auto take = [&](Request& r) {
+    fill_in(r, op, name, std::move(body), has_body, options, std::move(done));
+    r.prepared = prepared;
+    r.compressed = compressed;
+    queued_bytes_.fetch_add(r.counted, std::memory_order_relaxed);
+    return r.id;
+  };
+
+  const bool own = std::this_thread::get_id() == thread_.get_id();
+  if (own && !used_.empty() && !closing_.load(std::memory_order_relaxed)) {
+    // A callback asks for more: nobody else is in the way.
+    Request* r = used_.back();
+    used_.pop_back();
+    RequestPool::clean(*r);
+    own_inbox_.push_back(r);
+    return take(*r);
+  }
+  TaskId id;
   {
     std::lock_guard lock(mutex_);
-    if (closing_) {
-      queued_bytes_.fetch_sub(cost, std::memory_order_relaxed);
-      throw Closed("closed", "the client is closed", id);
-    }
-    Request* place = pool_.take();
-    *place = std::move(r);
-    inbox_.push_back(place);
+    if (closing_) throw Closed("closed", "the client is closed", options.id);
+    Request* r = pool_.take();
+    id = take(*r);
+    inbox_.push_back(r);
     // Who put something in before has woken the link, which takes all of it under this lock.
     if (has_inbox_.load(std::memory_order_relaxed)) return id;
     has_inbox_.store(true, std::memory_order_seq_cst);
@@ -223,6 +242,7 @@ void ClientCore::end_all() {
     std::lock_guard lock(mutex_);
     taken_.swap(inbox_);
   }
+  for (Request* r : own_inbox_) make_ready(r);
   for (Request* r : taken_) make_ready(r);
   for (RequestQueue* queue : {&ready_, &pushes_, &parked_}) {
     while (Request* r = queue->first()) end(r, unsent);

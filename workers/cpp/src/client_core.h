@@ -29,8 +29,8 @@ class ClientCore : public Link::Peer {
   // --- any thread ---
 
   const std::string& url() const { return link_.url(); }
-  TaskId hand_over(Op op, std::string_view name, std::string body, bool has_body,
-                   CallOptions options, Callback done);
+  TaskId hand_over(Op op, std::string_view name, std::string&& body, bool has_body,
+                   const CallOptions& options, Callback&& done);
   void listen(const std::shared_ptr<Channel>& channel);
   void unlisten(const std::shared_ptr<Channel>& channel);
   void close();
@@ -65,6 +65,8 @@ class ClientCore : public Link::Peer {
 
   void check_body(Op op, const std::string& body, const CallOptions& options) const;
   void wait_for_push_place();
+  void fill_in(Request& r, Op op, std::string_view name, std::string&& body, bool has_body,
+               const CallOptions& options, Callback&& done);
   void make_ready(Request* r);
   RequestQueue& queue_of(const Request& r) { return r.op == Op::kPush ? pushes_ : ready_; }
   bool prepare(Request* r);
@@ -104,6 +106,7 @@ class ClientCore : public Link::Peer {
   std::once_flag closed_;
 
   // The link's thread alone.
+  std::vector<Request*> own_inbox_;  // what callbacks handed over
   std::vector<Request*> taken_;
   std::vector<Request*> used_;  // to go back into the pool
   RequestTable table_;

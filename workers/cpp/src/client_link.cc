@@ -118,7 +118,9 @@ void ClientCore::resubmit() {
   }
 }
 
-bool ClientCore::has_work() { return has_inbox_.load(std::memory_order_seq_cst); }
+bool ClientCore::has_work() {
+  return !own_inbox_.empty() || has_inbox_.load(std::memory_order_seq_cst);
+}
 
 bool ClientCore::delivered() {
   return !has_work() && ready_.empty() && pushes_.empty() && parked_.empty() &&
@@ -140,6 +142,8 @@ ClientCore::Clock::time_point ClientCore::work(Clock::time_point now) {
     for (Request* r : used_) pool_.give_back(r);
     used_.clear();
   }
+  for (Request* r : own_inbox_) make_ready(r);
+  own_inbox_.clear();
   for (Request* r : taken_) make_ready(r);
   taken_.clear();
   if (closing_ && !link_.finishing()) link_.finish(now + options_.close_timeout);

@@ -3,11 +3,11 @@
 #include <pthread.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -87,11 +87,11 @@ std::string environment(const char* name, std::string otherwise) {
 
 TaskId TaskId::make() {
   static thread_local Random random;
-  using namespace std::chrono;
-  const auto now = duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+  timespec now;  // of the last tick, which is a few milliseconds ago, and costs a fifth
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  const auto ms = static_cast<std::uint64_t>(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
   TaskId id;
-  id.bytes =
-      proto::TaskId::make_v7(static_cast<std::uint64_t>(now), random.next(), random.next()).bytes;
+  id.bytes = proto::TaskId::make_v7(ms, random.next(), random.next()).bytes;
   return id;
 }
 

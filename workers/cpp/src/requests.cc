@@ -101,11 +101,15 @@ Request* RequestPool::take() {
 }
 
 void RequestPool::give_back(Request* r) {
-  r->where = Request::Where::kFree;
-  r->done = nullptr;
-  r->frame = proto::Bytes();
-  r->trace.reset();
+  clean(*r);
   free_.push_back(r);
+}
+
+void RequestPool::clean(Request& r) {
+  r.where = Request::Where::kFree;
+  r.done = nullptr;
+  r.frame = proto::Bytes();
+  r.trace.reset();
 }
 
 }  // namespace tusk

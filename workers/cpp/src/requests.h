@@ -131,6 +131,8 @@ class RequestPool {
  public:
   Request* take();
   void give_back(Request* r);
+  // For one that is used again at once.
+  static void clean(Request& r);
 
  private:
   std::vector<std::unique_ptr<Request[]>> slabs_;

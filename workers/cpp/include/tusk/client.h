@@ -237,25 +237,25 @@ class Client {
 
   // Runs a task and waits for its result.
   template <class R = Value, class In>
-  R call(std::string_view type, const In& body, CallOptions options = {}) {
+  R call(std::string_view type, const In& body, const CallOptions& options = {}) {
     check_may_wait();
-    return submit<R>(type, body, std::move(options)).get();
+    return submit<R>(type, body, options).get();
   }
 
   // Hands a task over and returns at once. Throws Busy, TooLarge, ValueError.
   template <class R = Value, class In>
-  Task<R> submit(std::string_view type, const In& body, CallOptions options = {}) {
+  Task<R> submit(std::string_view type, const In& body, const CallOptions& options = {}) {
     auto pending = std::make_shared<detail::Pending>();
-    TaskId id = hand_over(detail::Submission::Op::kSubmit, type, to_body(body), std::move(options),
+    TaskId id = hand_over(detail::Submission::Op::kSubmit, type, to_body(body), options,
                           [pending](const Ending& ending) { pending->finish(ending); });
     return Task<R>(id, std::move(pending), core_);
   }
 
   // The same for many tasks at once: no future each, `done` is called on the client's thread.
   template <class In, detail::IsCallback F>
-  TaskId submit(std::string_view type, const In& body, F&& done, CallOptions options = {}) {
-    return hand_over(detail::Submission::Op::kSubmit, type, to_body(body), std::move(options),
-                     std::forward<F>(done));
+  TaskId submit(std::string_view type, const In& body, F&& done, const CallOptions& options = {}) {
+    return hand_over(detail::Submission::Op::kSubmit, type, to_body(body), options,
+                     Callback(std::forward<F>(done)));
   }
 
   // Hands a task over and waits only until the broker has it. Its result goes nowhere, but is there
@@ -265,9 +265,10 @@ class Client {
     return wait(detail::Submission::Op::kPost, type, to_body(body), std::move(options)).first;
   }
   template <class In, detail::IsCallback F>
-  TaskId post(std::string_view type, const In& body, F&& accepted, CallOptions options = {}) {
-    return hand_over(detail::Submission::Op::kPost, type, to_body(body), std::move(options),
-                     std::forward<F>(accepted));
+  TaskId post(std::string_view type, const In& body, F&& accepted,
+              const CallOptions& options = {}) {
+    return hand_over(detail::Submission::Op::kPost, type, to_body(body), options,
+                     Callback(std::forward<F>(accepted)));
   }
 
   // Runs a task for each of `bodies`, at most `in_flight` at once, and gives the results in their
@@ -296,9 +297,10 @@ class Client {
     wait(detail::Submission::Op::kPublish, topic, to_body(body), std::move(options));
   }
   template <class In, detail::IsCallback F>
-  void publish(std::string_view topic, const In& body, F&& accepted, CallOptions options = {}) {
-    hand_over(detail::Submission::Op::kPublish, topic, to_body(body), std::move(options),
-              std::forward<F>(accepted));
+  void publish(std::string_view topic, const In& body, F&& accepted,
+               const CallOptions& options = {}) {
+    hand_over(detail::Submission::Op::kPublish, topic, to_body(body), options,
+              Callback(std::forward<F>(accepted)));
   }
 
   // Events of a topic from now on. Throws UnknownTopic. `buffer`: how many may wait in next().
@@ -314,9 +316,10 @@ class Client {
   // Does not wait for the room, but for the place in line: at most the broker's push_window are
   // unanswered, more than twice that makes the caller wait (on the client's own thread: Busy).
   template <class In, detail::IsCallback F>
-  TaskId push(std::string_view stage, const In& body, F&& accepted, CallOptions options = {}) {
-    return hand_over(detail::Submission::Op::kPush, stage, to_body(body), std::move(options),
-                     std::forward<F>(accepted));
+  TaskId push(std::string_view stage, const In& body, F&& accepted,
+              const CallOptions& options = {}) {
+    return hand_over(detail::Submission::Op::kPush, stage, to_body(body), options,
+                     Callback(std::forward<F>(accepted)));
   }
   // Pushes them all, waits until all were accepted, and returns how many. Throws the first error.
   template <class Range>
@@ -330,8 +333,8 @@ class Client {
   template <class>
   friend class Task;
 
-  TaskId hand_over(detail::Submission::Op op, std::string_view name, std::string body,
-                   CallOptions options, Callback done);
+  TaskId hand_over(detail::Submission::Op op, std::string_view name, std::string&& body,
+                   const CallOptions& options, Callback&& done);
   void check_may_wait() const;
   // The same, and waits for the answer.
   std::pair<TaskId, std::string> wait(detail::Submission::Op op, std::string_view name,
