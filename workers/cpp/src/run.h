@@ -72,6 +72,8 @@ struct Run {
   Run* before = nullptr;  // the list of all that the broker may ask for
   Run* behind = nullptr;
 
+  Run* done_before = nullptr;  // on its way from a handler's thread to the link's
+
   std::string_view raw_body() const { return frame ? frame.view() : std::string_view(body); }
   std::size_t result_size() const { return result_frame ? result_frame.size() : result.size(); }
 

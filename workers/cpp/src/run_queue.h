@@ -4,6 +4,7 @@
 // A run is claimed by moving its chunk's index on, so no thread hoards runs while another is idle.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -53,40 +54,48 @@ class RunQueue : public std::enable_shared_from_this<RunQueue> {
     Entry* batch = nullptr;  // all runs at once
     bool is_taken() const { return next.load(std::memory_order_relaxed) >= size(); }
     std::size_t size() const { return batch ? 1 : runs.size(); }
-  };
-  // What one thread has finished. The lock is its own: the link's thread alone comes by.
-  struct Bin {
-    std::mutex mutex;
-    std::vector<Run*> done;
-    bool holds = false;  // counted in holding_
+    std::size_t left() const {
+      return size() - std::min(size(), next.load(std::memory_order_relaxed));
+    }
   };
 
   void add_chunk(std::shared_ptr<Chunk> chunk);
-  void work(Bin& bin);
-  // Puts finished runs into the bin; whether they are the first in it.
-  bool put(Bin& bin, Run* const* runs, std::size_t count);
+  bool wants_another();
+  bool are_stuck() const;
+  void watch();
+  void drop_taken();
+  void note_time(std::chrono::nanoseconds took);
+  void note_move(Clock::time_point now);
+  void work();
+  // Puts a finished run where the link's thread takes it; whether it is the first there.
+  bool put(Run* run);
   void tell();
   // The next chunk with something in it, or nothing: the end.
   std::shared_ptr<Chunk> next_chunk();
-  void run_batch(Chunk& chunk, Bin& bin);
+  void run_batch(Chunk& chunk);
 
   const std::shared_ptr<Wake> wake_;
   const std::shared_ptr<ResultRules> rules_;
   const std::shared_ptr<void> keep_;
   std::vector<std::thread> threads_;
-  std::vector<std::unique_ptr<Bin>> bins_;
 
-  // The link's thread alone: since when it has seen something in the bins and left it there.
+  // The link's thread alone: since when it has seen finished runs and left them there.
   Clock::time_point seen_ = kNever;
   static constexpr Clock::time_point kNever = Clock::time_point::max();
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Chunk>> chunks_;
+  unsigned count_ = 0;  // of threads
   unsigned idle_ = 0;
   bool stopping_ = false;
 
-  std::atomic<int> holding_{0};  // bins with something in them
+  // What is finished, the last first: the handlers' threads add, the link's takes all.
+  alignas(64) std::atomic<Run*> done_{nullptr};
+  static constexpr std::int64_t kLong = 1'000'000'000;
+  std::atomic<std::int64_t> usual_ns_{kLong};  // how long a run takes lately
+  std::atomic<std::int64_t> moved_ns_{0};  // when a thread was seen to finish or begin something
+  std::atomic<bool> left_asleep_{false};   // something waits, and a thread idles all the same
   std::atomic<bool> told_{false};
   std::atomic<bool> looking_{true};  // the link's thread looks again within a millisecond
 };

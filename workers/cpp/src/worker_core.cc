@@ -116,15 +116,11 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
     return;
   }
 
-  static thread_local std::string name;  // the key of the lookup, without an allocation each
-  name.assign(record.name);
-  auto& all = run->is_item ? state_->stages : state_->tasks;
-  const auto at = all.find(name);
-  if (at == all.end()) {
+  run->entry = find_entry(record.name, run->is_item);
+  if (!run->entry) {
     refuse(run, "tusk::UnknownType", "this worker has no such handler");
     return;
   }
-  run->entry = at->second.get();
   if (run->entry->wants_context) run->stop.emplace();
   run->claim.store(Run::Claim::kQueued, std::memory_order_release);
   if (run->entry->batch_handler) {
@@ -144,6 +140,16 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
   } else {
     chunk_.push_back(run);
   }
+}
+
+Entry* WorkerCore::find_entry(std::string_view name, bool is_item) {
+  // Most are of the same type as the one before.
+  if (last_entry_ && last_entry_->is_stage == is_item && last_entry_->name == name) {
+    return last_entry_;
+  }
+  auto& all = is_item ? state_->stages : state_->tasks;
+  const auto at = all.find(std::string(name));
+  return at == all.end() ? nullptr : last_entry_ = at->second.get();
 }
 
 // Answers a run that this worker cannot carry out, in place of a handler.

@@ -65,6 +65,7 @@ class WorkerCore : public Link::Peer {
   };
 
   void take_run(const proto::Record& record, Incoming& packet);
+  Entry* find_entry(std::string_view name, bool is_item);
   void refuse(Run* run, std::string_view type, std::string message);
   void recall(const proto::Record& record);
   void cancel(std::uint64_t handle);
@@ -88,8 +89,9 @@ class WorkerCore : public Link::Peer {
 
   Run* first_ = nullptr;  // all that the broker may ask for
   std::size_t live_ = 0;
-  std::size_t open_ = 0;     // of those, without an answer
-  std::vector<Run*> chunk_;  // of the packet that is being read
+  std::size_t open_ = 0;         // of those, without an answer
+  Entry* last_entry_ = nullptr;  // that was asked for
+  std::vector<Run*> chunk_;      // of the packet that is being read
   std::vector<Run*> done_;
   std::deque<Run*> ready_;  // answers to be sent
   std::deque<Run*> sent_;   // answers that are not acknowledged, in the order of their packets
