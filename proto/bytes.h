@@ -105,7 +105,12 @@ class Bytes {
   explicit Bytes(Block* block) : block_(block) {}
 
   static void drop(Block* block) {
-    if (!block || block->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+    if (!block) return;
+    // Who holds it alone need not count down: nobody can come by another share.
+    if (block->holders.load(std::memory_order_acquire) != 1 &&
+        block->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) {
+      return;
+    }
     if (block->release) block->release(block->owner);
     block->~Block();
     std::free(block);

@@ -210,10 +210,10 @@ class Broker {
   uint64_t handle_of(uint32_t task) const;
   uint32_t running_task(uint32_t worker, uint64_t handle) const;
   std::string_view body_view(const proto::Record& record) const;
-  proto::Bytes body_of(const proto::Record& record) const;
-  proto::BodyOut body_out(const proto::Record& record) const;
+  proto::Bytes body_of(const proto::Record& record);
+  proto::BodyOut body_out(const proto::Record& record);
   bool check_body(const Caller& caller, const proto::Record& record);
-  uint64_t digest(uint32_t type, std::string_view body) const;
+  uint64_t digest(uint32_t type, std::string_view body);
   uint32_t make_task(const proto::Record& record, const proto::TaskId& id, uint32_t type);
   void let_go(uint32_t task);
   uint32_t remember(const EndedTask& ended);
@@ -258,7 +258,7 @@ class Broker {
   void end(uint32_t task, proto::State state, const proto::BodyOut& body,
            proto::AttributeEntries attributes);
   void end_cancelled(uint32_t task, std::string_view worker);
-  void tell(uint32_t task, const Asker& asker, const proto::BodyOut& body,
+  void tell(uint32_t task, const Caller& caller, uint64_t request, const proto::BodyOut& body,
             proto::AttributeEntries attributes);
   void keep(uint32_t task);
   void give_back(uint32_t task, std::string_view code, std::string_view message);
@@ -342,7 +342,8 @@ class Broker {
   size_t kept_bytes_ = 0;
   TimerId kept_timer_ = kNoTimer;
   uint64_t order_ = 0;
-  size_t held_bytes_ = 0;  // of bodies and results
+  size_t held_bytes_ = 0;            // of bodies and results
+  std::vector<proto::Bytes> spare_;  // small ones, whose memory the next bodies get
   uint32_t edge_parked_ = 0;
 
   std::vector<std::unique_ptr<Topic>> topics_;

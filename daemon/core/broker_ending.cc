@@ -63,9 +63,10 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   const proto::AttributeEntries kept{task.result_attributes.view(), task.result_count};
   uint32_t owner = kNone;
   auto inform = [&](const Asker& asker) {
-    if (!present(asker)) return retire(asker);
-    const uint32_t session = caller_of(asker).session;
-    tell(t, asker, body, kept);
+    const Caller caller = caller_of(asker);
+    if (caller.edge) return retire(asker);
+    tell(t, caller, asker.request, body, kept);
+    const uint32_t session = caller.session;
     if (owner == kNone && session != kNone && sessions_[session].acks) owner = session;
   };
   inform(task.asker);
@@ -88,12 +89,11 @@ void Broker::end_cancelled(uint32_t t, std::string_view worker) {
 }
 
 // Sends an ending to one who asked.
-void Broker::tell(uint32_t t, const Asker& asker, const BodyOut& body,
+void Broker::tell(uint32_t t, const Caller& caller, uint64_t request, const BodyOut& body,
                   proto::AttributeEntries attributes) {
-  const Task& task = tasks_[t];
+  const State ending = tasks_[t].ending;
   const size_t more = kRecordOverhead + body.inline_bytes.size() + attributes.entries.size();
-  answer(caller_of(asker), more,
-         [&](Writer& out) { out.result(asker.request, task.ending, body, attributes); });
+  answer(caller, more, [&](Writer& out) { out.result(request, ending, body, attributes); });
 }
 
 // Keeps an ending that nobody will acknowledge, for session_ttl.

@@ -99,7 +99,7 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
   if (record.attributes.reply != proto::Reply::kResult) accept(caller, record.ref);
   if (record.attributes.reply == proto::Reply::kAccepted) return;
   if (task.state == TaskState::kEnded) {
-    return tell(ref, asker_for(caller, record.ref, 0), BodyOut::shared(task.result),
+    return tell(ref, caller, record.ref, BodyOut::shared(task.result),
                 {task.result_attributes.view(), task.result_count});
   }
   if (asked(task, caller, record.ref)) return;

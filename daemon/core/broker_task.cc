@@ -51,12 +51,16 @@ std::string_view Broker::body_view(const Record& record) const {
 }
 
 // The body to keep: a frame is shared, inline bytes are copied.
-Bytes Broker::body_of(const Record& record) const {
+Bytes Broker::body_of(const Record& record) {
   switch (record.body.where) {
     case proto::BodyRef::Where::kNone:
       return {};
-    case proto::BodyRef::Where::kInline:
-      return Bytes::copy(record.body.inline_bytes);
+    case proto::BodyRef::Where::kInline: {
+      if (spare_.empty()) return Bytes::copy(record.body.inline_bytes);
+      Bytes spare = std::move(spare_.back());
+      spare_.pop_back();
+      return Bytes::copy(record.body.inline_bytes, std::move(spare));
+    }
     case proto::BodyRef::Where::kFrame:
       return bodies_[record.body.frame - 1];
   }
@@ -64,7 +68,7 @@ Bytes Broker::body_of(const Record& record) const {
 }
 
 // The body to pass on at once.
-BodyOut Broker::body_out(const Record& record) const {
+BodyOut Broker::body_out(const Record& record) {
   if (record.body.where == proto::BodyRef::Where::kInline &&
       record.body.inline_bytes.size() < proto::kFrameBody) {
     return BodyOut::copied(record.body.inline_bytes);
@@ -98,9 +102,10 @@ bool Broker::check_body(const Caller& caller, const Record& record) {
   return true;
 }
 
-uint64_t Broker::digest(uint32_t type, std::string_view body) const {
-  const std::string& name = scheduler_.type(type).name;
-  return XXH3_64bits_withSeed(body.data(), body.size(), XXH3_64bits(name.data(), name.size()));
+uint64_t Broker::digest(uint32_t index, std::string_view body) {
+  Type& type = scheduler_.type(index);
+  if (type.name_hash == 0) type.name_hash = XXH3_64bits(type.name.data(), type.name.size()) | 1;
+  return XXH3_64bits_withSeed(body.data(), body.size(), type.name_hash);
 }
 
 // --- making and forgetting -----------------------------------------------------------------------
@@ -162,9 +167,15 @@ bool Broker::may_be_let_go(const Record& record, const TaskId& id) const {
 
 // A place in the pool keeps its generation, so that an old handle never fits a new task.
 void Broker::free_task(uint32_t t) {
-  const uint32_t generation = tasks_[t].generation;
-  held_bytes_ -= tasks_[t].body.size() + tasks_[t].result.size();
-  timers_.cancel(tasks_[t].timer);
+  constexpr size_t kMostSpare = 4096;
+  constexpr size_t kSmall = 512;
+  Task& task = tasks_[t];
+  const uint32_t generation = task.generation;
+  held_bytes_ -= task.body.size() + task.result.size();
+  if (task.result && task.result.size() <= kSmall && spare_.size() < kMostSpare) {
+    spare_.push_back(std::move(task.result));
+  }
+  timers_.cancel(task.timer);
   tasks_.remove(t);
   tasks_[t].generation = generation;
 }

@@ -8,7 +8,7 @@ namespace tusk::core {
 // --- types ---------------------------------------------------------------------------------------
 
 uint32_t Scheduler::add_type(std::string_view name, bool is_stage) {
-  assert(find(names_[is_stage], name) == kNone);
+  assert(find(is_stage, name) == kNone);
   uint32_t index;
   if (free_types_.empty()) {
     index = static_cast<uint32_t>(types_.size());
@@ -126,11 +126,14 @@ void Scheduler::changed(uint32_t w) {
   Group& group = *groups_[worker.group];
   const bool is_free = worker.free_slots() > 0;
   for (Order order : {kRoundRobin, kLeastConnections}) {
-    if (!is_free || !group.uses[order]) {
-      heap_remove(group, order, w);
-    } else if (order == kLeastConnections || worker.heap_place[order] == kNone) {
-      // Only a dispatch moves it in the order of the last ones.
+    const bool is_in = worker.heap_place[order] != kNone;
+    const bool belongs = is_free && group.uses[order];
+    // Only a dispatch moves it in the order of the last ones.
+    const bool moves = order == kLeastConnections || !is_in;
+    if (belongs && moves) {
       heap_update(group, order, w);
+    } else if (is_in && !belongs) {
+      heap_remove(group, order, w);
     }
   }
 }

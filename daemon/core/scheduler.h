@@ -28,7 +28,8 @@ namespace tusk::core {
 // A task type, or a stage of the pipeline.
 struct Type {
   std::string name;
-  std::string handler;  // the name that workers announce: a type's own, a stage's function
+  std::string handler;     // the name that workers announce: a type's own, a stage's function
+  uint64_t name_hash = 0;  // 0: not computed yet
   bool is_stage = false;
   bool configured = false;  // named in the config
   config::TaskType settings;
@@ -89,8 +90,8 @@ class Scheduler {
   uint32_t types() const { return static_cast<uint32_t>(types_.size()); }
   bool exists(uint32_t type) const { return types_[type] != nullptr; }
   // kNone if there is none of that name.
-  uint32_t find_type(std::string_view name) const { return find(names_[0], name); }
-  uint32_t find_stage(std::string_view name) const { return find(names_[1], name); }
+  uint32_t find_type(std::string_view name) const { return find(false, name); }
+  uint32_t find_stage(std::string_view name) const { return find(true, name); }
   uint32_t add_type(std::string_view name, bool is_stage);
   // The type must hold nothing.
   void remove_type(uint32_t type);
@@ -146,9 +147,14 @@ class Scheduler {
   };
   using Names = std::map<std::string, uint32_t, std::less<>>;
 
-  static uint32_t find(const Names& names, std::string_view name) {
-    auto it = names.find(name);
-    return it == names.end() ? kNone : it->second;
+  uint32_t find(bool stage, std::string_view name) const {
+    // Most ask for the one that was asked for before.
+    uint32_t& last = last_found_[stage];
+    const bool same = last < types_.size() && types_[last] && types_[last]->is_stage == stage &&
+                      types_[last]->name == name;
+    if (same) return last;
+    auto it = names_[stage].find(name);
+    return it == names_[stage].end() ? kNone : last = it->second;
   }
   bool before(Order order, uint32_t a, uint32_t b) const;
   void heap_place(Group& group, Order order, size_t at, uint32_t worker);
@@ -164,6 +170,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Type>> types_;
   std::vector<uint32_t> free_types_;
   Names names_[2];  // of types, of stages
+  mutable uint32_t last_found_[2] = {kNone, kNone};
   std::vector<uint32_t> stages_;
   std::vector<std::unique_ptr<Group>> groups_;
   uint64_t stamp_ = 0;
