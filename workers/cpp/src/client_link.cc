@@ -294,6 +294,10 @@ void ClientCore::record(const proto::Record& record, Incoming& packet) {
 }
 
 void ClientCore::take_result(Request* r, const proto::Record& record, Incoming& packet) {
+  if (!record.fault.empty()) {
+    fail(r, failure(record.fault, std::string("the result: ") + record.fault_text, r->id));
+    return;
+  }
   if (record.state != proto::State::kSucceeded) {
     fail(r, ending_of(record, r->id));
     return;

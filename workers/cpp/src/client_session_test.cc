@@ -277,6 +277,22 @@ TEST_F(ClientTest, APromiseThatItDoesNotKnowIsRefused) {
   EXPECT_EQ(broker.next("pong")[1], 9) << "kinds of 128 and more are let pass";
 }
 
+TEST_F(ClientTest, AResultWithAPromiseThatItDoesNotKnowFailsItsTask) {
+  meet();
+  auto task = client.submit<int>("add", 1);
+  broker.send({{"result", broker.next("submit")[1], 1, body_of(1), {{"99", true}}}});
+  Json error = broker.next("error");
+  EXPECT_EQ(error[2], "unsupported");
+  EXPECT_EQ(error[4]["attribute"], 99);
+  try {
+    task.get();
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "unsupported");
+    EXPECT_EQ(e.task(), task.id());
+  }
+}
+
 TEST_F(ClientTest, APublishThatMayHaveHappenedIsNotRepeated) {
   meet();
   std::promise<bool> published;

@@ -216,14 +216,14 @@ void Link::take(Clock::time_point now) {
     const auto arrival = session_.arrived(header.ref, header.seq, header.ack);
     has_header = true;
     take_header(arrival, now);
-    if (arrival != Session::Arrival::kNew) return;
+    if (arrival != Session::Arrival::kNew) return peer_.packet_ends();
     if (header.seq > 0) session_.schedule_ack(now);
     packet.records = packet.records.subspan(1);
   }
   if (malformed.why) {
     control_.error(0, proto::code::kMalformed, malformed.why, "record", malformed.record);
     complain("a packet of " + urls_.front() + " is malformed: " + malformed.why);
-    return;
+    return peer_.packet_ends();
   }
   over_ = false;
   for (const proto::Record& record : packet.records) take_record(record, has_header);
@@ -324,12 +324,13 @@ void Link::take_record(const proto::Record& record, bool has_header) {
     default:
       break;
   }
-  // An error record answers no task: its fault is the worker's to tell, in a result.
+  // An error record answers no task: its fault is the worker's to tell, in a result. And who waits
+  // for a result hears of its fault too.
   const bool is_run = record.kind == Kind::kTask || record.kind == Kind::kItem;
   if (!record.fault.empty() && !is_run) {
     control_.error(record.ref, record.fault, record.fault_text, record.fault_field,
                    record.fault_number);
-    return;
+    if (record.kind != Kind::kResult) return;
   }
   peer_.record(record, incoming_);
 }

@@ -40,9 +40,9 @@ class Link {
     // to be sent again as new.
     virtual void welcomed(proto::Value fields, bool resumed) = 0;
     // A record came; not for header, hello, welcome, ping, pong and session errors. It has no fault
-    // but if it is a task or item: those the peer answers.
+    // but if it is a task or item, which the peer answers, or a result, which it cannot use.
     virtual void record(const proto::Record& record, Incoming& packet) = 0;
-    // All records of a packet came.
+    // All records of a packet came, or it had none that count.
     virtual void packet_ends() {}
     // Takes what other threads handed over, and does what is due at `now`. Returns when it wants to
     // be called again at the latest.

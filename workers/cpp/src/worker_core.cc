@@ -165,7 +165,10 @@ void WorkerCore::refuse(Run* run, std::string_view type, std::string message) {
   is_ready(run);
 }
 
-void WorkerCore::packet_ends() { queue_->add(chunk_); }
+void WorkerCore::packet_ends() {
+  forget_acknowledged();
+  queue_->add(chunk_);
+}
 
 // A run that has not started ends here; one that runs is told, and answers when it stops.
 void WorkerCore::cancel(std::uint64_t handle) {
@@ -315,12 +318,46 @@ void WorkerCore::write_result(proto::Writer& out, Run& run) {
   out.result(run.handle, run.state, body, attributes_);
 }
 
-void WorkerCore::acknowledged(std::uint64_t seq) {
-  while (!sent_.empty() && sent_.front()->seq <= seq) {
+// Only when the packet that acknowledges them is read to its end: it may also say that what they
+// came in was refused.
+void WorkerCore::forget_acknowledged() {
+  while (!sent_.empty() && sent_.front()->seq <= acknowledged_) {
     Run* run = sent_.front();
     sent_.pop_front();
     forget(run);
   }
+}
+
+// Another answer in place of one that was sent and is out of sent_.
+void WorkerCore::answer_again(Run* run, std::string_view type, std::string message) {
+  run->state = proto::State::kFailed;
+  run->no_retry = true;
+  run->error_type = type;
+  run->error_message = std::move(message);
+  run->result_frame = proto::Bytes();
+  run->answer = Run::Answer::kOpen;
+  ++open_;
+  is_ready(run);
+}
+
+bool WorkerCore::refused_packet(std::uint64_t seq, const proto::Record& error) {
+  static constexpr std::string_view kType = "tusk::Malformed";
+  const auto is_in = [seq](Run* run) { return run->seq == seq; };
+  // If there is nothing else in it than such answers, one more is not the cure.
+  if (std::none_of(sent_.begin(), sent_.end(), [&](Run* run) {
+        return is_in(run) && (run->state != proto::State::kFailed || run->error_type != kType);
+      })) {
+    return false;
+  }
+  const auto first = std::find_if(sent_.begin(), sent_.end(), is_in);
+  const auto last = std::find_if_not(first, sent_.end(), is_in);
+  const std::vector<Run*> runs(first, last);
+  sent_.erase(first, last);
+  for (Run* run : runs) {
+    answer_again(run, kType,
+                 "the broker refused the packet with the result: " + std::string(error.message));
+  }
+  return true;
 }
 
 // A result that the broker's socket cannot take is replaced by an error that it can.
@@ -332,15 +369,9 @@ void WorkerCore::dropped(std::uint64_t seq) {
       continue;
     }
     at = sent_.erase(at);
-    run->state = proto::State::kFailed;
-    run->no_retry = true;
-    run->error_type = "tusk::TooLarge";
-    run->error_message = "the broker ended the connection each time that this result of " +
-                         std::to_string(run->result_size()) + " bytes was sent";
-    run->result_frame = proto::Bytes();
-    run->answer = Run::Answer::kOpen;
-    ++open_;
-    is_ready(run);
+    answer_again(run, "tusk::TooLarge",
+                 "the broker ended the connection each time that this result of " +
+                     std::to_string(run->result_size()) + " bytes was sent");
   }
 }
 

@@ -54,7 +54,8 @@ class WorkerCore : public Link::Peer {
   bool sleeps_lightly() override { return queue_->must_look_again(); }
   bool delivered() override;
   void fill(proto::Writer& out, std::uint64_t seq) override;
-  void acknowledged(std::uint64_t seq) override;
+  void acknowledged(std::uint64_t seq) override { acknowledged_ = seq; }
+  bool refused_packet(std::uint64_t seq, const proto::Record& error) override;
   void refused(std::string_view code, std::string_view message) override;
   void dropped(std::uint64_t seq) override;
 
@@ -78,8 +79,10 @@ class WorkerCore : public Link::Peer {
   void link_in(Run* run);
   void link_out(Run* run);
   void is_ready(Run* run);  // its answer can be sent
-  void forget(Run* run);    // nobody waits for its answer
-  void release(Run* run);   // its memory, if nobody has it any more
+  void forget_acknowledged();
+  void answer_again(Run* run, std::string_view type, std::string message);
+  void forget(Run* run);   // nobody waits for its answer
+  void release(Run* run);  // its memory, if nobody has it any more
   bool past_stop() const { return stopping_ && stop_by_ <= now_; }
   void write_result(proto::Writer& out, Run& run);
 
@@ -95,6 +98,7 @@ class WorkerCore : public Link::Peer {
   std::vector<Run*> done_;
   std::deque<Run*> ready_;  // answers to be sent
   std::deque<Run*> sent_;   // answers that are not acknowledged, in the order of their packets
+  std::uint64_t acknowledged_ = 0;
   std::deque<Returned> returned_;
   std::vector<Entry*> gathering_;
   proto::AttributeWriter attributes_;

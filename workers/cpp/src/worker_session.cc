@@ -101,6 +101,7 @@ void WorkerCore::welcomed(proto::Value fields, bool resumed) {
 
 // Another session: the old handles mean nothing. Each run gets its new one, or goes.
 void WorkerCore::adopt_claims(proto::Value claims) {
+  acknowledged_ = 0;
   std::unordered_map<TaskId, std::uint64_t, IdHash> handles;
   for (proto::Value claim : claims.items()) {
     TaskId id;

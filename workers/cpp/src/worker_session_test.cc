@@ -167,6 +167,34 @@ TEST_F(WorkerTest, AResumedSessionGetsItsResultsAgain) {
   EXPECT_EQ(broker.last_packet[0], bytes);
 }
 
+TEST_F(WorkerTest, ResultsInAPacketThatTheBrokerCouldNotReadFail) {
+  make();
+  start();
+  meet();
+  const auto refuse = [&] {  // acknowledged and refused in one packet, as brokers do
+    const Json details{{"record", 1}, {"packet", broker.in_seq}};
+    broker.send({{"error", 0, "malformed", "no such byte", details}, {"ping", 1}});
+  };
+  broker.send({task(1, "add", kAdd)});
+  EXPECT_EQ(broker.next("result")[2], 1);
+  refuse();
+  broker.next("pong");
+  const Json failed = broker.next("result");
+  EXPECT_EQ(failed[1], 1);
+  EXPECT_EQ(failed[2], 2);
+  EXPECT_EQ(failed[4]["error"]["type"], "tusk::Malformed");
+  EXPECT_EQ(failed[4]["error"]["message"],
+            "the broker refused the packet with the result: no such byte");
+  EXPECT_EQ(failed[4]["no_retry"], true);
+  testing::internal::CaptureStderr();
+  refuse();
+  broker.next("pong");
+  broker.send({task(2, "add", kAdd)});
+  EXPECT_EQ(broker.next("result")[1], 2) << "such an answer is not answered again";
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("malformed"), std::string::npos);
+  broker.acknowledge();
+}
+
 TEST_F(WorkerTest, GatheredItemsCanBeRecalledAndGivenBack) {
   make(100);
   worker->stage("slow", Batch{.items = 100, .time = std::chrono::hours(1)},
