@@ -167,6 +167,29 @@ TEST_F(WorkerTest, AResumedSessionGetsItsResultsAgain) {
   EXPECT_EQ(broker.last_packet[0], bytes);
 }
 
+TEST_F(WorkerTest, ALongRunAfterManyShortOnesKeepsNoOtherWaiting) {
+  make(1000, 2);
+  worker->task("wait", [&](int in) {
+    door.wait();
+    return in;
+  });
+  start();
+  meet();
+  for (std::uint64_t packet = 0; packet < 20; ++packet) {  // so that no thread is woken for these
+    std::vector<Json> runs;
+    for (std::uint64_t i = 1; i <= 20; ++i) runs.push_back(task(100 * packet + i, "add", kAdd));
+    broker.send(runs);
+    for (std::size_t i = 0; i < runs.size(); ++i) broker.next("result");
+  }
+  broker.send({task(9001, "wait", body_of(0)), task(9002, "add", kAdd)});
+  EXPECT_EQ(broker.next("result")[1], 9002);
+  broker.send({task(9003, "add", kAdd)});
+  EXPECT_EQ(broker.next("result")[1], 9003);
+  door.opened.set_value();
+  EXPECT_EQ(broker.next("result")[1], 9001);
+  broker.acknowledge();
+}
+
 TEST_F(WorkerTest, ResultsInAPacketThatTheBrokerCouldNotReadFail) {
   make();
   start();
