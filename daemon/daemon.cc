@@ -1,8 +1,11 @@
 #include "daemon/daemon.h"
 
+#include <malloc.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <boost/asio/post.hpp>
+#include <fstream>
 #include <stdexcept>
 
 #include "daemon/control/log.h"
@@ -26,6 +29,14 @@ size_t processes(const config::Orchestration& config) {
   size_t count = 0;
   for (const auto& [name, worker] : config.workers) count += worker.instances;
   return count;
+}
+
+// Memory of this process that is in RAM; 0 if the system does not say.
+std::size_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t all = 0, resident = 0;
+  file >> all >> resident;
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace
@@ -61,6 +72,7 @@ int Daemon::run() {
   start_workers();
   if (!stopping_) control::notify::ready(summary());
   auto work = boost::asio::make_work_guard(io_);
+  tidy();
   io_.run();
   data_.join();
   return exit_status_;
@@ -209,6 +221,22 @@ void Daemon::data_plane_ended(const std::string& error) {
     io_.stop();
   };
   supervisor_ ? supervisor_->stop(done) : done();
+}
+
+// --- memory --------------------------------------------------------------------------------------
+
+// What the allocator keeps free between things in use goes back to the system now and then: under
+// steady load it grows by some percent a minute. A large heap is left alone, for to walk through it
+// would hold up the data plane; there it matters less.
+void Daemon::tidy() {
+  constexpr auto kEvery = std::chrono::seconds(10);
+  constexpr std::size_t kSmall = 64 << 20;
+  tidy_.expires_after(kEvery);
+  tidy_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (cancelled) return;
+    if (resident_bytes() <= kSmall) ::malloc_trim(0);
+    tidy();
+  });
 }
 
 }  // namespace tusk

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,6 +41,7 @@ class Daemon {
   void reload_decided(const core::ReloadOutcome& outcome);
   void stop();
   void data_plane_ended(const std::string& error);
+  void tidy();
 
   std::shared_ptr<const config::Orchestration> config_;
   const std::string file_;
@@ -49,6 +51,7 @@ class Daemon {
   std::optional<control::StateFolder> state_;
   std::unique_ptr<control::Supervisor> supervisor_;
   std::thread data_;
+  boost::asio::steady_timer tidy_{io_};
   std::shared_ptr<const config::Orchestration> fresh_;  // a reload that is under way
   bool reload_again_ = false;                           // another SIGHUP came meanwhile
   bool stopping_ = false;

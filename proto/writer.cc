@@ -21,14 +21,18 @@ void pack_text(Packer& packer, std::string_view text) {
 
 }  // namespace
 
+// Smaller ones are copied into memory of their very size, which fragments less than what grew.
+constexpr size_t kWorthTaking = 8 << 10;
+
 Bytes Buffer::take() {
   Bytes out;
   usual_ = std::max({size_ + size_ / 4, usual_ - usual_ / 8, kSmallest});
-  if (memory_ && 2 * size_ >= capacity_) {
+  if (size_ >= kWorthTaking && 2 * size_ >= capacity_) {
     out = Bytes::seal(std::exchange(memory_, nullptr), size_);
   } else {
     out = Bytes::copy(view());
-    if (capacity_ > 2 * usual_) Bytes::drop_room(std::exchange(memory_, nullptr));
+    const bool is_idle = capacity_ > kWorthTaking && capacity_ > 2 * usual_;
+    if (is_idle) Bytes::drop_room(std::exchange(memory_, nullptr));
   }
   if (!memory_) capacity_ = 0;
   size_ = 0;

@@ -43,8 +43,8 @@ class Buffer {
   }
   void end_at(const char* end) { size_ = static_cast<size_t>(end - memory_); }
   void clear() { size_ = 0; }
-  // What was written, as Bytes, and the buffer is empty. Its memory goes with them, unless most of
-  // it would be idle there.
+  // What was written, as Bytes, and the buffer is empty. Its memory goes with them if they are many
+  // and most of it is in use.
   Bytes take();
   size_t size() const { return size_; }
   char* data() { return memory_; }

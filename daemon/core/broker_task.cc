@@ -167,7 +167,7 @@ bool Broker::may_be_let_go(const Record& record, const TaskId& id) const {
 
 // A place in the pool keeps its generation, so that an old handle never fits a new task.
 void Broker::free_task(uint32_t t) {
-  constexpr size_t kMostSpare = 4096;
+  constexpr size_t kMostSpare = 512;
   constexpr size_t kSmall = 512;
   Task& task = tasks_[t];
   const uint32_t generation = task.generation;
