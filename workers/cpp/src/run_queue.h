@@ -1,9 +1,9 @@
 // Between the link's thread and the threads of the handlers: runs go over in chunks, a packet's at
 // a time, and come back in chunks, so that a short task costs no lock of its own against others.
 //
-// A run is claimed by moving its chunk's index on, so no thread hoards runs. An idle thread is woken
-// for what is expected to keep the others busy for a while; should that be wrong, because a long run
-// follows many short ones, the link's thread wakes one within two milliseconds.
+// A run is claimed by moving its chunk's index on, so no thread hoards runs. An idle thread is
+// woken for what is expected to keep the others busy for a while; should that be wrong, because a
+// long run follows many short ones, the link's thread wakes one within two milliseconds.
 #pragma once
 
 #include <algorithm>
