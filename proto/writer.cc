@@ -19,10 +19,10 @@ void pack_text(Packer& packer, std::string_view text) {
   packer.pack_str_body(text.data(), static_cast<uint32_t>(text.size()));
 }
 
-}  // namespace
-
 // Smaller ones are copied into memory of their very size, which fragments less than what grew.
 constexpr size_t kWorthTaking = 8 << 10;
+
+}  // namespace
 
 Bytes Buffer::take() {
   Bytes out;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "proto/big_endian.h"
 #include "proto/scanner.h"  // is_utf8
 
 namespace tusk {
@@ -18,12 +19,7 @@ constexpr std::uint32_t kNanoseconds = 1'000'000'000;
 
 template <class T>
 T big_endian(const char* at) {
-  std::make_unsigned_t<T> value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i) {
-    value = static_cast<std::make_unsigned_t<T>>((std::uint64_t{value} << 8) |
-                                                 static_cast<unsigned char>(at[i]));
-  }
-  return static_cast<T>(value);
+  return static_cast<T>(proto::load_big_endian<std::make_unsigned_t<T>>(at));
 }
 
 bool read_timestamp(std::string_view data, Timestamp& out) {
@@ -270,11 +266,7 @@ template <class T>
 void BodyWriter::number(int code, T v) {
   char bytes[1 + sizeof(T)];
   bytes[0] = static_cast<char>(code);
-  auto rest = static_cast<std::make_unsigned_t<T>>(v);
-  for (std::size_t i = sizeof(T); i > 0; --i) {
-    bytes[i] = static_cast<char>(rest & 0xFF);
-    rest = static_cast<std::make_unsigned_t<T>>(std::uint64_t{rest} >> 8);
-  }
+  proto::store_big_endian(bytes + 1, static_cast<std::make_unsigned_t<T>>(v));
   out_.append(bytes, sizeof bytes);
 }
 

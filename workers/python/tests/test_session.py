@@ -10,7 +10,7 @@ from conftest import Start
 from fake_broker import FakeBroker
 
 import tuskd
-from tuskd import Client
+from tuskd import Client, Task
 from tuskd.values import encode
 
 
@@ -165,14 +165,20 @@ def test_shutting_down_is_no_ending(make_broker: Callable[..., FakeBroker], clie
     assert task.result(5) == "at last"
 
 
+def submit_and_move(broker: FakeBroker, client: Client, *urls: str) -> Task:
+    """A task that the broker has when it leaves and names these."""
+    task = client.submit("t")
+    broker.greet()
+    broker.expect(16)
+    broker.say([7, "moved", list(urls)], [6])
+    return task
+
+
 def test_goaway_names_another_place(
     broker: FakeBroker, client: Client, make_broker: Callable[..., FakeBroker]
 ) -> None:
     other = make_broker("other")
-    task = client.submit("t")
-    broker.greet()
-    broker.expect(16)
-    broker.say([7, "moved", ["nonsense://", other.url]], [6])
+    task = submit_and_move(broker, client, "nonsense://", other.url)
     assert "session" not in other.greet()
     record = other.expect(16)
     other.say([32, record[1], 1, encode("there")])
@@ -200,10 +206,7 @@ def test_broker_that_leaves_and_names_nobody_means_itself(
     broker: FakeBroker, client: Client, make_broker: Callable[..., FakeBroker]
 ) -> None:
     other = make_broker("other")
-    task = client.submit("t")
-    broker.greet()
-    broker.expect(16)
-    broker.say([7, "moved", [other.url]], [6])
+    task = submit_and_move(broker, client, other.url)
     other.greet()
     other.expect(16)
     other.say([7, "restart"], [6])
@@ -218,10 +221,7 @@ def test_without_an_answer_elsewhere_it_comes_back(
     broker: FakeBroker, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tuskd.link.ELSEWHERE_AFTER", 0.1)
-    task = client.submit("t")
-    broker.greet()
-    broker.expect(16)
-    broker.say([7, "moved", [f"{broker.url}-nobody"]], [6])
+    task = submit_and_move(broker, client, f"{broker.url}-nobody")
     broker.greet()
     broker.say([32, broker.expect(16)[1], 1, encode("back")])
     assert task.result(5) == "back"
