@@ -98,6 +98,103 @@ uint64_t as_number(Record& record, Value value, uint64_t most, const char* name)
   return 0;
 }
 
+double as_real(Record& record, Value value, double least, double most, const char* name) {
+  double real = -1;
+  if (auto number = value.number()) real = static_cast<double>(*number);
+  if (value.is(Type::kFloat32) || value.is(Type::kFloat64)) real = value.token()->real;
+  if (real >= least && real <= most) return real;  // not so for a NaN
+  refuse(record, code::kInvalid, "an attribute is out of its range", name, 0);
+  return least;
+}
+
+int as_priority(Record& record, Value value) {
+  if (value.is(Type::kUnsigned) || value.is(Type::kNegative)) {
+    const auto level = static_cast<int64_t>(value.token()->number);
+    if (level >= -kMaxPriority && level <= kMaxPriority) return static_cast<int>(level);
+  }
+  refuse(record, code::kInvalid, "a priority is a whole number from -100 to 100", "priority",
+         kMaxPriority);
+  return 0;
+}
+
+Terms::Backoff as_backoff(Record& record, Value value) {
+  Value parts[4];
+  size_t n = 0;
+  if (value.is_array() && value.size() == 4) {
+    for (Value part : value.items()) parts[n++] = part;
+  }
+  if (n == 4) {
+    return {as_number(record, parts[0], kMaxDuration, "backoff"),
+            as_number(record, parts[1], kMaxDuration, "backoff"),
+            as_real(record, parts[2], 1, 100, "backoff"),
+            as_real(record, parts[3], 0, 1, "backoff")};
+  }
+  refuse(record, code::kInvalid, "backoff is not a list of first, most, factor and jitter",
+         "backoff", 4);
+  return {};
+}
+
+Value as_texts(Record& record, Value value) {
+  bool fits = value.is_array() && value.size() <= kMaxNoRetryOn;
+  for (Value item : value.items()) fits &= item.text() && item.text()->size() <= kMaxName;
+  if (fits) return value;
+  refuse(record, code::kInvalid, "an attribute is not a list of at most 32 names", "no_retry_on",
+         kMaxNoRetryOn);
+  return {};
+}
+
+uint64_t as_duration(Record& record, Value value, uint64_t least, const char* name) {
+  const uint64_t ms = as_number(record, value, kMaxDuration, name);
+  if (ms >= least) return ms;
+  refuse(record, code::kInvalid, "a time-out is at least 1 ms", name, 1);
+  return least;
+}
+
+// One of the terms of a submit; false if the key is none of them.
+bool read_term(Record& record, Terms& terms, uint64_t key, Value value) {
+  switch (static_cast<Attribute>(key)) {
+    case Attribute::kDelay:
+      terms.delay = as_duration(record, value, 0, "delay");
+      return true;
+    case Attribute::kDeadline:
+      terms.deadline = as_duration(record, value, 0, "deadline");
+      return true;
+    case Attribute::kRunTimeout:
+      terms.run_timeout = as_duration(record, value, 1, "run_timeout");
+      return true;
+    case Attribute::kHeartbeatTimeout:
+      terms.heartbeat_timeout = as_duration(record, value, 1, "heartbeat_timeout");
+      return true;
+    case Attribute::kAttempts:
+      terms.attempts = static_cast<uint32_t>(as_number(record, value, kMaxAttempts, "attempts"));
+      if (*terms.attempts == 0) {
+        refuse(record, code::kInvalid, "a task has at least one attempt", "attempts", 1);
+      }
+      return true;
+    case Attribute::kPriority:
+      terms.priority = as_priority(record, value);
+      return true;
+    case Attribute::kBackoff:
+      terms.backoff = as_backoff(record, value);
+      return true;
+    case Attribute::kNoRetryOn:
+      terms.no_retry_on = as_texts(record, value);
+      return true;
+    case Attribute::kFollow:
+      terms.follow = static_cast<uint8_t>(as_number(record, value, 3, "follow"));
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Whether the key is one of the terms, which only a submit may have.
+bool is_term(uint64_t key) {
+  constexpr uint64_t kLow = uint64_t{1} << 1 | uint64_t{1} << 3 | uint64_t{1} << 5 |
+                            uint64_t{1} << 7 | uint64_t{1} << 9 | uint64_t{1} << 51;
+  return key < 64 ? kLow >> key & 1 : key == 65 || key == 67 || key == 69;
+}
+
 // One attribute that this version carries out; an unknown odd one is refused, an even one passes.
 void read_attribute(Record& record, uint64_t key, Value value) {
   Attributes& a = record.attributes;
@@ -126,6 +223,11 @@ void read_attribute(Record& record, uint64_t key, Value value) {
     case Attribute::kWait:
       a.wait = as_number(record, value, kMaxInteger, "wait");
       break;
+    case Attribute::kCheckpoint: {
+      const bool belongs = record.kind == Kind::kTask && value.binary();
+      if (!belongs) refuse(record, code::kUnsupported, "a checkpoint here", "attribute", key);
+      break;
+    }
     default:
       if (key % 2 == 1) {
         refuse(record, code::kUnsupported, "an attribute that this broker does not carry out",
@@ -134,8 +236,15 @@ void read_attribute(Record& record, uint64_t key, Value value) {
   }
 }
 
+const char* read_optional_reason(Elements& e, Record& r) {
+  if (!e.more()) return nullptr;
+  return e.take_text(r.name, "the reason is not text") ? nullptr : e.why();
+}
+
+}  // namespace
+
 // Structure is checked first (a fault of structure refuses the packet), then each key.
-const char* read_attributes(Value map, Record& record) {
+const char* Decoder::read_attributes(Value map, Record& record) {
   if (!map) return nullptr;
   if (!map.is_map()) return "attributes are not a map";
   record.attributes.all = map;
@@ -160,18 +269,16 @@ const char* read_attributes(Value map, Record& record) {
       refuse(record, code::kTooLarge, "more than 64 attributes", "attributes", kMaxAttributes);
       return nullptr;
     }
-    read_attribute(record, key->number, Value(value));
+    if (is_term(key->number) && record.kind == Kind::kSubmit) {
+      if (!record.attributes.terms) record.attributes.terms = &terms_.emplace_back();
+      read_term(record, terms_.back(), key->number, Value(value));
+    } else {
+      read_attribute(record, key->number, Value(value));
+    }
     key = value + value->next;
   }
   return nullptr;
 }
-
-const char* read_optional_reason(Elements& e, Record& r) {
-  if (!e.more()) return nullptr;
-  return e.take_text(r.name, "the reason is not text") ? nullptr : e.why();
-}
-
-}  // namespace
 
 const char* Decoder::read_body(Value value, BodyRef& body) {
   if (!value) return "the body is missing";
@@ -242,6 +349,34 @@ const char* Decoder::read(const Token* token, Record& r) {
       break;
     case Kind::kSlots:
       ok = ref();
+      break;
+    case Kind::kProgress:
+      ok = ref();
+      if (ok && e.more()) ok = body();
+      if (ok && e.more()) ok = attributes();
+      break;
+    case Kind::kLog: {
+      uint64_t level;
+      ok = ref() && e.take_number(level, "the level is not a number") &&
+           e.take_text(r.message, "the text is not text");
+      if (!ok) break;
+      if (level < 1 || level > 4) refuse(r, code::kInvalid, "a level that is none", "level", level);
+      if (r.message.size() > kMaxLogText) {
+        refuse(r, code::kTooLarge, "a log line is longer than 16 KiB", "log", kMaxLogText);
+      }
+      r.level = static_cast<uint32_t>(level);
+      ok = attributes();
+      break;
+    }
+    case Kind::kCheckpoint:
+      ok = ref() && body();
+      break;
+    case Kind::kDefer:
+    case Kind::kPause:
+      ok = ref() && e.take_number(r.time, "the time is not a number");
+      if (ok && r.time > kMaxDuration) {
+        refuse(r, code::kInvalid, "a time is longer than 100 years", "time", kMaxDuration);
+      }
       break;
     case Kind::kError:
       ok = ref() && e.take_text(r.name, "the code is not text") &&
@@ -338,6 +473,7 @@ void Decoder::start(size_t body_frames) {
   scanner_.clear();
   records_.clear();
   others_.clear();
+  terms_.clear();
   body_frames_ = body_frames;
   named_.assign(body_frames, false);
 }
@@ -347,6 +483,7 @@ Decoded Decoder::decode_first(std::string_view frame) {
   start(0);
   size_t offset = 0;
   if (const char* why = scanner_.scan(frame.substr(0, kLongest), offset)) return {{}, {why, 0}};
+  terms_.reserve(1);
   Record& record = records_.emplace_back();
   if (const char* why = read(scanner_.tokens().data(), record)) return {{}, {why, 0}};
   return {records_, {}};
@@ -369,6 +506,7 @@ Decoded Decoder::decode(std::string_view frame, size_t body_frames) {
     at = frame.data() + offset;
   }
   // Their tokens stay where they are only now.
+  terms_.reserve(others_.size());
   bool all_known = true;
   for (const Other& other : others_) {
     Record& record = records_[other.record];

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,21 @@ struct BodyRef {
   std::string_view inline_bytes;  // kInline
 };
 
+// What a submit asks for beyond an ordinary run. Durations in ms; what is not given is left to the
+// settings of the type.
+struct Terms {
+  struct Backoff {
+    uint64_t first, most;
+    double factor, jitter;
+  };
+  std::optional<uint64_t> delay, deadline, run_timeout, heartbeat_timeout;
+  std::optional<uint32_t> attempts;
+  std::optional<int> priority;
+  std::optional<Backoff> backoff;
+  Value no_retry_on;  // a list of texts, or nothing
+  uint8_t follow = 0;
+};
+
 // The attributes that this version carries out, and all of them as they came.
 struct Attributes {
   Attributes() {}
@@ -40,7 +56,8 @@ struct Attributes {
   bool crashed = false;
   uint32_t codec = 0;
   Compression compression = Compression::kNone;
-  uint64_t wait = 0;  // ms; 0: not given
+  uint64_t wait = 0;             // ms; 0: not given
+  const Terms* terms = nullptr;  // of a submit, or nothing
   Value all;          // the map itself, or nothing
 };
 
@@ -54,14 +71,16 @@ struct Record {
   std::string_view fault_field;  // name of the limit or field, if it has one
   uint64_t fault_number = 0;     // the kind, attribute or limit that it is about
 
+  uint64_t time = 0;         // ms: of a defer or a pause
   uint64_t ref = 0;          // request, handle, recall, session, version, slots or sequence; or the
                              // token of a ping, which may be negative: two's complement
   uint64_t seq = 0;          // header
   uint64_t ack = 0;          // header
   uint32_t attempt = 0;      // task, item
+  uint32_t level = 0;        // log
   State state{};             // result
   std::string_view name;     // type, topic, stage, handler, query, error code or reason
-  std::string_view message;  // error
+  std::string_view message;  // error, log
   const char* id_bytes = nullptr;  // 16 bytes, or nothing
   BodyRef body;
   Attributes attributes;
@@ -99,6 +118,7 @@ class Decoder {
   void start(size_t body_frames);
   const char* read(const Token* token, Record& record);
   const char* read_body(Value value, BodyRef& body);
+  const char* read_attributes(Value map, Record& record);
 
   Limits limits_;
   Scanner scanner_;
@@ -109,6 +129,7 @@ class Decoder {
     uint32_t tokens;
   };
   std::vector<Other> others_;
+  std::vector<Terms> terms_;  // with room for those of all records, so that none moves
   std::vector<bool> named_;  // which body frames a record named
   size_t body_frames_ = 0;
 };

@@ -18,19 +18,32 @@ struct AttributeName {
 };
 
 constexpr std::array kAttributeNames = {
+    AttributeName{Attribute::kDelay, "delay"},
     AttributeName{Attribute::kError, "error"},
+    AttributeName{Attribute::kDeadline, "deadline"},
     AttributeName{Attribute::kAttempt, "attempt"},
+    AttributeName{Attribute::kRunTimeout, "run_timeout"},
     AttributeName{Attribute::kWorker, "worker"},
+    AttributeName{Attribute::kAttempts, "attempts"},
     AttributeName{Attribute::kTrace, "trace"},
+    AttributeName{Attribute::kBackoff, "backoff"},
     AttributeName{Attribute::kBaggage, "baggage"},
     AttributeName{Attribute::kReply, "reply"},
     AttributeName{Attribute::kResent, "resent"},
+    AttributeName{Attribute::kTimeLeft, "time_left"},
+    AttributeName{Attribute::kReason, "reason"},
     AttributeName{Attribute::kCodec, "codec"},
+    AttributeName{Attribute::kHistory, "history"},
     AttributeName{Attribute::kCompression, "compression"},
+    AttributeName{Attribute::kCheckpoint, "checkpoint"},
+    AttributeName{Attribute::kPriority, "priority"},
     AttributeName{Attribute::kRerunOk, "rerun_ok"},
     AttributeName{Attribute::kWait, "wait"},
     AttributeName{Attribute::kNoRetry, "no_retry"},
     AttributeName{Attribute::kCrashed, "crashed"},
+    AttributeName{Attribute::kHeartbeatTimeout, "heartbeat_timeout"},
+    AttributeName{Attribute::kNoRetryOn, "no_retry_on"},
+    AttributeName{Attribute::kFollow, "follow"},
 };
 
 // Where in its record a kind has its map of attributes; 0: nowhere.
@@ -38,7 +51,9 @@ size_t attributes_index(Kind kind) {
   switch (kind) {
     case Kind::kCancel:
     case Kind::kSubscribe:
+    case Kind::kProgress:
       return 3;
+    case Kind::kLog:
     case Kind::kPublish:
     case Kind::kResult:
     case Kind::kEvent:

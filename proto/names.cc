@@ -38,8 +38,18 @@ std::string_view kind_name(Kind kind) {
       return "result";
     case Kind::kReturned:
       return "returned";
+    case Kind::kProgress:
+      return "progress";
+    case Kind::kLog:
+      return "log";
+    case Kind::kCheckpoint:
+      return "checkpoint";
     case Kind::kSlots:
       return "slots";
+    case Kind::kDefer:
+      return "defer";
+    case Kind::kPause:
+      return "pause";
     case Kind::kAccepted:
       return "accepted";
     case Kind::kAnswer:

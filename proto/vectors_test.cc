@@ -63,6 +63,17 @@ bool rewrite(const Record& r, std::span<const std::string_view> frames, Writer& 
       return out.pong(r.ref), true;
     case Kind::kSlots:
       return out.slots(r.ref), true;
+    case Kind::kProgress:
+      if (r.body.where == BodyRef::Where::kNone) return false;
+      return out.progress(r.ref, body_out(r, frames), attributes), true;
+    case Kind::kLog:
+      return out.log(r.ref, r.level, r.message, attributes), true;
+    case Kind::kCheckpoint:
+      return out.checkpoint(r.ref, body_out(r, frames)), true;
+    case Kind::kDefer:
+      return out.defer(r.ref, r.time), true;
+    case Kind::kPause:
+      return out.pause(r.ref, r.time), true;
     case Kind::kAccepted:
       return out.accepted(r.ref), true;
     case Kind::kSubmit:

@@ -31,7 +31,12 @@ enum class Kind : uint16_t {
   kPush = 24,
   kResult = 32,
   kReturned = 33,
+  kProgress = 36,
+  kLog = 37,
+  kCheckpoint = 38,
   kSlots = 40,
+  kDefer = 41,
+  kPause = 42,
   kAccepted = 48,
   kAnswer = 49,
   kEvent = 50,
@@ -50,19 +55,32 @@ std::string_view kind_name(Kind kind);
 
 // Keys of attributes. Odd: a promise, refused when unknown. Even: a hint, kept and forwarded.
 enum class Attribute : uint32_t {
+  kDelay = 1,
   kError = 2,
+  kDeadline = 3,
   kAttempt = 4,
+  kRunTimeout = 5,
   kWorker = 6,
+  kAttempts = 7,
   kTrace = 8,
+  kBackoff = 9,
   kBaggage = 10,
   kReply = 15,
   kResent = 17,
+  kTimeLeft = 24,
+  kReason = 26,
   kCodec = 27,
+  kHistory = 28,
   kCompression = 29,
+  kCheckpoint = 33,
+  kPriority = 51,
   kRerunOk = 53,
   kWait = 55,
   kNoRetry = 57,
   kCrashed = 59,
+  kHeartbeatTimeout = 65,
+  kNoRetryOn = 67,
+  kFollow = 69,
 };
 
 enum class State : uint8_t {
@@ -112,7 +130,19 @@ struct Limits {
   size_t frames = 256;
   size_t session_bytes = 256 << 20;
   size_t push_window = 1024;
+  size_t checkpoint = 256 << 10;
 };
+
+// Durations of tasks, in ms: 100 years.
+inline constexpr uint64_t kMaxDuration = uint64_t{100} * 365 * 86'400'000;
+inline constexpr int kMaxPriority = 100;  // and its negative
+inline constexpr uint64_t kMaxAttempts = 1000;
+inline constexpr size_t kMaxNoRetryOn = 32;
+inline constexpr size_t kMaxLogText = 16 << 10;
+
+// What a caller wants to hear of the runs of its task: a sum of these.
+inline constexpr uint8_t kFollowProgress = 1;
+inline constexpr uint8_t kFollowLog = 2;
 
 inline constexpr size_t kMaxName = 255;
 inline constexpr size_t kMaxAttributes = 64;

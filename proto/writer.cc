@@ -315,6 +315,34 @@ void Writer::cancel(uint64_t ref, const TaskId& task) {
   packer_.pack_bin_body(reinterpret_cast<const char*>(task.bytes.data()), 16);
 }
 
+void Writer::cancel(uint64_t handle, const TaskId& task, std::string_view reason) {
+  start(Kind::kCancel, 4).pack_uint64(handle);
+  packer_.pack_bin(16);
+  packer_.pack_bin_body(reinterpret_cast<const char*>(task.bytes.data()), 16);
+  packer_.pack_map(1);
+  packer_.pack_uint64(static_cast<uint64_t>(Attribute::kReason));
+  text(reason);
+}
+
+void Writer::progress(uint64_t ref, const BodyOut& b, AttributeEntries a) {
+  Elements e = begin(Kind::kProgress, 3, ref, {}, b, a);
+  end(e, b, a);
+}
+
+void Writer::log(uint64_t ref, uint32_t level, std::string_view line, AttributeEntries a) {
+  start(Kind::kLog, a.count > 0 ? 5 : 4).pack_uint64(ref);
+  packer_.pack_uint32(level);
+  text(line);
+  if (a.count == 0) return;
+  packer_.pack_map(static_cast<uint32_t>(a.count));
+  buffer_.write(a.entries.data(), a.entries.size());
+}
+
+void Writer::checkpoint(uint64_t handle, const BodyOut& b) {
+  Elements e = begin(Kind::kCheckpoint, 3, handle, {}, b, {});
+  end(e, b, {});
+}
+
 void Writer::publish(uint64_t request, std::string_view topic, const BodyOut& b,
                      AttributeEntries a) {
   Elements e = begin(Kind::kPublish, 4, request, topic, b, a);

@@ -166,6 +166,8 @@ class Writer {
   void push(uint64_t request, const TaskId& id, std::string_view stage, const BodyOut& body,
             AttributeEntries attributes);
   void cancel(uint64_t ref, const TaskId& id);
+  // To a worker, with attribute `reason`.
+  void cancel(uint64_t handle, const TaskId& id, std::string_view reason);
   void publish(uint64_t request, std::string_view topic, const BodyOut& body,
                AttributeEntries attributes);
   void subscribe(uint64_t request, std::string_view topic);
@@ -174,6 +176,15 @@ class Writer {
   void result(uint64_t ref, State state, const BodyOut& body, AttributeEntries attributes);
   void returned(uint64_t recall, const uint64_t* handles, size_t count);
   void recall(uint64_t recall, const uint64_t* handles, size_t count);
+  void progress(uint64_t ref, const BodyOut& body, AttributeEntries attributes);
+  void log(uint64_t ref, uint32_t level, std::string_view text, AttributeEntries attributes);
+  void checkpoint(uint64_t handle, const BodyOut& body);
+  void defer(uint64_t handle, uint64_t after_ms) {
+    start(Kind::kDefer, 3).pack_uint64(handle).pack_uint64(after_ms);
+  }
+  void pause(uint64_t handle, uint64_t ms) {
+    start(Kind::kPause, 3).pack_uint64(handle).pack_uint64(ms);
+  }
   void slots(uint64_t slots) { start(Kind::kSlots, 2).pack_uint64(slots); }
   void accepted(uint64_t request) { start(Kind::kAccepted, 2).pack_uint64(request); }
   void event(uint64_t sequence, std::string_view topic, const BodyOut& body,

@@ -13,6 +13,20 @@ Every language has the same two programs beside this file, so that one test serv
     sleep           so many ms, unless it is cancelled; returns the body
     count           appends "ID ATTEMPT N TYPE" to the file $TUSK_TEST_COUNTS; N is body["n"]; echo
     unserialisable  returns what has no form in a body
+    flaky           {"fails": n, ["type"]}: so many first runs fail, with an error of that type
+                    (default "Flaky"); then the number of the attempt
+    deferring       {"times": n, "after": ms}: defers so many first runs; then the attempt
+    pausing         {"pause": ms}: pauses its type for so long, returns at once
+    progressing     {"steps": n, ["pause": ms]}: progress 1 to n, each with an info line "step N";
+                    returns n
+    checkpointed    {"fails": n, "value": v}: returns [attempt, the checkpoint that it was given];
+                    but so many first runs make a checkpoint of v and fail
+    beating         {"beats": n, "every": ms}: so many heartbeats, then sleeps "silent" ms or until
+                    it is cancelled; returns n
+    time_left       the ms that the run may take, or null
+    stubborn        sleeps so many ms whatever anybody asks; returns the body
+    stopping        sleeps until it is cancelled, appends "ID ATTEMPT REASON TYPE" to
+                    $TUSK_TEST_COUNTS, ends as cancelled
     mark, batch     stage handlers for one item and for lists of up to 8: append their name to
                     body["path"], and drop the item if body["drop"] is their name
 
@@ -26,6 +40,12 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
     call         type, body, [timeout, id, resent]   the result
     submit       as call                             the id, at once; `result` with id waits
     post         as call                             the id, when it is accepted
+                 What a task may ask for goes with call, submit and post: priority (a name or a
+                 number), delay, not_before (ms from now, given to the SDK as a point in time),
+                 deadline, run_timeout, heartbeat_timeout, attempts, backoff ([first, most, factor,
+                 jitter]), no_retry_on
+    follow       as call                             {"result", "progress": [...], "logs": [[level,
+                                                     text], ...]}
     cancel       id                                  the state, as text
     many         type, bodies                        a list of {"ok"} or {"error"}, in order
     roundtrip    type, size, noise                   whether bytes of that size came back the same
@@ -41,7 +61,7 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
 
 At the end of stdin the program ends without a word, as a script does. An error is {"class", "code",
 "text"} and what else there is of: type, message, language, stack, attempt, worker, retry, limit,
-value, url.
+value, url, history (a list of {"attempt", "worker", "started", "ended", "type", "message"}).
 """
 
 import itertools
