@@ -177,6 +177,19 @@ bool read_plain(Reader& reader, const Key& key, const Value& value, Rate& field)
   return true;
 }
 
+bool read_plain(Reader& reader, const Key& key, const Value& value, double& field) {
+  Value plain = of_environment(value);
+  double number = std::numeric_limits<double>::quiet_NaN();
+  if (plain.is(Value::Kind::integer)) number = static_cast<double>(plain.integer());
+  if (plain.is(Value::Kind::real)) number = plain.real();
+  if (!(number >= static_cast<double>(key.least) && number <= static_cast<double>(key.most))) {
+    reader.expected(value, describe_plain(key, &field));
+    return false;
+  }
+  field = number;
+  return true;
+}
+
 bool read_plain(Reader& reader, const Key& key, const Value& value, Priority& field) {
   Value plain = of_environment(value);
   if (plain.is(Value::Kind::integer) && plain.integer() >= kLowest && plain.integer() <= kHighest) {
@@ -250,6 +263,10 @@ std::string describe_plain(const Key& key, const Duration*) {
 
 std::string describe_plain(const Key&, const Rate*) {
   return "a rate such as 100k_events_per_second";
+}
+
+std::string describe_plain(const Key& key, const double*) {
+  return bounded(key, "a number", show_number);
 }
 
 std::string describe_plain(const Key&, const Priority*) {

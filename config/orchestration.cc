@@ -16,9 +16,20 @@ namespace fs = std::filesystem;
 
 Json print(const TaskType& type) {
   auto text = [](const Text& value) { return value ? Json(*value) : Json(nullptr); };
+  auto time = [](const std::optional<Duration>& value) {
+    return value ? Json(to_text(*value)) : Json(nullptr);
+  };
   return Json{{"pool", text(type.pool)},
-              {"timeout", type.timeout ? Json(to_text(*type.timeout)) : Json(nullptr)},
+              {"delay", to_text(type.delay)},
+              {"deadline", time(type.deadline)},
+              {"timeout", time(type.timeout)},
+              {"heartbeat_timeout", time(type.heartbeat_timeout)},
               {"attempts", type.attempts},
+              {"retry_backoff", to_text(type.retry_backoff)},
+              {"max_backoff", to_text(type.max_backoff)},
+              {"backoff_factor", type.backoff_factor},
+              {"backoff_jitter", type.backoff_jitter},
+              {"no_retry_on", print_plain(type.no_retry_on)},
               {"priority", print_plain(type.priority)},
               {"durable", type.durable},
               {"message", text(type.message)},

@@ -49,6 +49,8 @@ struct Limits {
   std::size_t stage_capacity = 10'000;  // items waiting in one pipeline stage
   Bytes compression_threshold = 4_KB;
   std::size_t max_crashes = 2;  // workers that one task may take down
+  Bytes max_checkpoint = 256_KB;
+  std::size_t ageing_share = 8;  // of so many dispatches that pass over an aged task one may not
 };
 
 // How long everything may take.
@@ -64,6 +66,8 @@ struct Times {
   Duration max_backoff = std::chrono::seconds(30);
   Duration spin = std::chrono::microseconds(300);
   Duration lookahead = std::chrono::milliseconds(1);
+  Duration ageing = std::chrono::seconds(30);
+  Duration hang_kill = std::chrono::seconds(30);
 };
 
 struct Tuskd {
@@ -98,8 +102,11 @@ struct Worker {
 
 // What the file says of a task type; an empty field leaves it to the file's general settings.
 struct TypeSection {
-  std::optional<Duration> timeout;
+  std::optional<Duration> delay, deadline, timeout, heartbeat_timeout;
   std::optional<std::size_t> attempts;
+  std::optional<Duration> retry_backoff, max_backoff;
+  std::optional<double> backoff_factor, backoff_jitter;
+  std::optional<Texts> no_retry_on;
   std::optional<Priority> priority;
   std::optional<bool> durable;
   Text message;
@@ -119,10 +126,17 @@ struct TopicSection {
 // The settings of one task type, every default applied.
 struct TaskType {
   std::optional<std::string> pool;  // only workers of this pool may serve it
-  std::optional<Duration> timeout;  // of one run; reserved
-  std::size_t attempts = 1;         // runs at most
-  Priority priority;                // reserved
-  bool durable = false;             // reserved
+  Duration delay{0};
+  std::optional<Duration> deadline;
+  std::optional<Duration> timeout;  // of one run
+  std::optional<Duration> heartbeat_timeout;
+  std::size_t attempts = 1;  // runs that may fail
+  Duration retry_backoff = std::chrono::milliseconds(100);
+  Duration max_backoff = std::chrono::seconds(30);
+  double backoff_factor = 2, backoff_jitter = 0.25;
+  Texts no_retry_on;
+  Priority priority;
+  bool durable = false;  // reserved
   std::optional<std::string> message;
   std::size_t max_waiting = 1'000'000;
   Unserved unserved = Unserved::error;

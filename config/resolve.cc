@@ -177,6 +177,8 @@ void Resolver::types() {
   other.attempts = 1 + config_.retry_attempts;
   other.max_waiting = config_.tuskd.limits.max_waiting;
   other.load_balancing = config_.load_balancing;
+  other.retry_backoff = config_.tuskd.times.retry_backoff;
+  other.max_backoff = config_.tuskd.times.max_backoff;
   std::map<std::string, Place, std::less<>> bound;  // type -> where its pool is named
   pools(bound);
   for (const auto& [name, message] : config_.sections.message_types) {
@@ -239,8 +241,16 @@ void Resolver::type_sections(const std::map<std::string, Place, std::less<>>& bo
         type.priority = message->second->priority.value_or(Priority{});
       }
     }
+    type.delay = set.delay.value_or(Duration{0});
+    type.deadline = set.deadline;
     type.timeout = set.timeout;
+    type.heartbeat_timeout = set.heartbeat_timeout;
     type.attempts = set.attempts.value_or(type.attempts);
+    type.retry_backoff = set.retry_backoff.value_or(type.retry_backoff);
+    type.max_backoff = set.max_backoff.value_or(type.max_backoff);
+    type.backoff_factor = set.backoff_factor.value_or(type.backoff_factor);
+    type.backoff_jitter = set.backoff_jitter.value_or(type.backoff_jitter);
+    type.no_retry_on = set.no_retry_on.value_or(Texts{});
     type.priority = set.priority.value_or(type.priority);
     type.durable = set.durable.value_or(false);
     type.max_waiting = set.max_waiting.value_or(type.max_waiting);

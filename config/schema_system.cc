@@ -138,7 +138,7 @@ const Table& table<MessageType>() {
       key<&MessageType::schema>("schema", "The text of its schema."),
       key<&MessageType::validation>("validation", "Are bodies checked against the schema?"),
       key<&MessageType::compression>("compression", "Are bodies compressed?"),
-      key<&MessageType::priority>("priority", "Higher runs first."),
+      key<&MessageType::priority>("priority", "Higher runs first.").effective(),
       key<&MessageType::routing>(
           "routing", "`fanout` makes a topic of this name; anything else is a queue of tasks.")
           .effective(),

@@ -172,6 +172,15 @@ std::vector<Key> limits() {
           "max_crashes", "Workers that a task may take down with it before it is `dead`.")
           .between(1, 1000)
           .effective(),
+      key<&Tuskd::limits, &Limits::max_checkpoint>(
+          "max_checkpoint", "The largest checkpoint of a run. A larger one is refused.")
+          .between(Bytes{64}, Bytes{std::size_t{512} << 10})
+          .effective(),
+      key<&Tuskd::limits, &Limits::ageing_share>(
+          "ageing_share",
+          "Of so many dispatches that pass over an aged task (see `ageing`) one takes it.")
+          .between(2, 1000)
+          .effective(),
   };
 }
 
@@ -213,6 +222,17 @@ std::vector<Key> times() {
           .effective(),
       key<&Tuskd::times, &Times::max_backoff>("max_backoff", "The longest of these pauses.")
           .between(kNone, kDay)
+          .effective(),
+      key<&Tuskd::times, &Times::ageing>(
+          "ageing",
+          "A task that waited for so long is aged: those of higher priority cannot starve it.")
+          .between(milliseconds(1), 365 * kDay)
+          .effective(),
+      key<&Tuskd::times, &Times::hang_kill>(
+          "hang_kill",
+          "A run that was told to stop and has not for so long hangs; if tuskd started its worker, "
+          "it kills and replaces it.")
+          .between(milliseconds(1), 365 * kDay)
           .effective(),
   };
 }
@@ -268,14 +288,55 @@ const Table& table<Worker>() {
 template <>
 const Table& table<TypeSection>() {
   static const Table rows{{
-      key<&TypeSection::timeout>("timeout", "How long one run may take. Null: without end.")
-          .between(milliseconds(1), 365 * kDay),
-      key<&TypeSection::attempts>(
-          "attempts",
-          "Runs at most. By default 1 + `retry_attempts` of [ipc_patterns] request_reply.")
+      key<&TypeSection::delay>("delay", "How long its tasks wait before they may run.")
+          .between(kNone, 365 * kDay)
+          .effective(),
+      key<&TypeSection::deadline>(
+          "deadline", "How long a task may take in all; then it expires. Null: without end.")
+          .between(milliseconds(1), 365 * kDay)
+          .effective(),
+      key<&TypeSection::timeout>(
+          "timeout",
+          "How long one run may take before it is told to stop, as failed. Null: without end.")
+          .between(milliseconds(1), 365 * kDay)
+          .effective(),
+      key<&TypeSection::heartbeat_timeout>(
+          "heartbeat_timeout",
+          "How long a run may give no sign of life (progress, log, checkpoint) before it is told "
+          "to stop. Null: without end.")
+          .between(milliseconds(1), 365 * kDay)
+          .effective(),
+      key<&TypeSection::attempts>("attempts",
+                                  "Runs that may fail. By default 1 + `retry_attempts` of "
+                                  "[ipc_patterns] request_reply.")
           .between(1, 1000)
           .effective(),
-      key<&TypeSection::priority>("priority", "Higher runs first. By default that of its message."),
+      key<&TypeSection::retry_backoff>(
+          "retry_backoff",
+          "The pause after the first failed run. By default `retry_backoff` of [tuskd].")
+          .between(kNone, 365 * kDay)
+          .effective(),
+      key<&TypeSection::max_backoff>("max_backoff",
+                                     "The longest pause. By default `max_backoff` of [tuskd].")
+          .between(kNone, 365 * kDay)
+          .effective(),
+      key<&TypeSection::backoff_factor>("backoff_factor",
+                                        "What each pause is multiplied by for the next. By "
+                                        "default 2.")
+          .between(1, 100)
+          .effective(),
+      key<&TypeSection::backoff_jitter>(
+          "backoff_jitter",
+          "The share by which a pause is made longer or shorter at random. By default 0.25.")
+          .between(0, 1)
+          .effective(),
+      key<&TypeSection::no_retry_on>(
+          "no_retry_on", "Types of errors after which another run makes no sense.")
+          .as(kName, refine_name)
+          .effective(),
+      key<&TypeSection::priority>(
+          "priority", "Higher runs first. By default that of its message, or normal.")
+          .effective(),
       key<&TypeSection::durable>("durable",
                                  "Do its tasks survive the death of the broker? By default no."),
       key<&TypeSection::message>(

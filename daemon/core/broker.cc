@@ -16,6 +16,8 @@ constexpr Duration kErrorInterval = std::chrono::milliseconds(20);
 // A peer that acknowledges on its own is told so after this many packets, or this long.
 constexpr uint64_t kPacketsPerAck = 32;
 constexpr Duration kAckDelay = std::chrono::milliseconds(40);
+// Timers that fire between two events.
+constexpr size_t kMostTimers = 1024;
 
 }  // namespace
 
@@ -34,7 +36,12 @@ void Broker::handle(const Event& event, Time now, Actions& actions) {
   assert(now >= now_);
   now_ = now;
   actions_ = &actions;
-  while (auto timer = timers_.due(now_)) fire(*timer);
+  // Many may be due at once; what has arrived meanwhile has its turn in between.
+  for (size_t fired = 0; fired < kMostTimers; ++fired) {
+    const std::optional<Timer> timer = timers_.due(now_);
+    if (!timer) break;
+    fire(*timer);
+  }
   std::visit([this](const auto& e) { on(e); }, event);
   if (stopping_) check_stopped();
   actions_ = nullptr;
@@ -42,15 +49,38 @@ void Broker::handle(const Event& event, Time now, Actions& actions) {
 
 void Broker::fire(Timer timer) {
   switch (timer.kind) {
-    case Timer::Kind::kBackoff:
+    case Timer::Kind::kDelay:
+      tasks_[timer.subject].timer = kNoTimer;
+      due(timer.subject);
+      break;
     case Timer::Kind::kHold:
       tasks_[timer.subject].timer = kNoTimer;
       --scheduler_.type(tasks_[timer.subject].type).elsewhere;
       place(timer.subject);
       break;
-    case Timer::Kind::kCancelGrace:
+    case Timer::Kind::kDeadline:
+      tasks_[timer.subject].terms->deadline_timer = kNoTimer;
+      deadline_passed(timer.subject);
+      break;
+    case Timer::Kind::kRunLimit:
       tasks_[timer.subject].timer = kNoTimer;
-      cancel_grace_over(timer.subject);
+      run_limit_reached(timer.subject);
+      break;
+    case Timer::Kind::kStopGrace:
+      tasks_[timer.subject].timer = kNoTimer;
+      stop_grace_over(timer.subject);
+      break;
+    case Timer::Kind::kHang:
+      tasks_[timer.subject].timer = kNoTimer;
+      run_hangs(timer.subject);
+      break;
+    case Timer::Kind::kCondemned:
+      workers_[timer.subject].condemned_timer = kNoTimer;
+      replace_worker(timer.subject);
+      break;
+    case Timer::Kind::kPause:
+      scheduler_.type(timer.subject).pause_timer = kNoTimer;
+      pause_over(timer.subject);
       break;
     case Timer::Kind::kRequestTimeout:
       requests_[timer.subject].timer = kNoTimer;
@@ -299,7 +329,7 @@ void Broker::on(const Shutdown&) {
     Task& task = tasks_[t];
     const bool item = task.type != kNone && scheduler_.type(task.type).is_stage;
     if (task.state == TaskState::kParked ||
-        (!item && (task.state == TaskState::kWaiting || task.state == TaskState::kBackoff ||
+        (!item && (task.state == TaskState::kWaiting || task.state == TaskState::kDelayed ||
                    task.state == TaskState::kHeld))) {
       give_back(t, code::kShuttingDown, "tuskd is shutting down and did not run the task");
     }

@@ -137,11 +137,13 @@ class Broker {
   void on(const EdgeEvents& event);
   void on(const EdgeItems& event);
   void on(const Reload& event);
+  void on(const Replaceable& event);
   void on(const Shutdown& event);
   void on(const Tick&) {}
   void on_session_packet(Session& session, std::span<const proto::Record> records);
   void on_request_packet(const PacketReceived& packet);
   void on_record(const Caller& caller, const proto::Record& record);
+  void on_worker_record(Session& session, const proto::Record& record);
   void refuse_record(const Caller& caller, const proto::Record& record);
   void fire(Timer timer);
   Connection& connection(ConnectionId id);
@@ -201,8 +203,8 @@ class Broker {
   void update_worker(Session& session);
   void acknowledged(Session& session, uint64_t seq);
   void owe_ack(Session& session);
-  Claims adopt_claims(Session& session, proto::Value claims);
-  uint64_t adopt_claim(Session& session, const proto::TaskId& id, uint32_t attempt,
+  Claims adopt_claims(Session& session, proto::Value fields);
+  uint64_t adopt_claim(Session& session, uint64_t before, const proto::TaskId& id, uint32_t attempt,
                        std::string_view name, bool is_item);
 
   // --- tasks as things that are kept (broker_task.cc)
@@ -221,6 +223,7 @@ class Broker {
   void free_task(uint32_t task);
   void forget(uint32_t task);
   Asker asker_for(const Caller& caller, uint64_t request, uint64_t wait);
+  Asker asker_for(const Caller& caller, const proto::Record& record);
   Caller caller_of(const Asker& asker) const;
   bool present(const Asker& asker) const;
   bool asked(const Task& task, const Caller& caller, uint64_t request) const;
@@ -228,6 +231,9 @@ class Broker {
 
   // --- how a task comes in (broker_submit.cc)
   void submit(const Caller& caller, const proto::Record& record);
+  void take_terms(uint32_t task, const proto::Record& record);
+  Terms& terms_of(uint32_t task);
+  void drop_terms(Task& task);
   void join_task(const Caller& caller, const proto::Record& record, uint32_t ref);
   void start_wait(const Caller& caller, uint64_t wait);
   void request_timeout(uint32_t request);
@@ -245,19 +251,61 @@ class Broker {
   void release(uint32_t task);
   void fill_worker(uint32_t worker);
   void serve_type(uint32_t type);
+  proto::AttributeEntries forwarded(const Task& task);
+  proto::AttributeEntries run_attributes(const Task& task);
+  uint32_t own_run(Session& session, const proto::Record& record);
   void result(Session& session, const proto::Record& record);
-  void run_left(uint32_t type);
-  void run_failed(uint32_t task, const proto::Record& record, const std::string& worker, bool fits);
-  void retry(uint32_t task, uint32_t runs);
-  void crash(uint32_t task, const std::string& worker, const char* what_died);
   void returned(Session& session, const proto::Record& record);
+  void requeue(uint32_t task);
+  void run_left(uint32_t type);
+
+  // --- what becomes of it when its run failed (broker_retry.cc)
+  struct Failure {
+    std::string_view type, message, language = "tuskd", stack = {};
+  };
+  Failure failure_of(const Task& task, const proto::Record& record, bool fits) const;
+  void run_failed(uint32_t task, const proto::Record& record, const std::string& worker, bool fits);
+  void run_lost(uint32_t task, const std::string& worker);
+  void failed(uint32_t task, const std::string& worker, const Failure& failure, bool hopeless,
+              const proto::BodyOut& body);
+  void add_last_run(uint32_t task, std::string_view worker);
+  void remember_run(uint32_t task, const std::string& worker, const Failure& failure);
+  void retry(uint32_t task, uint32_t runs);
+  void give_back_if_stopping(uint32_t task);
+  static Backoff backoff_of(const Type& type);
+  void delay(uint32_t task, Duration wait);
+  void due(uint32_t task);
+  void crash(uint32_t task, const std::string& worker, const char* what_died);
+
+  // --- how a run is told to stop (broker_stop.cc)
+  void tell_to_stop(uint32_t task, Stop why);
+  bool ended_as_told(uint32_t task, std::string_view worker);
+  void stop_grace_over(uint32_t task);
   void cancel(const Caller& caller, const proto::Record& record);
-  void cancel_grace_over(uint32_t task);
+  void leave_queue(uint32_t task);
+  void deadline_passed(uint32_t task);
+  void watch_run(uint32_t task);
+  void run_limit_reached(uint32_t task);
+  void run_hangs(uint32_t task);
+  void check_condemned(uint32_t worker);
+  void replace_worker(uint32_t worker);
+
+  // --- what it says meanwhile (broker_report.cc)
+  template <typename Write>
+  void tell_followers(const Task& task, uint8_t what, size_t more, Write write);
+  void sign_of_life(Task& task);
+  void progress(Session& session, const proto::Record& record);
+  void run_log(Session& session, const proto::Record& record);
+  void checkpoint(Session& session, const proto::Record& record);
+  void defer(Session& session, const proto::Record& record);
+  void pause(Session& session, const proto::Record& record);
+  void pause_over(uint32_t type);
 
   // --- how it ends (broker_ending.cc)
   void end(uint32_t task, proto::State state, const proto::BodyOut& body,
            proto::AttributeEntries attributes);
   void end_cancelled(uint32_t task, std::string_view worker);
+  void end_expired(uint32_t task, std::string_view worker);
   void tell(uint32_t task, const Caller& caller, uint64_t request, const proto::BodyOut& body,
             proto::AttributeEntries attributes);
   void keep(uint32_t task);
@@ -320,6 +368,7 @@ class Broker {
   proto::Decoder decoder_;
   std::span<const proto::Bytes> bodies_;  // of the packet in hand
   proto::AttributeWriter scratch_;
+  proto::AttributeWriter run_scratch_;  // of a dispatch, while scratch_ may hold an ending
 
   Pool<Task> tasks_;
   Pool<WorkerState> workers_;

@@ -13,7 +13,8 @@ proto::Limits Broker::limits() const {
           .records = from.max_records,
           .frames = from.max_frames,
           .session_bytes = from.max_session_bytes,
-          .push_window = from.push_window};
+          .push_window = from.push_window,
+          .checkpoint = from.max_checkpoint};
 }
 
 void Broker::on(const Reload& event) {
@@ -61,6 +62,7 @@ void Broker::apply(const config::Orchestration& fresh) {
   apply_types(fresh);
   apply_stages(fresh);
   apply_topics(fresh);
+  scheduler_.set_ageing_share(fresh.tuskd.limits.ageing_share);
   resize_ended_window(fresh.tuskd.limits.ended_window);
   for (uint32_t w = 0; w < workers_.size(); ++w) {
     if (workers_[w].session == kNone || workers_[w].away) continue;
@@ -103,6 +105,7 @@ void Broker::apply_stages(const config::Orchestration& fresh) {
   for (uint32_t t : scheduler_.stages()) {
     if (std::find(order.begin(), order.end(), t) != order.end()) continue;
     timers_.cancel(scheduler_.type(t).unserved_timer);
+    timers_.cancel(scheduler_.type(t).pause_timer);
     scheduler_.remove_type(t);
   }
   scheduler_.stages() = std::move(order);

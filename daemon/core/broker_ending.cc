@@ -33,6 +33,10 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
       ++counters_.cancelled;
       ++type.counters.cancelled;
       break;
+    case State::kExpired:
+      ++counters_.expired;
+      ++type.counters.expired;
+      break;
     case State::kDead:
       ++counters_.dead;
       ++type.counters.dead;
@@ -50,6 +54,7 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   }
   task.body = {};
   task.forwarded = {};
+  drop_terms(task);
   task.state = TaskState::kEnded;
   task.ending = state;
   task.since = now_;
@@ -83,9 +88,15 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
 void Broker::end_cancelled(uint32_t t, std::string_view worker) {
   scratch_.clear();
   scratch_.error("Cancelled", "the task was cancelled", "tuskd");
-  if (tasks_[t].attempt > 0) scratch_.number(proto::Attribute::kAttempt, tasks_[t].attempt);
-  if (!worker.empty()) scratch_.text(proto::Attribute::kWorker, worker);
+  add_last_run(t, worker);
   end(t, State::kCancelled, {}, scratch_);
+}
+
+void Broker::end_expired(uint32_t t, std::string_view worker) {
+  scratch_.clear();
+  scratch_.error("Expired", "the deadline of the task passed before it ended", "tuskd");
+  add_last_run(t, worker);
+  end(t, State::kExpired, {}, scratch_);
 }
 
 // Sends an ending to one who asked.
@@ -116,14 +127,7 @@ void Broker::keep(uint32_t t) {
 // A waiting task goes back to those who submitted it, with an error that is no ending.
 void Broker::give_back(uint32_t t, std::string_view why, std::string_view message) {
   Task& task = tasks_[t];
-  if (task.state == TaskState::kWaiting) {
-    scheduler_.unqueue(t);
-  } else if (task.state == TaskState::kParked) {
-    unpark(t);
-  } else {
-    timers_.cancel(task.timer);
-    --scheduler_.type(task.type).elsewhere;
-  }
+  leave_queue(t);
   const Asker first = task.asker;
   const std::vector<Asker> more = std::move(task.more_askers);
   forget(t);

@@ -17,6 +17,7 @@ Got to_got(const proto::Record& r, const std::vector<proto::Bytes>& bodies) {
   got.message = r.message;
   got.state = r.state;
   got.attempt = r.attempt;
+  got.level = r.level;
   if (r.has_id()) got.id = r.id();
   if (r.body.where == proto::BodyRef::Where::kInline) got.body = std::string(r.body.inline_bytes);
   if (r.body.where == proto::BodyRef::Where::kFrame) {
@@ -264,6 +265,29 @@ void Peer::give_back(const std::vector<uint64_t>& handles, uint64_t recall) {
 void Peer::slots(uint64_t slots) {
   fields.slots = slots;
   send([&](Writer& w) { w.slots(slots); });
+}
+
+void Peer::progress(uint64_t handle, std::string_view body, const Attrs& attributes) {
+  const BodyOut out = body.empty() ? BodyOut{} : BodyOut::copied(body);
+  send([&](Writer& w) { w.progress(handle, out, attributes); });
+}
+
+void Peer::log(uint64_t handle, uint32_t level, std::string_view text) {
+  send([&](Writer& w) { w.log(handle, level, text, {}); });
+}
+
+void Peer::checkpoint(uint64_t handle, std::string_view body) {
+  const BodyOut out = body.empty() ? BodyOut{} : BodyOut::copied(body);
+  send([&](Writer& w) { w.checkpoint(handle, out); });
+}
+
+void Peer::defer(uint64_t handle, Duration after) {
+  runs.erase(handle);
+  send([&](Writer& w) { w.defer(handle, static_cast<uint64_t>(milliseconds(after))); });
+}
+
+void Peer::pause(uint64_t handle, Duration time) {
+  send([&](Writer& w) { w.pause(handle, static_cast<uint64_t>(milliseconds(time))); });
 }
 
 Json Peer::query(const std::string& what, const TaskId* id) {
@@ -520,6 +544,8 @@ void Harness::carry_out() {
   }
   watches.insert(watches.end(), actions.watches.begin(), actions.watches.end());
   unwatches.insert(unwatches.end(), actions.unwatches.begin(), actions.unwatches.end());
+  hangs.insert(hangs.end(), actions.hangs.begin(), actions.hangs.end());
+  kills.insert(kills.end(), actions.kills.begin(), actions.kills.end());
   log.insert(log.end(), actions.log.begin(), actions.log.end());
   if (actions.reload) outcome = actions.reload;
   stopped |= actions.stopped;

@@ -49,6 +49,7 @@ struct Got {
   std::string name, message;  // type, topic, handler, error code, reason; an error's words
   State state{};
   uint32_t attempt = 0;
+  uint32_t level = 0;  // of a log line
   TaskId id;
   std::optional<std::string> body;  // nothing: nil
   bool body_in_frame = false;
@@ -68,6 +69,17 @@ class Attrs {
   Attrs& text(Attribute key, std::string_view v) { return writer_->text(key, v), *this; }
   Attrs& error(std::string_view type, std::string_view message) {
     return writer_->error(type, message, "python", "a stack"), *this;
+  }
+  Attrs& priority(int v) { return writer_->key(Attribute::kPriority).pack_int(v), *this; }
+  Attrs& backoff(uint64_t first, uint64_t most, double factor, double jitter) {
+    proto::Packer& p = writer_->key(Attribute::kBackoff).pack_array(4);
+    p.pack_uint64(first).pack_uint64(most).pack_double(factor).pack_double(jitter);
+    return *this;
+  }
+  Attrs& texts(Attribute key, const std::vector<std::string>& list) {
+    proto::Packer& p = writer_->key(key).pack_array(static_cast<uint32_t>(list.size()));
+    for (const std::string& text : list) p.pack(text);
+    return *this;
   }
   // A key by its number, with a number for its value.
   Attrs& raw(uint64_t key, uint64_t v) { return number(static_cast<Attribute>(key), v); }
@@ -160,6 +172,12 @@ class Peer {
   void cancelled(uint64_t handle);
   void give_back(const std::vector<uint64_t>& handles, uint64_t recall = 0);
   void slots(uint64_t slots);
+  // An empty body is none.
+  void progress(uint64_t handle, std::string_view body = "", const Attrs& attributes = {});
+  void log(uint64_t handle, uint32_t level, std::string_view text);
+  void checkpoint(uint64_t handle, std::string_view body);
+  void defer(uint64_t handle, Duration after);
+  void pause(uint64_t handle, Duration time);
   // A query's answer. Does not count among the packets that other queries see.
   Json query(const std::string& what, const TaskId* id = nullptr);
 
@@ -267,6 +285,8 @@ class Harness {
   std::vector<LogLine> log;
   std::vector<Watch> watches;
   std::vector<Unwatch> unwatches;
+  std::vector<Hang> hangs;
+  std::vector<Kill> kills;
   std::vector<Got> edge_items;                           // that left by PUSH
   std::vector<size_t> edge_item_packets;                 // records in each
   std::vector<std::pair<std::string, Got>> edge_events;  // topic frame and event

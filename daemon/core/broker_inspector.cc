@@ -22,6 +22,10 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     if (task.state == TaskState::kFree) continue;
     timers += task.timer != kNoTimer;
     held += task.body.size() + task.result.size();
+    if (task.terms) {
+      timers += task.terms->deadline_timer != kNoTimer;
+      held += task.terms->checkpoint.size();
+    }
     ids += task.state != TaskState::kGhost;
     ++states[task.type][task.state];
     const bool runs = task.state == TaskState::kRunning || task.state == TaskState::kGhost;
@@ -47,18 +51,26 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     if (!s.exists(i)) continue;
     const Type& type = s.type(i);
     auto& count = states[i];
-    timers += type.unserved_timer != kNoTimer;
+    timers += (type.unserved_timer != kNoTimer) + (type.pause_timer != kNoTimer);
+    EXPECT_EQ(type.ready, type.queued() > 0 && !type.paused) << type.name;
+    EXPECT_EQ(type.paused, type.pause_timer != kNoTimer) << type.name;
     EXPECT_EQ(type.queued(), count[TaskState::kWaiting]) << type.name;
     EXPECT_EQ(type.parked.count, count[TaskState::kParked]) << type.name;
     EXPECT_EQ(type.running, count[TaskState::kRunning] + count[TaskState::kGhost]) << type.name;
-    EXPECT_EQ(type.elsewhere, count[TaskState::kHeld] + count[TaskState::kBackoff]) << type.name;
-    for (const List<Task>* list : {&type.waiting, &type.suspects}) {
-      uint64_t last = 0;
-      for (uint32_t t = list->head; t != kNone; t = tasks[t].next) {
-        EXPECT_GT(tasks[t].order, last) << "not in the order of acceptance";
-        EXPECT_EQ(tasks[t].suspect, list == &type.suspects);
-        last = tasks[t].order;
-      }
+    EXPECT_EQ(type.elsewhere, count[TaskState::kHeld] + count[TaskState::kDelayed]) << type.name;
+    for (const Queue* queue : {&type.waiting, &type.suspects}) {
+      const Task* last = nullptr;
+      size_t length = 0;
+      queue->each(tasks, [&](uint32_t t) {
+        const Task& task = tasks[t];
+        EXPECT_TRUE(!last || last->priority > task.priority ||
+                    (last->priority == task.priority && last->order < task.order))
+            << "not in the order of priority and acceptance";
+        EXPECT_EQ(task.suspect, queue == &type.suspects);
+        last = &task;
+        ++length;
+      });
+      EXPECT_EQ(queue->count(), length);
     }
     if (!type.is_stage) continue;
     const uint32_t before = type.stage == 0 ? kNone : s.stages()[type.stage - 1];
@@ -75,6 +87,7 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
   for (uint32_t w = 0; w < b.workers_.size(); ++w) {
     const WorkerState& worker = b.workers_[w];
     if (worker.session == kNone) continue;
+    timers += worker.condemned_timer != kNoTimer;
     uint32_t suspects = 0;
     for (uint32_t t = worker.running.head; t != kNone; t = tasks[t].next) {
       EXPECT_EQ(tasks[t].worker, w);
@@ -88,7 +101,7 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     if (worker.free_slots() == 0) continue;
     for (uint32_t i : worker.serves) {
       const Type& type = s.type(i);
-      if (!s.room_behind(type)) continue;
+      if (!s.room_behind(type) || type.paused) continue;
       EXPECT_TRUE(type.waiting.empty()) << "a " << type.name << " waits beside a free slot";
       EXPECT_TRUE(holds || type.suspects.empty()) << "a suspect waits beside a free slot";
     }

@@ -220,13 +220,40 @@ void Broker::refuse_record(const Caller& caller, const Record& record) {
         record.fault_number);
 }
 
+void Broker::on_worker_record(Session& session, const Record& record) {
+  switch (record.kind) {
+    case Kind::kResult:
+      result(session, record);
+      break;
+    case Kind::kReturned:
+      returned(session, record);
+      break;
+    case Kind::kProgress:
+      return progress(session, record);
+    case Kind::kLog:
+      return run_log(session, record);
+    case Kind::kCheckpoint:
+      return checkpoint(session, record);
+    case Kind::kDefer:
+      defer(session, record);
+      break;
+    case Kind::kPause:
+      return pause(session, record);
+    default:  // kSlots
+      workers_[session.worker].slots =
+          static_cast<uint32_t>(std::min<uint64_t>(record.ref, config_->tuskd.limits.max_tasks));
+      return update_worker(session);
+  }
+  if (workers_[session.worker].condemned) check_condemned(session.worker);
+}
+
 void Broker::on_record(const Caller& caller, const Record& record) {
   Session* session = caller.session == kNone ? nullptr : &sessions_[caller.session];
   if (!record.fault.empty()) {
     refuse_record(caller, record);
     const bool ends_a_run = record.kind == Kind::kResult && session && session->worker != kNone &&
                             running_task(session->worker, record.ref) != kNone;
-    if (ends_a_run) result(*session, record);
+    if (ends_a_run) on_worker_record(*session, record);
     return;
   }
   switch (record.kind) {
@@ -258,17 +285,18 @@ void Broker::on_record(const Caller& caller, const Record& record) {
       return end_session(session->index, false);
     case Kind::kResult:
     case Kind::kReturned:
+    case Kind::kProgress:
+    case Kind::kLog:
+    case Kind::kCheckpoint:
+    case Kind::kDefer:
+    case Kind::kPause:
     case Kind::kSlots:
       if (session->worker == kNone) {
         ++counters_.records_refused;
         return error(caller, record.ref, code::kInvalid, "the session is not a worker's", "field",
                      "role");
       }
-      if (record.kind == Kind::kResult) return result(*session, record);
-      if (record.kind == Kind::kReturned) return returned(*session, record);
-      workers_[session->worker].slots =
-          static_cast<uint32_t>(std::min<uint64_t>(record.ref, config_->tuskd.limits.max_tasks));
-      return update_worker(*session);
+      return on_worker_record(*session, record);
     default:
       ++counters_.records_refused;
       return error(caller, record.ref, code::kUnsupported,

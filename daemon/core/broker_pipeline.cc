@@ -173,11 +173,13 @@ void Broker::item_done(uint32_t t, const Record& record) {
   scratch_.forward(record.attributes.all);
   task.forwarded = scratch_.count() ? Bytes::copy(scratch_.entries()) : Bytes();
   task.forwarded_count = static_cast<uint32_t>(scratch_.count());
+  drop_terms(task);
   task.attempt = task.failures = task.crashes = 0;
   task.suspect = false;
   task.orphan = false;
   task.type = stages[type.stage + 1];
   task.order = ++order_;
+  task.since = now_;
   place(t);
   room_at(here);
 }

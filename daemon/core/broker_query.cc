@@ -32,6 +32,8 @@ std::string_view state_of(const Task& task) {
       return "running";
     case TaskState::kEnded:
       return proto::state_name(task.ending);
+    case TaskState::kDelayed:
+      return "delayed";
     default:
       return "waiting";
   }
@@ -147,17 +149,21 @@ void Broker::write_types(Packer& p) {
       workers += std::binary_search(serves.begin(), serves.end(), t);
     }
     const Type::Counters& c = type.counters;
-    p.pack_map(14);
+    p.pack_map(17);
     entry(p, "name", type.name);
     entry(p, "pool", type.settings.pool.value_or(""));
     entry(p, "configured", type.configured ? 1 : 0);
     entry(p, "workers", workers);
     entry(p, "waiting", type.held() - type.running);
+    entry(p, "delayed", type.elsewhere);
+    entry(p, "paused",
+          type.paused ? static_cast<uint64_t>(milliseconds(type.paused_until - now_)) : 0);
     entry(p, "running", type.running);
     entry(p, "accepted", c.accepted);
     entry(p, "succeeded", c.succeeded);
     entry(p, "failed", c.failed);
     entry(p, "cancelled", c.cancelled);
+    entry(p, "expired", c.expired);
     entry(p, "dead", c.dead);
     entry(p, "retried", c.retried);
     entry(p, "requeued", c.requeued);

@@ -183,7 +183,7 @@ void Broker::open_session(ConnectionId from, const Instance& instance, Value fie
     worker.session = index;
     worker.slots = slots;
     scheduler_.join(session.worker, serves(session));
-    claims = adopt_claims(session, fields.get("claims"));
+    claims = adopt_claims(session, fields);
   }
   connections_[from].session = index;
   session.connection = from;
@@ -206,7 +206,7 @@ void Broker::resume(Session& session, ConnectionId from, Value fields) {
   ++counters_.sessions_resumed;
   acknowledged(session, fields.get("ack").number().value_or(0));
   Claims claims;
-  if (session.worker != kNone) claims = adopt_claims(session, fields.get("claims"));
+  if (session.worker != kNone) claims = adopt_claims(session, fields);
   welcome(session, true, claims);
   session.out.resend();
   touch(session);
@@ -289,13 +289,14 @@ void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
   number("ack", session.received);
   out.text("limits");
   const proto::Limits& limit = session.limits;
-  p.pack_map(6);
+  p.pack_map(7);
   number("frame", limit.frame);
   number("body", limit.body);
   number("records", limit.records);
   number("frames", limit.frames);
   number("session_bytes", limit.session_bytes);
   number("push_window", limit.push_window);
+  number("checkpoint", limit.checkpoint);
   out.text("endpoints");
   p.pack_map(static_cast<uint32_t>(std::count_if(std::begin(endpoints), std::end(endpoints),
                                                  [](auto& e) { return !e.second.empty(); })));
@@ -314,12 +315,14 @@ void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
       Kind::kHeader, Kind::kHello,    Kind::kWelcome,   Kind::kPing,        Kind::kPong,
       Kind::kError,  Kind::kBye,      Kind::kGoaway,    Kind::kSubmit,      Kind::kCancel,
       Kind::kQuery,  Kind::kPublish,  Kind::kSubscribe, Kind::kUnsubscribe, Kind::kPush,
-      Kind::kResult, Kind::kReturned, Kind::kSlots,     Kind::kAccepted,    Kind::kAnswer,
+      Kind::kResult, Kind::kReturned, Kind::kProgress,  Kind::kLog,         Kind::kCheckpoint,
+      Kind::kSlots,  Kind::kDefer,    Kind::kPause,     Kind::kAccepted,    Kind::kAnswer,
       Kind::kEvent,  Kind::kTask,     Kind::kItem,      Kind::kRecall,      Kind::kDrain};
   out.text("kinds");
   p.pack_array(std::size(kKinds));
   for (Kind kind : kKinds) p.pack_uint16(static_cast<uint16_t>(kind));
-  static constexpr uint8_t kAttributes[] = {2, 4, 6, 8, 10, 15, 17, 27, 29, 53, 55, 57, 59};
+  static constexpr uint8_t kAttributes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 15, 17, 24,
+                                            26, 27, 28, 29, 33, 51, 53, 55, 57, 59, 65, 67, 69};
   out.text("attributes");
   p.pack_array(std::size(kAttributes));
   for (uint8_t key : kAttributes) p.pack_uint8(key);
@@ -341,7 +344,9 @@ void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
 
 // --- claims --------------------------------------------------------------------------------------
 
-Broker::Claims Broker::adopt_claims(Session& session, Value list) {
+Broker::Claims Broker::adopt_claims(Session& session, Value fields) {
+  const Value list = fields.get("claims");
+  const uint64_t before = fields.get("session").number().value_or(0);
   Claims answers;
   if (!list.is_array()) return answers;
   for (Value claim : list.items()) {
@@ -358,7 +363,7 @@ Broker::Claims Broker::adopt_claims(Session& session, Value list) {
     if (!id || id->size() != 16 || !attempt || !name || !is_item) continue;
     const TaskId task = TaskId::from_bytes(id->data());
     const uint64_t handle =
-        adopt_claim(session, task, static_cast<uint32_t>(*attempt), *name, *is_item);
+        adopt_claim(session, before, task, static_cast<uint32_t>(*attempt), *name, *is_item);
     ++(handle ? counters_.claims_adopted : counters_.claims_dropped);
     answers.emplace_back(task, handle);
   }
@@ -366,7 +371,7 @@ Broker::Claims Broker::adopt_claims(Session& session, Value list) {
 }
 
 // The handle under which the worker may go on with a run, or 0: drop it.
-uint64_t Broker::adopt_claim(Session& session, const TaskId& id, uint32_t attempt,
+uint64_t Broker::adopt_claim(Session& session, uint64_t before, const TaskId& id, uint32_t attempt,
                              std::string_view name, bool is_item) {
   const WorkerState& worker = workers_[session.worker];
   uint32_t t = find_task(id);
@@ -379,12 +384,13 @@ uint64_t Broker::adopt_claim(Session& session, const TaskId& id, uint32_t attemp
       case TaskState::kGhost:
         return task.worker == session.worker ? handle_of(t) : 0;
       case TaskState::kWaiting:
-        scheduler_.unqueue(t);
-        break;
       case TaskState::kHeld:
-      case TaskState::kBackoff:
-        timers_.cancel(task.timer);
-        --type.elsewhere;
+      case TaskState::kDelayed:
+        // The run may go on if this broker never saw its end: it ran before a restart, or was taken
+        // from this worker while it was away. Otherwise it was answered, and only the worker does
+        // not know that the answer arrived.
+        if (task.claimed_by != Task::kAnybody && task.claimed_by != before) return 0;
+        leave_queue(t);
         break;
       default:
         return 0;
@@ -437,7 +443,8 @@ void Broker::acknowledged(Session& session, uint64_t seq) {
 void Broker::update_worker(Session& session) {
   if (session.worker == kNone) return;
   WorkerState& worker = workers_[session.worker];
-  worker.available = session.connection != kNoConnection && !session.over_bound;
+  worker.available =
+      session.connection != kNoConnection && !session.over_bound && !worker.condemned;
   scheduler_.changed(session.worker);
   fill_worker(session.worker);
 }
@@ -468,6 +475,7 @@ void Broker::worker_gone(Session& session, bool died) {
   if (session.worker == kNone) return;
   WorkerState& worker = workers_[session.worker];
   const uint32_t suspect = worker.suspect;
+  const bool charged = died && !worker.condemned;  // not if it is the broker that had it killed
   if (died && !worker.running.empty()) {
     ++worker.counters.crashed;
     log(config::LogLevel::warning, LogTopic::kWorkerDied, [&] {
@@ -485,16 +493,15 @@ void Broker::worker_gone(Session& session, bool died) {
     release(t);
     if (task.state == TaskState::kGhost) {
       free_task(t);
-    } else if (died && (suspect == kNone || t == suspect)) {
+    } else if (ended_as_told(t, session.name)) {
+      // It was told to stop for good.
+    } else if (task.stop != Stop::kNone) {
+      run_lost(t, session.name);
+    } else if (charged && (suspect == kNone || t == suspect)) {
       crash(t, session.name, "its worker");
-    } else if (task.cancel_requested) {
-      end_cancelled(t, session.name);
-    } else if (task.orphan) {
-      forget(t);  // nobody submitted it; the client's resend starts it anew
     } else {
-      ++counters_.requeued;
-      ++scheduler_.type(type).counters.requeued;
-      place(t);
+      if (!died) task.claimed_by = session.number;
+      requeue(t);
     }
     run_left(type);
   }
@@ -505,7 +512,8 @@ void Broker::grace_over(Session& session) {
   // Should it come back to find tasks that were on their way, they are no longer its own.
   WorkerState& worker = workers_[session.worker];
   for (uint32_t t = worker.running.head; t != kNone; t = tasks_[t].next) {
-    if (!tasks_[t].cancel_requested) writer(session, 64).cancel(handle_of(t), tasks_[t].id);
+    if (tasks_[t].stop != Stop::kNone) continue;
+    writer(session, kRecordOverhead).cancel(handle_of(t), tasks_[t].id, "moved");
   }
   worker_gone(session, false);
   stop_serving(session);
@@ -540,6 +548,7 @@ void Broker::end_session(uint32_t index, bool died) {
     scheduler_.changed(session.worker);
     worker_gone(session, died);
     stop_serving(session);
+    timers_.cancel(workers_[session.worker].condemned_timer);
     workers_.remove(session.worker);
   }
   while (!session.endings.empty()) {

@@ -48,18 +48,86 @@ void Broker::submit(const Caller& caller, const Record& record) {
   ++type.counters.accepted;
   const proto::Reply reply = record.attributes.reply;
   if (reply != proto::Reply::kAccepted) {
-    task.asker = asker_for(caller, record.ref, record.attributes.wait);
+    task.asker = asker_for(caller, record);
   }
   if (reply != proto::Reply::kResult) accept(caller, record.ref);
+  take_terms(t, record);
+  const proto::Terms* asked = record.attributes.terms;
+  const Duration wait = asked && asked->delay ? Duration(std::chrono::milliseconds(*asked->delay))
+                                              : Duration(type.settings.delay);
   // Right after a restart a worker that still runs this may be about to claim it.
   const Time hold_until = started_ + config_->tuskd.times.reconnect_grace;
-  if (record.attributes.resent && now_ < hold_until) {
+  if (record.attributes.resent && now_ < hold_until && now_ + wait <= hold_until) {
     task.state = TaskState::kHeld;
     ++type.elsewhere;
     task.timer = timers_.add(hold_until, {Timer::Kind::kHold, t});
+  } else if (wait > Duration{0}) {
+    delay(t, wait);
   } else {
     place(t);
   }
+}
+
+// What the submit asks for, and where it is silent, its type.
+void Broker::take_terms(uint32_t t, const Record& record) {
+  const proto::Terms* asked = record.attributes.terms;
+  const config::TaskType& usual = scheduler_.type(tasks_[t].type).settings;
+  tasks_[t].priority = static_cast<int8_t>(asked && asked->priority ? *asked->priority
+                                                                    : usual.priority.level);
+  const bool ordinary = !usual.deadline && !usual.timeout && !usual.heartbeat_timeout;
+  if (!asked && ordinary) return;
+  auto time = [](const std::optional<uint64_t>& ms, const std::optional<config::Duration>& other) {
+    return ms      ? std::optional<Duration>(std::chrono::milliseconds(*ms))
+           : other ? std::optional<Duration>(*other)
+                   : std::nullopt;
+  };
+  const proto::Terms none;
+  const proto::Terms& wish = asked ? *asked : none;
+  const bool special = wish.deadline || wish.run_timeout || wish.heartbeat_timeout ||
+                       wish.attempts || wish.backoff || wish.no_retry_on;
+  if (ordinary && !special) return;
+  Terms& terms = terms_of(t);
+  if (auto deadline = time(wish.deadline, usual.deadline)) {
+    terms.deadline = now_ + *deadline;
+    terms.deadline_timer = timers_.add(*terms.deadline, {Timer::Kind::kDeadline, t});
+  }
+  terms.run_timeout = time(wish.run_timeout, usual.timeout).value_or(Duration{0});
+  terms.heartbeat_timeout =
+      time(wish.heartbeat_timeout, usual.heartbeat_timeout).value_or(Duration{0});
+  if (wish.attempts) terms.attempts = *wish.attempts;
+  if (wish.backoff) {
+    terms.backoff = {.first = std::chrono::milliseconds(wish.backoff->first),
+                     .most = std::chrono::milliseconds(wish.backoff->most),
+                     .factor = wish.backoff->factor,
+                     .jitter = wish.backoff->jitter};
+  }
+  if (wish.no_retry_on) {
+    terms.no_retry_on.clear();
+    for (proto::Value type : wish.no_retry_on.items()) {
+      terms.no_retry_on.emplace_back(*type.text());
+    }
+  }
+}
+
+// The task's terms, made from the settings of its type if it has none yet.
+Terms& Broker::terms_of(uint32_t t) {
+  Task& task = tasks_[t];
+  if (!task.terms) {
+    const Type& type = scheduler_.type(task.type);
+    task.terms = std::make_unique<Terms>();
+    task.terms->attempts = static_cast<uint32_t>(type.settings.attempts);
+    task.terms->backoff = backoff_of(type);
+    task.terms->no_retry_on = type.settings.no_retry_on;
+    task.terms->last_sign = now_;
+  }
+  return *task.terms;
+}
+
+void Broker::drop_terms(Task& task) {
+  if (!task.terms) return;
+  timers_.cancel(task.terms->deadline_timer);
+  held_bytes_ -= task.terms->checkpoint.size();
+  task.terms.reset();
 }
 
 // A submit whose id is there already: one more who waits for the same ending.
@@ -90,7 +158,15 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
     scratch_.forward(record.attributes.all);
     task.forwarded = Bytes::copy(scratch_.entries());
     task.forwarded_count = static_cast<uint32_t>(scratch_.count());
-    if (task.state == TaskState::kEnded) task.digest = digest(task.type, task.body.view());
+    if (task.state == TaskState::kEnded) {
+      task.digest = digest(task.type, task.body.view());
+    } else {
+      take_terms(ref, record);
+      if (task.terms && task.state == TaskState::kRunning && task.stop == Stop::kNone) {
+        timers_.cancel(task.timer);
+        watch_run(ref);
+      }
+    }
   } else {
     const uint64_t have =
         task.state == TaskState::kEnded ? task.digest : digest(task.type, task.body.view());
@@ -109,7 +185,7 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
     return true;
   };
   if (gone(task.asker)) {
-    task.asker = asker_for(caller, record.ref, record.attributes.wait);
+    task.asker = asker_for(caller, record);
     return;
   }
   if (task.more_askers.size() >= kMaxAskers) std::erase_if(task.more_askers, gone);
@@ -117,7 +193,7 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
     return full(caller, record.ref, code::kFull, "too many requests wait for this task", "askers",
                 kMaxAskers);
   }
-  task.more_askers.push_back(asker_for(caller, record.ref, record.attributes.wait));
+  task.more_askers.push_back(asker_for(caller, record));
 }
 
 // A request hears something within its wait (ms; 0: the default): the reply or a time-out.
@@ -132,7 +208,7 @@ void Broker::start_wait(const Caller& caller, uint64_t wait) {
 
 void Broker::request_timeout(uint32_t index) {
   const Request& request = requests_[index];
-  const Asker asker{Asker::Kind::kRequest, index, request.serial, request.request};
+  const Asker asker{Asker::Kind::kRequest, 0, index, request.serial, request.request};
   if (!present(asker)) return retire(asker);
   ++counters_.timeouts;
   error(caller_of(asker), asker.request, code::kTimeout,
@@ -224,7 +300,7 @@ void Broker::unserved_over(uint32_t index) {
   if (!near.empty()) message += "; did you mean \"" + near + "\"?";
   while (!type.waiting.empty()) {
     ++counters_.errors_unserved;
-    give_back(type.waiting.head, code::kUnserved, message);
+    give_back(type.waiting.head(), code::kUnserved, message);
   }
 }
 
@@ -235,7 +311,7 @@ void Broker::purge_types() {
     if (!scheduler_.exists(t)) continue;
     Type& type = scheduler_.type(t);
     if (type.is_stage || type.configured || type.held() > 0 || scheduler_.is_served(t)) continue;
-    if (type.ever_served && may_wait(type)) continue;
+    if ((type.ever_served && may_wait(type)) || type.paused) continue;
     timers_.cancel(type.unserved_timer);
     scheduler_.remove_type(t);
   }

@@ -176,6 +176,7 @@ void Broker::free_task(uint32_t t) {
     spare_.push_back(std::move(task.result));
   }
   timers_.cancel(task.timer);
+  drop_terms(task);
   tasks_.remove(t);
   tasks_[t].generation = generation;
 }
@@ -191,11 +192,11 @@ void Broker::forget(uint32_t t) {
 Asker Broker::asker_for(const Caller& caller, uint64_t request, uint64_t wait) {
   if (caller.request != kNone) {
     start_wait(caller, wait);
-    return {Asker::Kind::kRequest, caller.request, requests_[caller.request].serial, request};
+    return {Asker::Kind::kRequest, 0, caller.request, requests_[caller.request].serial, request};
   }
   if (caller.session == kNone) return {};
   const uint64_t number = sessions_[caller.session].number;
-  if (wait == 0) return {Asker::Kind::kSession, caller.session, number, request};
+  if (wait == 0) return {Asker::Kind::kSession, 0, caller.session, number, request};
   const uint32_t index = requests_.add();
   Request& waiting = requests_[index];
   waiting.serial = ++request_serial_;
@@ -203,7 +204,13 @@ Asker Broker::asker_for(const Caller& caller, uint64_t request, uint64_t wait) {
   waiting.session = caller.session;
   waiting.session_number = number;
   start_wait(Caller{.request = index}, wait);
-  return {Asker::Kind::kRequest, index, waiting.serial, request};
+  return {Asker::Kind::kRequest, 0, index, waiting.serial, request};
+}
+
+Asker Broker::asker_for(const Caller& caller, const Record& record) {
+  Asker asker = asker_for(caller, record.ref, record.attributes.wait);
+  if (record.attributes.terms) asker.follow = record.attributes.terms->follow;
+  return asker;
 }
 
 bool Broker::present(const Asker& asker) const {

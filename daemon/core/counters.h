@@ -17,10 +17,14 @@ namespace tusk::core {
   X(succeeded, "tasks that succeeded")                                    \
   X(failed, "tasks that failed for good")                                 \
   X(cancelled, "tasks that were cancelled")                               \
+  X(expired, "tasks whose deadline passed")                               \
   X(dead, "tasks whose attempts or crashes are used up")                  \
   X(retried, "runs that failed and are tried again")                      \
   X(requeued, "runs given to another worker, not charged")                \
   X(crashed, "runs whose worker died")                                    \
+  X(timed_out, "runs told to stop because they took too long")            \
+  X(deferred, "runs that their handler put off")                          \
+  X(hung, "runs that did not stop when told to")                          \
   X(pushed, "pipeline items accepted")                                    \
   X(items_done, "items that left a stage for the next, or the pipeline")  \
   X(items_dropped, "items that a handler let go")                         \

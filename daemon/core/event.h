@@ -57,6 +57,12 @@ struct Reload {
   std::shared_ptr<const config::Orchestration> config;
 };
 
+// The process behind this session is one that tuskd starts again when it is killed: an answer to
+// Hang.
+struct Replaceable {
+  uint64_t session;
+};
+
 // Stop: refuse what is new, end what runs. A second one: at once.
 struct Shutdown {};
 
@@ -64,7 +70,7 @@ struct Shutdown {};
 struct Tick {};
 
 using Event = std::variant<PacketReceived, Disconnected, ProcessEnded, EdgeEvents, EdgeItems,
-                           Reload, Shutdown, Tick>;
+                           Reload, Replaceable, Shutdown, Tick>;
 
 // --- actions -------------------------------------------------------------------------------------
 
@@ -96,6 +102,18 @@ struct Unwatch {
   uint64_t session;
 };
 
+// A run of this session's worker hangs. If its process is one that tuskd can replace, say
+// Replaceable.
+struct Hang {
+  uint64_t session;
+  uint32_t pid;
+};
+// Kill this process, and start it again.
+struct Kill {
+  uint64_t session;
+  uint32_t pid;
+};
+
 struct LogLine {
   config::LogLevel level;
   std::string text;
@@ -112,6 +130,8 @@ struct Actions {
   std::vector<SendItems> items;
   std::vector<Watch> watches;
   std::vector<Unwatch> unwatches;
+  std::vector<Hang> hangs;
+  std::vector<Kill> kills;
   std::vector<LogLine> log;
   std::optional<ReloadOutcome> reload;
   bool stopped = false;  // everything ended: the daemon may exit
@@ -122,6 +142,8 @@ struct Actions {
     items.clear();
     watches.clear();
     unwatches.clear();
+    hangs.clear();
+    kills.clear();
     log.clear();
     reload.reset();
     stopped = false;

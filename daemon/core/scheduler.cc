@@ -38,30 +38,29 @@ void Scheduler::enqueue(uint32_t t) {
   Task& task = tasks_[t];
   Type& type = *types_[task.type];
   task.state = TaskState::kWaiting;
-  const bool was_empty = type.queued() == 0;
-  List<Task>& queue = task.suspect ? type.suspects : type.waiting;
-  if (queue.empty() || tasks_[queue.tail].order < task.order) {
-    queue.push_back(tasks_, t);
-  } else {
-    // A requeued task: older than most, so its place is near the head.
-    uint32_t at = queue.head;
-    while (at != kNone && tasks_[at].order < task.order) at = tasks_[at].next;
-    queue.insert(tasks_, t, at);
-  }
-  if (was_empty) set_ready(task.type);
+  (task.suspect ? type.suspects : type.waiting).insert(tasks_, t);
+  if (!type.ready) refresh_ready(task.type);
 }
 
 void Scheduler::unqueue(uint32_t t) {
   Task& task = tasks_[t];
   Type& type = *types_[task.type];
   (task.suspect ? type.suspects : type.waiting).remove(tasks_, t);
-  if (type.queued() == 0) set_ready(task.type);
+  if (type.queued() == 0) refresh_ready(task.type);
 }
 
-// Tells every group that serves the type whether it has queued tasks.
-void Scheduler::set_ready(uint32_t t) {
-  const bool ready = types_[t]->queued() > 0;
-  for (uint32_t g : types_[t]->groups) {
+void Scheduler::pause(uint32_t t, bool paused) {
+  types_[t]->paused = paused;
+  refresh_ready(t);
+}
+
+// Tells every group that serves the type whether something of it may start.
+void Scheduler::refresh_ready(uint32_t t) {
+  Type& type = *types_[t];
+  const bool ready = type.queued() > 0 && !type.paused;
+  if (ready == type.ready) return;
+  type.ready = ready;
+  for (uint32_t g : type.groups) {
     std::vector<uint32_t>& list = groups_[g]->ready;
     if (ready) {
       list.push_back(t);
@@ -89,7 +88,7 @@ void Scheduler::join(uint32_t w, std::vector<uint32_t> serves) {
     auto index = static_cast<uint32_t>(it - groups_.begin());
     for (uint32_t t : serves) {
       types_[t]->groups.push_back(index);
-      if (types_[t]->queued() > 0) (*it)->ready.push_back(t);
+      if (types_[t]->ready) (*it)->ready.push_back(t);
     }
     refresh_orders(**it);
   }
@@ -186,24 +185,40 @@ bool Scheduler::room_behind(const Type& type) const {
 
 uint32_t Scheduler::head(uint32_t t, bool suspect) const {
   const Type& type = *types_[t];
-  const List<Task>& queue = suspect ? type.suspects : type.waiting;
-  return queue.empty() || !room_behind(type) ? kNone : queue.head;
+  const Queue& queue = suspect ? type.suspects : type.waiting;
+  return queue.empty() || type.paused || !room_behind(type) ? kNone : queue.head();
 }
 
-uint32_t Scheduler::task_for(uint32_t w) const {
+uint32_t Scheduler::take_for(uint32_t w, Time aged_since) {
   const WorkerState& worker = workers_[w];
   if (worker.free_slots() == 0) return kNone;
-  uint32_t best = kNone, best_suspect = kNone;
-  for (uint32_t t : groups_[worker.group]->ready) {
+  Group& group = *groups_[worker.group];
+  auto runs_before = [this](uint32_t a, uint32_t b) {
+    const Task &x = tasks_[a], &y = tasks_[b];
+    return x.priority != y.priority ? x.priority > y.priority : x.order < y.order;
+  };
+  uint32_t best = kNone, suspect = kNone, oldest = kNone;
+  for (uint32_t t : group.ready) {
     if (uint32_t h = head(t, false); h != kNone) {
-      if (best == kNone || tasks_[h].order < tasks_[best].order) best = h;
+      if (best == kNone || runs_before(h, best)) best = h;
+      const uint32_t o = types_[t]->waiting.oldest(tasks_);
+      if (oldest == kNone || tasks_[o].order < tasks_[oldest].order) oldest = o;
     }
     if (worker.suspect != kNone) continue;
     if (uint32_t h = head(t, true); h != kNone) {
-      if (best_suspect == kNone || tasks_[h].order < tasks_[best_suspect].order) best_suspect = h;
+      if (suspect == kNone || runs_before(h, suspect)) suspect = h;
     }
   }
-  return best_suspect != kNone ? best_suspect : best;
+  uint32_t next = suspect;
+  if (next == kNone) {
+    next = best;
+    if (oldest != best && tasks_[oldest].since <= aged_since) {
+      if (++group.passed >= ageing_share_) next = oldest;
+    }
+    if (next == oldest) group.passed = 0;
+  }
+  if (next != kNone) unqueue(next);
+  return next;
 }
 
 bool Scheduler::before(Order order, uint32_t a, uint32_t b) const {

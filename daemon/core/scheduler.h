@@ -20,6 +20,7 @@
 
 #include "config/orchestration.h"
 #include "daemon/core/pool.h"
+#include "daemon/core/queue.h"
 #include "daemon/core/task.h"
 #include "daemon/core/time.h"
 
@@ -37,11 +38,15 @@ struct Type {
   size_t capacity = 0;     // stage: items waiting, running and reserved at most
   size_t reserved = 0;     // stage: room promised to items that run in the stage before
 
-  List<Task> waiting;
-  List<Task> suspects;  // waiting too, each for a worker without a suspect
-  List<Task> parked;    // stage: pushes that are not accepted yet
+  Queue waiting;
+  Queue suspects;      // waiting too, each for a worker without a suspect
+  List<Task> parked;   // stage: pushes that are not accepted yet
+  bool ready = false;  // something waits, and the type is not paused
+  bool paused = false;
+  TimerId pause_timer = kNoTimer;
+  Time paused_until{};
   uint32_t running = 0;
-  uint32_t elsewhere = 0;        // tasks in back-off or held
+  uint32_t elsewhere = 0;        // tasks that are delayed or held
   std::vector<uint32_t> groups;  // that serve it
   bool ever_served = false;
   Time last_served{};  // when its last worker left
@@ -49,14 +54,14 @@ struct Type {
   TimerId unserved_timer = kNoTimer;
 
   struct Counters {
-    uint64_t accepted = 0, succeeded = 0, failed = 0, cancelled = 0, dead = 0, retried = 0,
-             requeued = 0, crashed = 0, dropped = 0;
+    uint64_t accepted = 0, succeeded = 0, failed = 0, cancelled = 0, expired = 0, dead = 0,
+             retried = 0, requeued = 0, crashed = 0, dropped = 0;
   } counters;
 
   size_t held() const {
-    return waiting.count + suspects.count + parked.count + running + elsewhere;
+    return waiting.count() + suspects.count() + parked.count + running + elsewhere;
   }
-  size_t queued() const { return waiting.count + suspects.count; }
+  size_t queued() const { return waiting.count() + suspects.count(); }
   bool has_room() const { return queued() + running + elsewhere + reserved < capacity; }
 };
 
@@ -68,6 +73,8 @@ struct WorkerState {
   uint64_t last_dispatch = 0;  // a stamp that grows
   uint32_t suspect = kNone;    // the suspect task that it runs
   bool available = false;      // connected, not draining, not over its bound
+  bool condemned = false;      // one of its runs hangs: it is about to be replaced
+  TimerId condemned_timer = kNoTimer;
   bool away = false;           // for longer than reconnect_grace: it is in no group
   List<Task> running;          // ghosts among them
   std::array<uint32_t, 2> heap_place{kNone, kNone};
@@ -102,6 +109,10 @@ class Scheduler {
   void enqueue(uint32_t task);
   // Takes it out again.
   void unqueue(uint32_t task);
+  // Whether tasks of the type may start.
+  void pause(uint32_t type, bool paused);
+  // How many dispatches may pass over an aged task (SPEC.md, "Priority"), the last one included.
+  void set_ageing_share(size_t share) { ageing_share_ = share; }
 
   // --- workers
   // `serves`: the types whose tasks may go to this worker.
@@ -115,9 +126,9 @@ class Scheduler {
   // --- matching
   // A worker for the next task of this type, or kNone.
   uint32_t worker_for(uint32_t type, bool suspect) const;
-  // The next task for this worker's free slot, or kNone. Stages without room behind them are
-  // passed over.
-  uint32_t task_for(uint32_t worker) const;
+  // Takes the next task for this worker's free slot out of its queue, or kNone. Stages without room
+  // behind them are passed over. Tasks that wait since `aged_since` or longer are aged.
+  uint32_t take_for(uint32_t worker, Time aged_since);
   // The head of the queue of a type that could be dispatched now, suspects first, or kNone.
   uint32_t head(uint32_t type, bool suspect) const;
   bool room_behind(const Type& type) const;
@@ -141,7 +152,8 @@ class Scheduler {
   struct Group {
     std::vector<uint32_t> types;  // sorted
     std::vector<uint32_t> members;
-    std::vector<uint32_t> ready;  // those of its types that have queued tasks
+    std::vector<uint32_t> ready;  // those of its types of which something may start
+    size_t passed = 0;            // dispatches that passed over an aged task, since one did not
     Heap heaps[2];
     bool uses[2] = {true, false};
   };
@@ -162,7 +174,7 @@ class Scheduler {
   void heap_sink(Group& group, Order order, size_t at);
   void heap_update(Group& group, Order order, uint32_t worker);
   void heap_remove(Group& group, Order order, uint32_t worker);
-  void set_ready(uint32_t type);
+  void refresh_ready(uint32_t type);
   void refresh_orders(Group& group);
 
   Pool<Task>& tasks_;
@@ -174,6 +186,7 @@ class Scheduler {
   std::vector<uint32_t> stages_;
   std::vector<std::unique_ptr<Group>> groups_;
   uint64_t stamp_ = 0;
+  size_t ageing_share_ = 8;
 };
 
 // How many single-letter changes turn one into the other (Levenshtein), for messages. Bounded by

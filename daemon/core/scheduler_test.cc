@@ -44,6 +44,15 @@ class SchedulerTest : public ::testing::Test {
     return t;
   }
 
+  uint32_t take(uint32_t w) { return scheduler_.take_for(w, aged_since_); }
+  uint32_t important(uint32_t type, int8_t priority, Time since = Time{}) {
+    const uint32_t t = task(type);
+    tasks_[t].priority = priority;
+    tasks_[t].since = since;
+    scheduler_.enqueue(t);
+    return t;
+  }
+
   void run(uint32_t t, uint32_t w) {
     workers_[w].running.push_back(tasks_, t);
     tasks_[t].worker = w;
@@ -61,6 +70,7 @@ class SchedulerTest : public ::testing::Test {
   Pool<WorkerState> workers_;
   Scheduler scheduler_{tasks_, workers_};
   uint64_t order_ = 0;
+  Time aged_since_ = Time{} - std::chrono::hours(1);  // nothing is aged
 };
 
 TEST_F(SchedulerTest, GivesToTheWorkerWhoseLastDispatchIsOldest) {
@@ -127,23 +137,22 @@ TEST_F(SchedulerTest, ASuspectGoesToAWorkerWithoutOne) {
   run(task(add, true), b);
   EXPECT_EQ(scheduler_.worker_for(add, true), kNone);
   const uint32_t waits = queued(add, true);
-  EXPECT_EQ(scheduler_.task_for(a), kNone);
+  EXPECT_EQ(take(a), kNone);
   finish(workers_[a].suspect);
-  EXPECT_EQ(scheduler_.task_for(a), waits);
+  EXPECT_EQ(take(a), waits);
 }
 
 TEST_F(SchedulerTest, AFreeSlotGetsSuspectsFirstThenTheOldestHeadOfItsTypes) {
   const uint32_t add = type("add"), mul = type("mul"), other = type("other");
   queued(other);
-  const uint32_t m = queued(mul), a = queued(add);
-  queued(mul);
+  const uint32_t m = queued(mul), a = queued(add), n = queued(mul);
   const uint32_t w = worker({add, mul});
-  EXPECT_EQ(scheduler_.task_for(w), m);
+  EXPECT_EQ(take(w), m);
   const uint32_t suspect = queued(add, true);
-  EXPECT_EQ(scheduler_.task_for(w), suspect);
-  scheduler_.unqueue(suspect);
-  scheduler_.unqueue(m);
-  EXPECT_EQ(scheduler_.task_for(w), a);
+  EXPECT_EQ(take(w), suspect);
+  EXPECT_EQ(take(w), a);
+  EXPECT_EQ(take(w), n);
+  EXPECT_EQ(take(w), kNone);
 }
 
 TEST_F(SchedulerTest, ARequeuedTaskGetsItsPlaceBack) {
@@ -159,15 +168,74 @@ TEST_F(SchedulerTest, ARequeuedTaskGetsItsPlaceBack) {
   EXPECT_EQ(scheduler_.head(add, false), kNone);
 }
 
+TEST_F(SchedulerTest, TheHighestPriorityIsNextAcrossTypesAndOfThoseTheOldest) {
+  const uint32_t add = type("add"), mul = type("mul");
+  const uint32_t low = important(add, -10), a = important(add, 0), b = important(mul, 0);
+  const uint32_t high = important(mul, 10), c = important(add, 0), top = important(add, 100);
+  const uint32_t w = worker({add, mul});
+  for (uint32_t t : {top, high, a, b, c, low}) EXPECT_EQ(take(w), t);
+  EXPECT_EQ(take(w), kNone);
+}
+
+TEST_F(SchedulerTest, AnAgedTaskIsPassedOverOnlySoOften) {
+  const uint32_t add = type("add");
+  scheduler_.set_ageing_share(3);
+  const uint32_t old = important(add, -10), older_than_most = important(add, -10);
+  std::vector<uint32_t> urgent;
+  for (int i = 0; i < 6; ++i) urgent.push_back(important(add, 10, Time{} + std::chrono::hours(2)));
+  const uint32_t w = worker({add});
+  aged_since_ = Time{};
+  std::vector<uint32_t> order;
+  for (uint32_t t = take(w); t != kNone; t = take(w)) order.push_back(t);
+  EXPECT_EQ(order, (std::vector<uint32_t>{urgent[0], urgent[1], old, urgent[2], urgent[3],
+                                          older_than_most, urgent[4], urgent[5]}));
+}
+
+TEST_F(SchedulerTest, NothingOfAPausedTypeStarts) {
+  const uint32_t add = type("add"), mul = type("mul");
+  const uint32_t a = queued(add), m = queued(mul);
+  const uint32_t w = worker({add, mul});
+  scheduler_.pause(add, true);
+  EXPECT_EQ(scheduler_.head(add, false), kNone);
+  EXPECT_EQ(take(w), m);
+  EXPECT_EQ(take(w), kNone);
+  const uint32_t later = worker({add}, 2);
+  EXPECT_EQ(take(later), kNone) << "one that came meanwhile gets nothing either";
+  scheduler_.pause(add, false);
+  EXPECT_EQ(take(later), a);
+}
+
+TEST_F(SchedulerTest, ManyComeBackToTheirPlaces) {
+  const uint32_t add = type("add");
+  std::vector<uint32_t> tasks;
+  for (int i = 0; i < 500; ++i) tasks.push_back(queued(add));
+  std::mt19937 random(7);
+  std::vector<uint32_t> out(tasks.begin(), tasks.begin() + 400);
+  for (uint32_t t : out) scheduler_.unqueue(t);
+  std::shuffle(out.begin(), out.end(), random);
+  for (size_t i = 0; i < out.size(); ++i) {
+    scheduler_.enqueue(out[i]);
+    if (i % 7 == 0) {  // the place that the search begins at goes, and comes back
+      scheduler_.unqueue(out[i]);
+      scheduler_.enqueue(out[i]);
+    }
+  }
+  for (uint32_t t : tasks) {
+    ASSERT_EQ(scheduler_.head(add, false), t);
+    scheduler_.unqueue(t);
+  }
+}
+
 TEST_F(SchedulerTest, PassesOverAStageWithoutRoomBehindIt) {
   const uint32_t first = stage("first", 10), last = stage("last", 1);
   const uint32_t w = worker({first, last}, 9);
   const uint32_t t = queued(first);
-  EXPECT_EQ(scheduler_.task_for(w), t);
+  EXPECT_EQ(take(w), t);
+  queued(first);
   scheduler_.type(last).reserved = 1;
-  EXPECT_EQ(scheduler_.task_for(w), kNone);
+  EXPECT_EQ(take(w), kNone);
   const uint32_t l = queued(last);
-  EXPECT_EQ(scheduler_.task_for(w), l) << "nothing is behind the last stage";
+  EXPECT_EQ(take(w), l) << "nothing is behind the last stage";
 }
 
 TEST_F(SchedulerTest, TypesGoAndTheirPlaceIsUsedAgain) {

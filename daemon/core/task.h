@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "daemon/core/pool.h"
@@ -22,6 +25,7 @@ inline constexpr uint32_t kGenerationMask = (uint32_t{1} << 29) - 1;
 struct Asker {
   enum class Kind : uint8_t { kNobody, kSession, kRequest };
   Kind kind = Kind::kNobody;
+  uint8_t follow = 0;      // what it wants to hear of the runs: proto::kFollowProgress, ...
   uint32_t index = kNone;  // in the pool of sessions or of REQ requests
   uint64_t session = 0;    // its number: a session's place may have been taken by another
   uint64_t request = 0;    // the request number
@@ -32,10 +36,40 @@ enum class TaskState : uint8_t {
   kParked,   // an item for whose stage there is no room yet; its push is not accepted
   kHeld,     // resent after a restart: a worker may still claim it
   kWaiting,  // in the queue of its type
-  kBackoff,  // until its timer
+  kDelayed,  // until its timer: not due yet, between two attempts, or deferred
   kRunning,  // on a worker
   kGhost,    // its ending was told, but its worker has not answered: holds the slot
   kEnded,    // until the ending is acknowledged or let go
+};
+
+// Why a run was told to stop.
+enum class Stop : uint8_t { kNone, kCancelled, kDeadline, kRunTimeout, kHeartbeatTimeout };
+
+struct Backoff {
+  Duration first, most;
+  double factor, jitter;
+};
+
+// A run that failed, or that its worker died of.
+struct FailedRun {
+  uint32_t attempt = 0;
+  std::string worker;
+  Time started{}, ended{};
+  std::string type, message, language, stack;  // of its error
+};
+
+// What a task has beyond an ordinary one: demands of its submit or of its type, and what its runs
+// left behind.
+struct Terms {
+  std::optional<Time> deadline;
+  TimerId deadline_timer = kNoTimer;
+  Duration run_timeout{0}, heartbeat_timeout{0};  // 0: none
+  Time last_sign{};                               // of life, of the present run
+  uint32_t attempts = 1;
+  Backoff backoff{};
+  std::vector<std::string> no_retry_on;
+  std::vector<FailedRun> history;
+  proto::Bytes checkpoint;
 };
 
 struct Task {
@@ -44,7 +78,8 @@ struct Task {
   proto::State ending{};
   uint8_t crashes = 0;
   bool suspect = false;  // a worker died while this ran: it runs without another suspect
-  bool cancel_requested = false;
+  Stop stop = Stop::kNone;
+  int8_t priority = 0;
   bool orphan = false;  // adopted from a claim: nobody submitted it yet, no body
   bool edge = false;    // an item from the PULL edge: nobody to accept to
   uint32_t type = kNone;
@@ -62,10 +97,16 @@ struct Task {
   uint64_t order = 0;   // of acceptance: a requeued task gets its place back
   uint64_t digest = 0;  // of type and body, once it ended
   uint64_t packet = 0;  // the packet that carries its ending
-  Time since{};         // accepted; once it ended: when
+  // Who may claim a run of it that this broker does not see running: anybody while it never ran
+  // here, then only the session from whose worker a run was taken while it was away.
+  static constexpr uint64_t kAnybody = 0, kNobody = UINT64_MAX;
+  uint64_t claimed_by = kAnybody;
+  Time since{};         // accepted, or became due; once it ended: when
+  Time started{};       // its present run
 
   Asker asker;
   std::vector<Asker> more_askers;  // others that submitted the same id
+  std::unique_ptr<Terms> terms;    // nothing for an ordinary task
 
   proto::Bytes body;
   proto::Bytes forwarded;  // attributes for the worker, encoded

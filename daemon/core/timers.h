@@ -1,6 +1,6 @@
 // Timers of the core: a binary heap by due time, with removal.
 //
-//   TimerId id = timers.add(now + 5s, {Timer::Kind::kBackoff, task});
+//   TimerId id = timers.add(now + 5s, {Timer::Kind::kDelay, task});
 //   timers.cancel(id);                       // id becomes kNoTimer
 //   while (auto timer = timers.due(now)) ...  // in the order of their times
 //
@@ -22,9 +22,14 @@ inline constexpr TimerId kNoTimer = UINT32_MAX;
 
 struct Timer {
   enum class Kind : uint8_t {
-    kBackoff,         // subject: task; it may run again
+    kDelay,           // subject: task; it is due
     kHold,            // subject: task; a resent one, no worker claimed it
-    kCancelGrace,     // subject: task; its worker did not answer the cancel
+    kDeadline,        // subject: task; it expires
+    kRunLimit,        // subject: task; its run takes too long, or gave no sign of life
+    kStopGrace,       // subject: task; its worker did not answer the cancel
+    kHang,            // subject: task or ghost; its run does not stop
+    kCondemned,       // subject: worker; its other runs had their time
+    kPause,           // subject: type; its tasks may start again
     kRequestTimeout,  // subject: REQ request; its caller's wait is over
     kReconnectGrace,  // subject: session; its runs go to others
     kSessionTtl,      // subject: session; it is forgotten

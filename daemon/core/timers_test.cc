@@ -16,7 +16,7 @@ TEST(Timers, FireInTheOrderOfTheirTimesAndOfTheirAdding) {
   Timers timers;
   timers.add(at(20), {Timer::Kind::kHold, 1});
   timers.add(at(10), {Timer::Kind::kHold, 2});
-  timers.add(at(20), {Timer::Kind::kBackoff, 3});
+  timers.add(at(20), {Timer::Kind::kDelay, 3});
   EXPECT_EQ(timers.next(), at(10));
   EXPECT_FALSE(timers.due(at(9)));
   EXPECT_EQ(timers.due(at(10))->subject, 2u);
@@ -26,7 +26,7 @@ TEST(Timers, FireInTheOrderOfTheirTimesAndOfTheirAdding) {
   EXPECT_EQ(first->kind, Timer::Kind::kHold);
   auto second = timers.due(at(30));
   EXPECT_EQ(second->subject, 3u);
-  EXPECT_EQ(second->kind, Timer::Kind::kBackoff);
+  EXPECT_EQ(second->kind, Timer::Kind::kDelay);
   EXPECT_FALSE(timers.due(at(1000)));
   EXPECT_FALSE(timers.next());
 }
