@@ -330,12 +330,12 @@ const Table& table<TypeSection>() {
           "The share by which a pause is made longer or shorter at random. By default 0.25.")
           .between(0, 1)
           .effective(),
-      key<&TypeSection::no_retry_on>(
-          "no_retry_on", "Types of errors after which another run makes no sense.")
+      key<&TypeSection::no_retry_on>("no_retry_on",
+                                     "Types of errors after which another run makes no sense.")
           .as(kName, refine_name)
           .effective(),
-      key<&TypeSection::priority>(
-          "priority", "Higher runs first. By default that of its message, or normal.")
+      key<&TypeSection::priority>("priority",
+                                  "Higher runs first. By default that of its message, or normal.")
           .effective(),
       key<&TypeSection::durable>("durable",
                                  "Do its tasks survive the death of the broker? By default no."),

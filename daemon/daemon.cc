@@ -51,6 +51,17 @@ Daemon::Daemon(std::shared_ptr<const config::Orchestration> config, std::string 
   plane_->on_reload = [this](const core::ReloadOutcome& outcome) {
     boost::asio::post(io_, [this, outcome] { reload_decided(outcome); });
   };
+  plane_->on_hang = [this](const core::Hang& hang) {
+    boost::asio::post(io_, [this, hang] {
+      const auto pid = static_cast<pid_t>(hang.pid);
+      if (supervisor_ && supervisor_->runs(pid)) plane_->post(core::Replaceable{hang.session});
+    });
+  };
+  plane_->on_kill = [this](const core::Kill& kill) {
+    boost::asio::post(io_, [this, kill] {
+      if (supervisor_) supervisor_->replace(static_cast<pid_t>(kill.pid));
+    });
+  };
   if (!config_->workers.empty()) open_state();
 }
 

@@ -58,7 +58,7 @@ struct Attributes {
   Compression compression = Compression::kNone;
   uint64_t wait = 0;             // ms; 0: not given
   const Terms* terms = nullptr;  // of a submit, or nothing
-  Value all;          // the map itself, or nothing
+  Value all;                     // the map itself, or nothing
 };
 
 struct Record {
@@ -130,7 +130,7 @@ class Decoder {
   };
   std::vector<Other> others_;
   std::vector<Terms> terms_;  // with room for those of all records, so that none moves
-  std::vector<bool> named_;  // which body frames a record named
+  std::vector<bool> named_;   // which body frames a record named
   size_t body_frames_ = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <boost/asio/post.hpp>
 #include <cerrno>
@@ -185,6 +186,22 @@ void Supervisor::finish_stop() {
   stop_timer_.cancel();
   save();
   if (stopped_) boost::asio::post(io_, std::exchange(stopped_, nullptr));
+}
+
+// A worker's processes are a group of their own; which of them said hello is its own affair.
+WorkerProcess* Supervisor::find_running(pid_t pid) const {
+  const pid_t group = getpgid(pid);
+  for (const auto& [name, child] : children_) {
+    const bool running = child->state() == WorkerProcess::State::running;
+    if (group > 0 && running && child->status().pid == group) return child.get();
+  }
+  return nullptr;
+}
+
+bool Supervisor::runs(pid_t pid) const { return find_running(pid) != nullptr; }
+
+void Supervisor::replace(pid_t pid) {
+  if (WorkerProcess* child = find_running(pid)) child->kill();
 }
 
 std::vector<WorkerStatus> Supervisor::status() const {

@@ -55,11 +55,17 @@ class Supervisor {
   // call kills at once; its `done` takes the place of the first.
   void stop(std::function<void()> done);
 
+  // Whether this process belongs to a worker that runs here.
+  bool runs(pid_t pid) const;
+  // Kills that worker, which hangs; it is started again as after any death. Nothing if it is gone.
+  void replace(pid_t pid);
+
   std::vector<WorkerStatus> status() const;
 
  private:
   using Children = std::map<std::string, std::shared_ptr<WorkerProcess>, std::less<>>;
 
+  WorkerProcess* find_running(pid_t pid) const;
   void adopt_former();
   tl::expected<void, std::string> apply(const config::Orchestration& config);
   void remove(WorkerProcess& child);

@@ -132,6 +132,21 @@ TEST_F(SupervisorTest, NamesTheSignalAndRestartsWhatWasKilled) {
   EXPECT_THAT(log, Contains(HasSubstr("ended by itself, signal SIGSEGV, after ")));
 }
 
+TEST_F(SupervisorTest, ReplacesAWorkerByThePidOfAnyOfItsProcesses) {
+  add("a", "sleep 1000 & echo \"child $!\"; wait");
+  start();
+  ASSERT_TRUE(until([&] { return !lines.empty(); }));
+  const auto child = static_cast<pid_t>(std::stol(lines[0].substr(lines[0].rfind(' '))));
+  EXPECT_TRUE(supervisor->runs(child));
+  EXPECT_FALSE(supervisor->runs(getpid()));
+  EXPECT_FALSE(supervisor->runs(0));
+  const pid_t old = supervisor->status()[0].pid;
+  supervisor->replace(child);
+  EXPECT_TRUE(until([&] { return lines.size() >= 2; })) << "it runs again";
+  EXPECT_NE(supervisor->status()[0].pid, old);
+  supervisor->replace(child);  // gone: nothing happens
+}
+
 TEST_F(SupervisorTest, WhatACrashedWorkerLeavesBehindIsKilled) {
   add("parent", "sleep 1000 & echo up; wait");
   start();

@@ -89,7 +89,7 @@ class WorkerProcess : public std::enable_shared_from_this<WorkerProcess> {
   // SIGTERM, after `grace` SIGKILL, to what runs; then ended(). Where nothing runs: idle at once,
   // without ended().
   void end(std::chrono::microseconds grace);
-  // SIGKILL to all of its group. From ending.
+  // SIGKILL to all of its group. From running it starts again, as after any death.
   void kill();
 
   // What it is to be at its next start.

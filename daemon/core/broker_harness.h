@@ -78,7 +78,10 @@ class Attrs {
   }
   Attrs& texts(Attribute key, const std::vector<std::string>& list) {
     proto::Packer& p = writer_->key(key).pack_array(static_cast<uint32_t>(list.size()));
-    for (const std::string& text : list) p.pack(text);
+    for (const std::string& text : list) {
+      p.pack_str(static_cast<uint32_t>(text.size()));
+      p.pack_str_body(text.data(), static_cast<uint32_t>(text.size()));
+    }
     return *this;
   }
   // A key by its number, with a number for its value.

@@ -384,7 +384,7 @@ TEST(Query, WorkersTypesStagesTopicsAndTasksShowWhatThereIs) {
     if (run.kind == Kind::kItem) worker.succeed(handle, "x");
   }
   task = client.query("task", &running);
-  EXPECT_EQ(task["state"], "waiting") << "in back-off";
+  EXPECT_EQ(task["state"], "delayed") << "in back-off";
   EXPECT_EQ(task["failures"], 1);
   w = h.named("workers", "w1");
   EXPECT_EQ(w["succeeded"], 2);

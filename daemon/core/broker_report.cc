@@ -1,5 +1,5 @@
-// What a worker says of a run that goes on: progress, log lines, checkpoints; and that the run is put
-// off, or its type.
+// What a worker says of a run that goes on: progress, log lines, checkpoints; and that the run is
+// put off, or its type.
 #include "daemon/core/broker.h"
 
 namespace tusk::core {
@@ -40,9 +40,8 @@ void Broker::progress(Session& session, const Record& record) {
   scratch_.number(Attribute::kAttempt, task.attempt);
   const proto::BodyOut body = body_out(record);
   const size_t more = kRecordOverhead + body.inline_bytes.size() + scratch_.entries().size();
-  tell_followers(task, proto::kFollowProgress, more, [&](Writer& out, uint64_t request) {
-    out.progress(request, body, scratch_);
-  });
+  tell_followers(task, proto::kFollowProgress, more,
+                 [&](Writer& out, uint64_t request) { out.progress(request, body, scratch_); });
 }
 
 void Broker::run_log(Session& session, const Record& record) {

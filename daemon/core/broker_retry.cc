@@ -39,8 +39,8 @@ void each_attribute(Value map, Visit visit) {
 void forward_failure(proto::AttributeWriter& out, Value map) {
   bool has_error = false;
   each_attribute(map, [&](Attribute key, Value value) {
-    const bool replaced = key == Attribute::kAttempt || key == Attribute::kWorker ||
-                          key == Attribute::kHistory;
+    const bool replaced =
+        key == Attribute::kAttempt || key == Attribute::kWorker || key == Attribute::kHistory;
     const bool passes = (static_cast<uint64_t>(key) % 2 == 0 && !replaced) ||
                         key == Attribute::kCodec || key == Attribute::kCompression ||
                         key == Attribute::kNoRetry;

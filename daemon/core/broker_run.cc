@@ -184,7 +184,8 @@ void Broker::result(Session& session, const Record& record) {
 
 // The task runs again, at its old place, and nothing is charged.
 void Broker::requeue(uint32_t t) {
-  if (tasks_[t].orphan) return forget(t);  // nobody submitted it; the client's resend starts it anew
+  if (tasks_[t].orphan)
+    return forget(t);  // nobody submitted it; the client's resend starts it anew
   ++counters_.requeued;
   ++scheduler_.type(tasks_[t].type).counters.requeued;
   place(t);

@@ -104,8 +104,8 @@ TEST(Failure, WithNoRetryIsFailedAtOnce) {
 TEST(Failure, BackOffDoublesUpToItsBoundGiveOrTakeAQuarter) {
   Harness h([](config::Orchestration& c) {
     c.other_type.attempts = 8;
-    c.tuskd.times.retry_backoff = 100ms;
-    c.tuskd.times.max_backoff = 1s;
+    c.other_type.retry_backoff = 100ms;
+    c.other_type.max_backoff = 1s;
   });
   Peer& worker = h.worker({"add"}, 1);
   Peer& client = h.client();

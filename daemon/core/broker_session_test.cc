@@ -22,8 +22,9 @@ TEST(Hello, IsAnsweredWithAWelcomeThatSaysEverything) {
   EXPECT_GE(w["epoch"], 1);
   EXPECT_EQ(w["resumed"], false);
   EXPECT_EQ(w["ack"], 0);
-  const Json limits = {{"frame", 1 << 20}, {"body", 64 << 20},           {"records", 1024},
-                       {"frames", 256},    {"session_bytes", 256 << 20}, {"push_window", 7}};
+  const Json limits = {{"frame", 1 << 20},       {"body", 64 << 20},           {"records", 1024},
+                       {"frames", 256},          {"session_bytes", 256 << 20}, {"push_window", 7},
+                       {"checkpoint", 256 << 10}};
   EXPECT_EQ(w["limits"], limits);
   const Json endpoints = {{"router", "tcp://127.0.0.1:7420"},
                           {"events_out", "tcp://127.0.0.1:7423"},

@@ -87,9 +87,8 @@ void Broker::stop_grace_over(uint32_t t) {
   const Duration more = std::max(Duration{0}, Duration(times.hang_kill - times.cancel_grace));
   ghost.timer = timers_.add(now_ + more, {Timer::Kind::kHang, t});
   const std::string& worker = sessions_[workers_[ghost.worker].session].name;
-  log(config::LogLevel::warning, LogTopic::kPeer, [&] {
-    return "worker " + worker + " did not stop a run in time; its slot stays taken";
-  });
+  log(config::LogLevel::warning, LogTopic::kPeer,
+      [&] { return "worker " + worker + " did not stop a run in time; its slot stays taken"; });
   ended_as_told(g, worker);
 }
 
@@ -171,10 +170,9 @@ void Broker::watch_run(uint32_t t) {
 void Broker::run_limit_reached(uint32_t t) {
   const Task& task = tasks_[t];
   const Terms& terms = *task.terms;
-  const bool too_long =
-      terms.run_timeout > Duration{0} && now_ >= task.started + terms.run_timeout;
-  const bool silent = terms.heartbeat_timeout > Duration{0} &&
-                      now_ >= terms.last_sign + terms.heartbeat_timeout;
+  const bool too_long = terms.run_timeout > Duration{0} && now_ >= task.started + terms.run_timeout;
+  const bool silent =
+      terms.heartbeat_timeout > Duration{0} && now_ >= terms.last_sign + terms.heartbeat_timeout;
   if (!too_long && !silent) return watch_run(t);  // it gave a sign of life since
   ++counters_.timed_out;
   tell_to_stop(t, too_long ? Stop::kRunTimeout : Stop::kHeartbeatTimeout);

@@ -72,8 +72,8 @@ void Broker::submit(const Caller& caller, const Record& record) {
 void Broker::take_terms(uint32_t t, const Record& record) {
   const proto::Terms* asked = record.attributes.terms;
   const config::TaskType& usual = scheduler_.type(tasks_[t].type).settings;
-  tasks_[t].priority = static_cast<int8_t>(asked && asked->priority ? *asked->priority
-                                                                    : usual.priority.level);
+  tasks_[t].priority =
+      static_cast<int8_t>(asked && asked->priority ? *asked->priority : usual.priority.level);
   const bool ordinary = !usual.deadline && !usual.timeout && !usual.heartbeat_timeout;
   if (!asked && ordinary) return;
   auto time = [](const std::optional<uint64_t>& ms, const std::optional<config::Duration>& other) {

@@ -75,8 +75,8 @@ struct WorkerState {
   bool available = false;      // connected, not draining, not over its bound
   bool condemned = false;      // one of its runs hangs: it is about to be replaced
   TimerId condemned_timer = kNoTimer;
-  bool away = false;           // for longer than reconnect_grace: it is in no group
-  List<Task> running;          // ghosts among them
+  bool away = false;   // for longer than reconnect_grace: it is in no group
+  List<Task> running;  // ghosts among them
   std::array<uint32_t, 2> heap_place{kNone, kNone};
   std::vector<uint32_t> serves;  // types
   struct Counters {

@@ -101,8 +101,8 @@ struct Task {
   // here, then only the session from whose worker a run was taken while it was away.
   static constexpr uint64_t kAnybody = 0, kNobody = UINT64_MAX;
   uint64_t claimed_by = kAnybody;
-  Time since{};         // accepted, or became due; once it ended: when
-  Time started{};       // its present run
+  Time since{};    // accepted, or became due; once it ended: when
+  Time started{};  // its present run
 
   Asker asker;
   std::vector<Asker> more_askers;  // others that submitted the same id

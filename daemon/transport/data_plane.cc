@@ -416,6 +416,12 @@ void DataPlane::carry_out() {
   }
   for (const core::Watch& watch : actions_.watches) processes_.watch(watch.session, watch.pid);
   for (const core::Unwatch& watch : actions_.unwatches) processes_.unwatch(watch.session);
+  if (on_hang) {
+    for (const core::Hang& hang : actions_.hangs) on_hang(hang);
+  }
+  if (on_kill) {
+    for (const core::Kill& kill : actions_.kills) on_kill(kill);
+  }
   if (on_log) {
     for (const core::LogLine& line : actions_.log) on_log(line);
   }

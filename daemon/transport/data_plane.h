@@ -56,6 +56,8 @@ class DataPlane {
 
   std::function<void(const core::ReloadOutcome&)> on_reload;
   std::function<void(const core::LogLine&)> on_log;
+  std::function<void(const core::Hang&)> on_hang;
+  std::function<void(const core::Kill&)> on_kill;
 
  private:
   struct Outgoing {  // packets that libzmq would not take at once
