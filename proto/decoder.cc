@@ -180,6 +180,22 @@ bool read_term(Record& record, Terms& terms, uint64_t key, Value value) {
     case Attribute::kNoRetryOn:
       terms.no_retry_on = as_texts(record, value);
       return true;
+    case Attribute::kRetention:
+      terms.retention = as_duration(record, value, 0, "retention");
+      return true;
+    case Attribute::kUnique:
+      terms.unique = value.text().value_or("");
+      if (terms.unique.empty() || terms.unique.size() > kMaxName) {
+        refuse(record, code::kInvalid, "a unique key is a text of 1 to 255 bytes", "unique",
+               kMaxName);
+      }
+      return true;
+    case Attribute::kUniquePolicy:
+      terms.unique_policy = static_cast<UniquePolicy>(as_number(record, value, 4, "unique_policy"));
+      return true;
+    case Attribute::kUniqueFor:
+      terms.unique_for = as_duration(record, value, 0, "unique_for");
+      return true;
     case Attribute::kFollow:
       terms.follow = static_cast<uint8_t>(as_number(record, value, 3, "follow"));
       return true;
@@ -188,11 +204,25 @@ bool read_term(Record& record, Terms& terms, uint64_t key, Value value) {
   }
 }
 
-// Whether the key is one of the terms, which only a submit may have.
-bool is_term(uint64_t key) {
-  constexpr uint64_t kLow = uint64_t{1} << 1 | uint64_t{1} << 3 | uint64_t{1} << 5 |
-                            uint64_t{1} << 7 | uint64_t{1} << 9 | uint64_t{1} << 51;
-  return key < 64 ? kLow >> key & 1 : key == 65 || key == 67 || key == 69;
+// Whether the key is one of the terms that a record of this kind may have: all of them belong to a
+// submit.
+bool is_term(Kind kind, uint64_t key) {
+  constexpr auto kBits = [] {
+    uint64_t bits = 0;
+    for (int low : {1, 3, 5, 7, 9, 13, 19, 21, 51}) bits |= uint64_t{1} << low;
+    return bits;
+  }();
+  const auto attribute = static_cast<Attribute>(key);
+  switch (kind) {
+    case Kind::kSubmit:
+      return key < 64 ? kBits >> key & 1 : key % 2 == 1 && key >= 65 && key <= 71;
+    case Kind::kUpdate:
+      return attribute == Attribute::kDelay || attribute == Attribute::kPriority;
+    case Kind::kAwait:
+      return attribute == Attribute::kFollow;
+    default:
+      return false;
+  }
 }
 
 // One attribute that this version carries out; an unknown odd one is refused, an even one passes.
@@ -269,7 +299,7 @@ const char* Decoder::read_attributes(Value map, Record& record) {
       refuse(record, code::kTooLarge, "more than 64 attributes", "attributes", kMaxAttributes);
       return nullptr;
     }
-    if (is_term(key->number) && record.kind == Kind::kSubmit) {
+    if (is_term(record.kind, key->number)) {
       if (!record.attributes.terms) record.attributes.terms = &terms_.emplace_back();
       read_term(record, terms_.back(), key->number, Value(value));
     } else {
@@ -407,6 +437,14 @@ const char* Decoder::read(const Token* token, Record& r) {
       break;
     case Kind::kCancel:
       ok = ref() && e.take_id(r.id_bytes) && attributes();
+      break;
+    case Kind::kAwait:
+      ok = ref() && e.take_id(r.id_bytes) && attributes();
+      break;
+    case Kind::kUpdate:
+      ok = ref() && e.take_id(r.id_bytes) && attributes();
+      r.has_body = ok && e.more();
+      if (r.has_body) ok = body();
       break;
     case Kind::kQuery:
       ok = ref() && name();

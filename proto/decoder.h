@@ -38,12 +38,15 @@ struct Terms {
     uint64_t first, most;
     double factor, jitter;
   };
-  std::optional<uint64_t> delay, deadline, run_timeout, heartbeat_timeout;
+  std::optional<uint64_t> delay, deadline, run_timeout, heartbeat_timeout, retention;
   std::optional<uint32_t> attempts;
   std::optional<int> priority;
   std::optional<Backoff> backoff;
   Value no_retry_on;  // a list of texts, or nothing
   uint8_t follow = 0;
+  std::string_view unique;  // empty: none
+  UniquePolicy unique_policy = UniquePolicy::kJoin;
+  uint64_t unique_for = 0;
 };
 
 // The attributes that this version carries out, and all of them as they came.
@@ -83,6 +86,7 @@ struct Record {
   std::string_view message;  // error, log
   const char* id_bytes = nullptr;  // 16 bytes, or nothing
   BodyRef body;
+  bool has_body = false;  // update: it brings one, which may be none
   Attributes attributes;
   Value value;  // hello's fields, arguments, answer, details, endpoints, or the list of handles
 

@@ -28,13 +28,17 @@ constexpr std::array kAttributeNames = {
     AttributeName{Attribute::kTrace, "trace"},
     AttributeName{Attribute::kBackoff, "backoff"},
     AttributeName{Attribute::kBaggage, "baggage"},
+    AttributeName{Attribute::kRetention, "retention"},
     AttributeName{Attribute::kReply, "reply"},
     AttributeName{Attribute::kResent, "resent"},
+    AttributeName{Attribute::kUnique, "unique"},
+    AttributeName{Attribute::kUniquePolicy, "unique_policy"},
     AttributeName{Attribute::kTimeLeft, "time_left"},
     AttributeName{Attribute::kReason, "reason"},
     AttributeName{Attribute::kCodec, "codec"},
     AttributeName{Attribute::kHistory, "history"},
     AttributeName{Attribute::kCompression, "compression"},
+    AttributeName{Attribute::kTask, "task"},
     AttributeName{Attribute::kCheckpoint, "checkpoint"},
     AttributeName{Attribute::kPriority, "priority"},
     AttributeName{Attribute::kRerunOk, "rerun_ok"},
@@ -44,6 +48,7 @@ constexpr std::array kAttributeNames = {
     AttributeName{Attribute::kHeartbeatTimeout, "heartbeat_timeout"},
     AttributeName{Attribute::kNoRetryOn, "no_retry_on"},
     AttributeName{Attribute::kFollow, "follow"},
+    AttributeName{Attribute::kUniqueFor, "unique_for"},
 };
 
 // Where in its record a kind has its map of attributes; 0: nowhere.
@@ -52,6 +57,8 @@ size_t attributes_index(Kind kind) {
     case Kind::kCancel:
     case Kind::kSubscribe:
     case Kind::kProgress:
+    case Kind::kUpdate:
+    case Kind::kAwait:
       return 3;
     case Kind::kLog:
     case Kind::kPublish:

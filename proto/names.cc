@@ -26,6 +26,10 @@ std::string_view kind_name(Kind kind) {
       return "cancel";
     case Kind::kQuery:
       return "query";
+    case Kind::kUpdate:
+      return "update";
+    case Kind::kAwait:
+      return "await";
     case Kind::kPublish:
       return "publish";
     case Kind::kSubscribe:

@@ -63,6 +63,12 @@ bool rewrite(const Record& r, std::span<const std::string_view> frames, Writer& 
       return out.pong(r.ref), true;
     case Kind::kSlots:
       return out.slots(r.ref), true;
+    case Kind::kAwait:
+      return out.await(r.ref, r.id(), attributes), true;
+    case Kind::kUpdate: {
+      const BodyOut body = body_out(r, frames);
+      return out.update(r.ref, r.id(), attributes, r.has_body ? &body : nullptr), true;
+    }
     case Kind::kProgress:
       if (r.body.where == BodyRef::Where::kNone) return false;
       return out.progress(r.ref, body_out(r, frames), attributes), true;

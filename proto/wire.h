@@ -25,10 +25,12 @@ enum class Kind : uint16_t {
   kSubmit = 16,
   kCancel = 17,
   kQuery = 18,
+  kUpdate = 19,
   kPublish = 20,
   kSubscribe = 21,
   kUnsubscribe = 22,
   kPush = 24,
+  kAwait = 29,
   kResult = 32,
   kReturned = 33,
   kProgress = 36,
@@ -65,13 +67,17 @@ enum class Attribute : uint32_t {
   kTrace = 8,
   kBackoff = 9,
   kBaggage = 10,
+  kRetention = 13,
   kReply = 15,
   kResent = 17,
+  kUnique = 19,
+  kUniquePolicy = 21,
   kTimeLeft = 24,
   kReason = 26,
   kCodec = 27,
   kHistory = 28,
   kCompression = 29,
+  kTask = 30,
   kCheckpoint = 33,
   kPriority = 51,
   kRerunOk = 53,
@@ -81,6 +87,7 @@ enum class Attribute : uint32_t {
   kHeartbeatTimeout = 65,
   kNoRetryOn = 67,
   kFollow = 69,
+  kUniqueFor = 71,
 };
 
 enum class State : uint8_t {
@@ -94,6 +101,9 @@ enum class State : uint8_t {
 std::string_view state_name(State state);
 
 enum class Reply : uint8_t { kResult = 0, kAccepted = 1, kBoth = 2 };
+
+// What a submit does that finds its unique key taken.
+enum class UniquePolicy : uint8_t { kJoin = 0, kRefuse, kReplace, kDebounce, kFollowUp };
 
 enum class Compression : uint8_t { kNone = 0, kLz4 = 1 };
 
@@ -115,6 +125,7 @@ inline constexpr std::string_view kUnknownTopic = "unknown_topic";
 inline constexpr std::string_view kUnknownStage = "unknown_stage";
 inline constexpr std::string_view kUnknownTask = "unknown_task";
 inline constexpr std::string_view kUnknownHandle = "unknown_handle";
+inline constexpr std::string_view kDuplicate = "duplicate";
 inline constexpr std::string_view kIdConflict = "id_conflict";
 inline constexpr std::string_view kAlreadyEnded = "already_ended";
 inline constexpr std::string_view kUnknownOutcome = "unknown_outcome";

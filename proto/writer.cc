@@ -324,6 +324,33 @@ void Writer::cancel(uint64_t handle, const TaskId& task, std::string_view reason
   text(reason);
 }
 
+void Writer::await(uint64_t request, const TaskId& task, AttributeEntries a) {
+  Elements e = begin(Kind::kAwait, 3, request, {}, {}, a);
+  e.id(task);
+  if (a.count > 0) e.attributes(a);
+  buffer_.end_at(e.at());
+  ++count_;
+}
+
+void Writer::update(uint64_t request, const TaskId& task, AttributeEntries a, const BodyOut* b) {
+  start(Kind::kUpdate, b ? 5 : 4).pack_uint64(request);
+  packer_.pack_bin(16);
+  packer_.pack_bin_body(reinterpret_cast<const char*>(task.bytes.data()), 16);
+  packer_.pack_map(static_cast<uint32_t>(a.count));
+  buffer_.write(a.entries.data(), a.entries.size());
+  if (!b) return;
+  if (!b->present) {
+    packer_.pack_nil();
+  } else if (b->frame) {
+    frame_bytes_ += b->frame.size();
+    frames_.push_back(b->frame);
+    packer_.pack_uint64(frames_.size());
+  } else {
+    packer_.pack_bin(static_cast<uint32_t>(b->inline_bytes.size()));
+    packer_.pack_bin_body(b->inline_bytes.data(), static_cast<uint32_t>(b->inline_bytes.size()));
+  }
+}
+
 void Writer::progress(uint64_t ref, const BodyOut& b, AttributeEntries a) {
   Elements e = begin(Kind::kProgress, 3, ref, {}, b, a);
   end(e, b, a);

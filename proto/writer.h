@@ -168,6 +168,10 @@ class Writer {
   void cancel(uint64_t ref, const TaskId& id);
   // To a worker, with attribute `reason`.
   void cancel(uint64_t handle, const TaskId& id, std::string_view reason);
+  void await(uint64_t request, const TaskId& id, AttributeEntries attributes);
+  // With `body` nothing, it stays as it is.
+  void update(uint64_t request, const TaskId& id, AttributeEntries attributes,
+              const BodyOut* body = nullptr);
   void publish(uint64_t request, std::string_view topic, const BodyOut& body,
                AttributeEntries attributes);
   void subscribe(uint64_t request, std::string_view topic);

@@ -114,6 +114,9 @@ MALFORMED: list[tuple[str, Any, list[bytes], int | None]] = [
     ("submit unknown even attribute twice", raw_submit(attributes_hex="82cd03e800cd03e801"), [], 0),
     ("cancel too short", [[17, 1]], [], 0),
     ("cancel id of 4 bytes", [[17, 1, b"1234"]], [], 0),
+    ("await without an id", [[29, 1]], [], 0),
+    ("update without attributes", [[19, 1, ID, None]], [], 0),
+    ("update with a text for its body", [[19, 1, ID, {}, "x"]], [], 0),
     ("query without what", [[18, 1]], [], 0),
     ("query what is a number", [[18, 1, 2]], [], 0),
     ("publish without a body", [[20, 1, "prices"]], [], 0),
@@ -171,14 +174,16 @@ REFUSED_ALONE: list[tuple[str, str, list[list[Any]], int]] = [
     ("unknown kind 127", "unsupported", [H, [127]], 1),
     ("unknown kind 77 between good ones", "unsupported", [H, SUBMIT, [77, 1], [3, 1]], 2),
     *[(f"reserved kind {k}", "unsupported", [H, [k, 1, 2]], 1)
-      for k in (8, 19, 23, 25, 26, 27, 28, 34, 35, 43, 44, 45, 67)],
+      for k in (8, 23, 25, 26, 27, 28, 34, 35, 43, 44, 45, 67)],
     ("unknown odd attribute 999", "unsupported", [H, [*SUBMIT, {999: 1}]], 1),
     ("unknown odd attribute behind an even one", "unsupported", [H, [*SUBMIT, {1000: 1, 999: 1}]], 1),
     ("unknown odd attribute of a result", "unsupported", [H, [32, 1, 1, BODY, {999: 1}]], 1),
     *[(f"reserved odd attribute {k}", "unsupported", [H, [*SUBMIT, {k: 1}]], 1)
-      for k in (11, 13, 19, 21, 23, 25, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 61, 63)],
+      for k in (11, 23, 25, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 61, 63)],
     *[(f"a push with attribute {k}, which belongs to a submit", "unsupported", [H, [24, 1, ID, "clean", BODY, {k: 1}]], 1)
-      for k in (1, 3, 5, 7, 9, 51, 65, 67, 69)],
+      for k in (1, 3, 5, 7, 9, 13, 19, 21, 51, 65, 67, 69, 71)],
+    *[(f"an update with attribute {k}, which belongs to a submit", "unsupported", [H, [19, 1, ID, {k: 1}]], 1)
+      for k in (3, 19, 69)],
     *[(f"{name} of {value!r}", "invalid", [H, [*SUBMIT, {k: value}]], 1) for k, name, values in (
         (1, "delay", (-1, 1.5, "1s", 3153600000001)),
         (3, "deadline", (-1, None, 3153600000001)),
@@ -189,6 +194,10 @@ REFUSED_ALONE: list[tuple[str, str, list[list[Any]], int]] = [
         (65, "heartbeat_timeout", (0, True)),
         (67, "no_retry_on", ("ValueError", [1], ["x"] * 33, ["x" * 256])),
         (69, "follow", (4, True)),
+        (13, "retention", (-1, "1h")),
+        (19, "unique", ("", 7, "x" * 256)),
+        (21, "unique_policy", (5, "join")),
+        (71, "unique_for", (-1, None)),
     ) for value in values],
     ("log of level 0", "invalid", [H, [37, 1, 0, "x"]], 1),
     ("log of level 5", "invalid", [H, [37, 1, 5, "x"]], 1),

@@ -9,7 +9,7 @@ import msgpack
 
 KINDS = {
     "header": 0, "hello": 1, "welcome": 2, "ping": 3, "pong": 4, "error": 5, "bye": 6, "goaway": 7,
-    "submit": 16, "cancel": 17, "query": 18, "publish": 20, "subscribe": 21, "unsubscribe": 22,
+    "submit": 16, "cancel": 17, "query": 18, "update": 19, "await": 29, "publish": 20, "subscribe": 21, "unsubscribe": 22,
     "push": 24, "result": 32, "returned": 33, "progress": 36, "log": 37, "checkpoint": 38,
     "slots": 40, "defer": 41, "pause": 42, "accepted": 48, "answer": 49,
     "event": 50, "task": 64, "item": 65, "recall": 66, "drain": 68,
@@ -21,11 +21,12 @@ ATTRIBUTES = {
     57: "no_retry", 59: "crashed", 2: "error", 4: "attempt", 6: "worker", 8: "trace", 10: "baggage",
     1: "delay", 3: "deadline", 5: "run_timeout", 7: "attempts", 9: "backoff", 33: "checkpoint",
     51: "priority", 65: "heartbeat_timeout", 67: "no_retry_on", 69: "follow", 24: "time_left",
-    26: "reason", 28: "history",
+    26: "reason", 28: "history", 13: "retention", 19: "unique", 21: "unique_policy", 30: "task",
+    71: "unique_for",
 }  # fmt: skip
 
 # Where a record of this kind has its attributes.
-ATTRIBUTES_AT = {16: 5, 17: 3, 20: 4, 21: 3, 24: 5, 32: 4, 36: 3, 37: 4, 50: 4, 64: 6, 65: 6}
+ATTRIBUTES_AT = {16: 5, 17: 3, 19: 3, 29: 3, 20: 4, 21: 3, 24: 5, 32: 4, 36: 3, 37: 4, 50: 4, 64: 6, 65: 6}
 
 MAX = 2**53 - 1
 ID = bytes.fromhex("018f3c2a7b1e7000800000000000002a")
