@@ -99,6 +99,8 @@ type link struct {
 	acked   int64 // the highest that the peer has acknowledged
 	mute    bool  // acknowledges nothing
 	records []wire.Record
+	raws    [][]byte // of records, as they came
+	last    []byte   // of the record that next returned
 }
 
 // hello waits for a hello and does not answer it.
@@ -224,6 +226,9 @@ func (l *link) packet() (int64, []wire.Record) {
 		if header.Seq == 0 {
 			continue
 		}
+		if header.Seq == l.in+1 {
+			l.raws = split(a.frames[0])
+		}
 		return header.Seq, records
 	}
 }
@@ -243,8 +248,40 @@ func (l *link) next() wire.Record {
 		l.records = records
 	}
 	r := l.records[0]
+	l.last, l.raws = l.raws[0], l.raws[1:]
 	l.records = l.records[1:]
 	return r
+}
+
+// split returns the records of a packet as they came, without its header.
+func split(frame []byte) (raws [][]byte) {
+	r := wire.NewReader(frame)
+	for r.More() {
+		raws = append(raws, r.Skip(wire.MaxDepth))
+	}
+	return raws[1:]
+}
+
+// sent returns the attributes of the record that came last, which are the last of that many elements.
+func (l *link) sent(elements int) map[int64]any {
+	l.b.t.Helper()
+	found := map[int64]any{}
+	r := wire.NewReader(l.last)
+	if r.List() != elements {
+		return found
+	}
+	for range elements - 1 {
+		r.Skip(wire.MaxDepth)
+	}
+	for range r.Map() {
+		key := r.Number()
+		var v any
+		if err := value.Decode(r.Skip(wire.MaxDepth), &v); err != nil {
+			l.b.t.Fatal(err)
+		}
+		found[key] = v
+	}
+	return found
 }
 
 // expect returns the next record, which must be of this kind.

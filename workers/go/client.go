@@ -209,10 +209,28 @@ func (c *Client) start(ctx context.Context, r *request, in any, options []CallOp
 			return newError(ErrInvalid, r.id, "trace and baggage are UTF-8 of at most %d bytes, not %.40q...", maxTrace, text)
 		}
 	}
+	if r.terms != nil || r.follow != nil {
+		if err := r.checkTerms(); err != nil {
+			return err
+		}
+	}
 	if r.id == (TaskID{}) && r.kind != wire.Publish {
 		r.id = NewTaskID()
 	}
 	return c.ask(ctx, r)
+}
+
+// checkTerms looks at what only a task may ask for.
+func (r *request) checkTerms() error {
+	switch {
+	case r.kind != wire.Submit:
+		return newError(ErrInvalid, r.id, "what an item or event is sent with has no say in how a task runs: only tasks have priorities, times, attempts and callbacks")
+	case r.follow != nil && r.reply == acceptedOnly:
+		return newError(ErrInvalid, r.id, "OnProgress and OnLog need somebody who waits for the result: Call or Submit, not Enqueue")
+	case r.terms != nil:
+		return r.terms.begin(time.Now())
+	}
+	return nil
 }
 
 // ask queues a request that is whole but for its deadline.

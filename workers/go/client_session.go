@@ -170,6 +170,15 @@ func (c *Client) end(r *request, err error) {
 	if r.number == 0 {
 		c.queued.Add(-r.cost())
 	}
+	if r.follow != nil {
+		r.follow.finish(r.resolve)
+	} else {
+		r.resolve()
+	}
+}
+
+// resolve tells those who wait for the request.
+func (r *request) resolve() {
 	close(r.done)
 	if r.notify != nil {
 		select {
@@ -242,6 +251,10 @@ func (c *Client) take(r *wire.Record, now time.Time) {
 	case wire.Accepted:
 		if asked.kind != wire.Submit || asked.reply == acceptedOnly {
 			c.accepted(asked)
+		}
+	case wire.Progress, wire.Log:
+		if asked.follow != nil && unreadable(r) == nil {
+			asked.follow.take(r, c.session.terms().Limits.Body)
 		}
 	case wire.Answer:
 		asked.answer = slices.Clone(r.Raw)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tuskd/tuskd/workers/go/internal/value"
 	"github.com/tuskd/tuskd/workers/go/internal/wire"
@@ -87,7 +88,20 @@ type TaskError struct {
 	Worker   string // the name of the worker that ran it; may be empty
 	Retry    bool   // whether the same task, submitted anew, may end otherwise
 	Details  map[string]any
+	History  []FailedRun // the last 16 runs that failed, oldest first; nil if only one was allowed
 	cause    error
+}
+
+// FailedRun is one run of a task that did not succeed.
+type FailedRun struct {
+	Attempt  int           // from 1
+	Worker   string        // the name of the worker that ran it
+	Started  time.Duration // how long before the task's ending
+	Ended    time.Duration // how long before the task's ending
+	Type     string        // the exception's class in the handler's language
+	Message  string        // cut to 1 KiB
+	Language string        // the handler's
+	Stack    string        // cut to 4 KiB; may be empty
 }
 
 func (e *TaskError) Error() string {
@@ -128,6 +142,22 @@ func NoRetry(err error) error {
 	}
 	return &noRetry{err}
 }
+
+// Defer is the error that a handler returns when it cannot run now, say for a lock that somebody holds:
+// the task runs again after that time, from 0 to 100 years. That is no failure and uses up no attempt,
+// though the next run has the next number.
+//
+//	return 0, tusk.Defer(time.Second)
+func Defer(after time.Duration) error {
+	if err := checkDuration("after", &after, 0); err != nil {
+		return err
+	}
+	return &deferral{after}
+}
+
+type deferral struct{ after time.Duration }
+
+func (e *deferral) Error() string { return "tusk: this run is deferred by " + e.after.String() }
 
 type noRetry struct{ error }
 
@@ -175,7 +205,28 @@ func taskError(r *wire.Record, id TaskID, taskType string) *TaskError {
 	e.Attempt, e.Worker = int(a.Attempt), string(a.Worker)
 	e.Retry = e.Retry && !a.NoRetry
 	e.Details = details(a.Error)
+	e.History = history(a.History)
 	text := func(key string) string { s, _ := e.Details[key].(string); return s }
 	e.Type, e.Message, e.Language, e.Stack = text("type"), text("message"), text("language"), text("stack")
 	return e
+}
+
+// history reads the list of runs that failed.
+func history(raw []byte) []FailedRun {
+	var told []struct {
+		Attempt        int
+		Worker         string
+		Started, Ended int64 // ms before the ending
+		Error          failure
+	}
+	if raw == nil || value.Decode(raw, &told) != nil {
+		return nil
+	}
+	found := make([]FailedRun, 0, len(told))
+	for _, t := range told {
+		found = append(found, FailedRun{Attempt: t.Attempt, Worker: t.Worker,
+			Started: duration(t.Started), Ended: duration(t.Ended),
+			Type: t.Error.Type, Message: t.Error.Message, Language: t.Error.Language, Stack: t.Error.Stack})
+	}
+	return found
 }

@@ -20,11 +20,12 @@ const maxStack = 64 << 10
 
 // handler is a function of the worker's user, by name.
 type handler struct {
-	name  string
-	run   func(r *run, x *executor, a *arena) result
-	runs  func(runs []*run, x *executor, a *arena) []result // of a batch handler
-	batch Batch
-	took  atomic.Int64 // ns; a moving average
+	name   string
+	worker *Worker
+	run    func(r *run, x *executor, a *arena) result
+	runs   func(runs []*run, x *executor, a *arena) []result // of a batch handler
+	batch  Batch
+	took   atomic.Int64 // ns; a moving average
 }
 
 // Handle makes the worker run tasks of a type.
@@ -34,7 +35,7 @@ type handler struct {
 //	})
 //
 // The body must fit In exactly, or the task fails without another try. An error, or a panic, is a
-// failed run; wrapped in NoRetry, the last. ctx is cancelled when the task is. Up to Slots handlers
+// failed run; wrapped in NoRetry, the last; Defer is none. ctx is cancelled when the run is told to stop. Up to Slots handlers
 // run at once, each in a goroutine.
 func Handle[In, Out any](w *Worker, taskType string, f func(ctx context.Context, in In) (Out, error)) {
 	w.register(w.types, &handler{name: taskType, run: runner(f)})
@@ -122,7 +123,7 @@ func (x *executor) answer(r *run, a *arena, out any, err error) result {
 	case r.ctx.Err() != nil:
 		return result{run: r, state: wire.Cancelled}
 	default:
-		return failed(r, err)
+		return unsuccessful(r, err)
 	}
 	text, err := a.write(out)
 	if err != nil {
@@ -133,6 +134,15 @@ func (x *executor) answer(r *run, a *arena, out any, err error) result {
 		return failed(r, NoRetry(err))
 	}
 	return result{run: r, state: wire.Succeeded, body: written}
+}
+
+// unsuccessful is what a handler's error makes of its run.
+func unsuccessful(r *run, err error) result {
+	var later *deferral
+	if errors.As(err, &later) {
+		return result{run: r, state: deferred, after: millis(later.after)}
+	}
+	return failed(r, err)
 }
 
 func failed(r *run, err error) result {
@@ -198,7 +208,7 @@ func batchRunner[In, Out any](f func(context.Context, []Item[In]) ([]Output[Out]
 		}
 		outputs, whole := callBatch(f, x, items, fit[0])
 		for i, r := range fit {
-			if whole.state == wire.Failed {
+			if whole.state != wire.Succeeded {
 				whole.run = r
 				answers = append(answers, whole)
 				continue
@@ -215,7 +225,7 @@ func writeOutput[Out any](r *run, x *executor, a *arena, output Output[Out]) (an
 	return x.answer(r, a, output.Value, output.Err)
 }
 
-// callBatch returns one output for each item, or a whole that failed.
+// callBatch returns one output for each item, or a whole that failed or was deferred.
 func callBatch[In, Out any](f func(context.Context, []Item[In]) ([]Output[Out], error), x *executor,
 	items []Item[In], first *run) (outputs []Output[Out], whole result) {
 	defer recovered(&whole, first)
@@ -224,7 +234,7 @@ func callBatch[In, Out any](f func(context.Context, []Item[In]) ([]Output[Out], 
 		err = NoRetry(fmt.Errorf("the batch handler returned %d outputs for %d items", len(outputs), len(items)))
 	}
 	if err != nil {
-		return nil, failed(first, err)
+		return nil, unsuccessful(first, err)
 	}
 	return outputs, result{state: wire.Succeeded}
 }

@@ -97,13 +97,14 @@ type limits struct {
 	Frames       int64 `msgpack:"frames"`
 	SessionBytes int64 `msgpack:"session_bytes"`
 	PushWindow   int64 `msgpack:"push_window"`
+	Checkpoint   int64 `msgpack:"checkpoint"`
 }
 
 // beforeWelcome is what holds until the broker has said otherwise.
 func beforeWelcome() *welcome {
 	return &welcome{
 		Limits: limits{Frame: 1 << 20, Body: 64 << 20, Records: 1024, Frames: 256,
-			SessionBytes: 256 << 20, PushWindow: 1024},
+			SessionBytes: 256 << 20, PushWindow: 1024, Checkpoint: 256 << 10},
 		Timeout: 5000, Compression: "none", AdoptGrace: 10_000,
 	}
 }
@@ -115,7 +116,7 @@ func readWelcome(r *wire.Record) (*welcome, error) {
 	}
 	l := &w.Limits
 	if r.Ref != protocolVersion || w.Session < 1 || l.Frame < 1024 || l.Body < 1 || l.Records < 1 ||
-		l.Frames < 1 || l.SessionBytes < 1 || l.PushWindow < 1 || w.Timeout < 1 {
+		l.Frames < 1 || l.SessionBytes < 1 || l.PushWindow < 1 || l.Checkpoint < 0 || w.Timeout < 1 {
 		return nil, fmt.Errorf("welcome of version %d with values out of their range", r.Ref)
 	}
 	return w, nil

@@ -20,9 +20,11 @@ type request struct {
 	reply   int64
 	resent  bool
 	rerunOK bool
-	trace   string // W3C traceparent; empty: none
-	baggage string // W3C
-	patient bool   // a push: waits beyond its deadline while the broker is there
+	trace   string    // W3C traceparent; empty: none
+	baggage string    // W3C
+	patient bool      // a push: waits beyond its deadline while the broker is there
+	terms   *terms    // of a submit; nil: none
+	follow  *follower // of a submit; nil: nobody listens
 	sub     *Subscription
 	target  *request        // of a cancel by a context: what it gives up; nobody waits for the answer
 	notify  chan<- *request // gets the request when it ends; has room for it
@@ -51,7 +53,11 @@ func (r *request) cost() int64 {
 
 // size bounds the bytes of the record beside its body.
 func (r *request) size() int {
-	return len(r.name) + len(r.args) + len(r.trace) + len(r.baggage) + 80
+	size := len(r.name) + len(r.args) + len(r.trace) + len(r.baggage) + 80
+	if r.terms != nil {
+		size += r.terms.size()
+	}
+	return size
 }
 
 // append writes the record.
@@ -93,8 +99,10 @@ func (r *request) append(p *packet, now time.Time) {
 // pairs are the attributes of a record: key and value.
 type pairs struct {
 	n     int
-	pairs [6][2]int64 // a value of -1 is true
+	pairs [8][2]int64 // a value of -1 is true
 	texts []textPair  // seldom there
+	raw   []byte      // pairs that are written already, seldom there
+	rawN  int         // how many
 }
 
 type textPair struct {
@@ -114,13 +122,15 @@ func (a *pairs) addText(key int64, text string) {
 	}
 }
 
-func (a *pairs) any() int { return min(a.n+len(a.texts), 1) }
+func (a *pairs) len() int { return a.n + len(a.texts) + a.rawN }
+
+func (a *pairs) any() int { return min(a.len(), 1) }
 
 func (a *pairs) append(b []byte) []byte {
 	if a.any() == 0 {
 		return b
 	}
-	return a.pairsOnly(wire.AppendMap(b, a.n+len(a.texts)))
+	return a.pairsOnly(wire.AppendMap(b, a.len()))
 }
 
 // pairsOnly writes the pairs without the head of their map.
@@ -137,10 +147,10 @@ func (a *pairs) pairsOnly(b []byte) []byte {
 		b = wire.AppendUint(b, uint64(pair.key))
 		b = wire.AppendText(b, pair.text)
 	}
-	return b
+	return append(b, a.raw...)
 }
 
-// attributes are those of this sending: the time to wait is what is left of it.
+// attributes are those of this sending: times are what is left of them.
 func (r *request) attributes(now time.Time) (a pairs) {
 	if r.reply != 0 {
 		a.add(wire.Reply, r.reply)
@@ -158,6 +168,12 @@ func (r *request) attributes(now time.Time) (a pairs) {
 	a.addText(wire.Baggage, r.baggage)
 	if r.kind == wire.Submit && r.reply != acceptedOnly && !r.deadline.IsZero() {
 		a.add(wire.Wait, max(1, r.deadline.Sub(now).Milliseconds()))
+	}
+	if r.follow != nil {
+		a.add(wire.Follow, r.follow.bits())
+	}
+	if r.terms != nil {
+		a.raw, a.rawN = r.terms.append(nil, now)
 	}
 	return a
 }

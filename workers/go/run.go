@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TaskInfo is what a handler may know of the run it is.
+// TaskInfo is what a handler may know of the run it is, and what it may say of it.
 type TaskInfo struct {
 	ID      TaskID
 	Type    string // of the task, or the name of the stage handler
@@ -15,6 +15,7 @@ type TaskInfo struct {
 	Item    bool   // of a pipeline
 	Trace   string // W3C traceparent of the submitter; may be empty
 	Baggage string // W3C baggage of the submitter; may be empty
+	run     *run
 }
 
 // TaskFromContext returns the run whose handler got ctx, or a context made from it. In a batch
@@ -43,11 +44,20 @@ type run struct {
 	in      body
 	ctx     runContext
 	status  atomic.Int32
+	given   *given  // nil: nothing
+	kept    *notice // the last checkpoint; under the worker's mu
+	pause   *notice // the last pause; under the worker's mu
 
 	// The session's goroutine owns the rest.
 	handle  int64
 	dropped bool // the broker does not want its result
 	refused bool // the broker could not read its result, and gets a failure instead
+}
+
+// given is what seldom comes with a run.
+type given struct {
+	due        time.Time // when it has to be over; zero: no bound
+	checkpoint []byte    // of an earlier run, as msgpack; nil: none
 }
 
 // claim takes the run out of waiting, if it still waits.
@@ -62,7 +72,11 @@ type result struct {
 	body    body
 	noRetry bool
 	failure *failure
+	after   uint64 // ms, if deferred
 }
+
+// deferred is the state of a result that is no ending: the task runs again later.
+const deferred = -1
 
 // failure becomes the error map of a result.
 type failure struct {
@@ -80,6 +94,7 @@ type runContext struct {
 	mu     sync.Mutex
 	done   chan struct{}
 	err    error
+	reason string // why it was told to stop; empty: it was not
 	after  map[*func()]struct{}
 }
 
@@ -133,14 +148,14 @@ func (c *runContext) AfterFunc(f func()) (stop func() bool) {
 	}
 }
 
-// cancel ends the context. It may be called again.
-func (c *runContext) cancel() {
+// cancel ends the context. It may be called again: the first reason stays.
+func (c *runContext) cancel(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
 		return
 	}
-	c.err = context.Canceled
+	c.err, c.reason = context.Canceled, reason
 	if c.done != nil {
 		close(c.done)
 	}
@@ -156,6 +171,6 @@ func (c *runContext) release() {
 	waited := c.done != nil || c.after != nil
 	c.mu.Unlock()
 	if waited {
-		c.cancel()
+		c.cancel("")
 	}
 }

@@ -42,10 +42,14 @@ type Worker struct {
 	force         context.CancelFunc // ends batchContext
 	values        context.Context
 
-	mu      sync.Mutex
-	results []result // from handlers, and not yet seen by the session's goroutine
-	asked   string   // why the worker is to stop; empty: it is not
-	hurry   bool     // it is to stop at once
+	mu          sync.Mutex
+	results     []result        // from handlers, and not yet seen by the session's goroutine
+	notices     fifoOf[*notice] // what runs said, and was not written
+	noticeBytes int64           // their cost
+	asked       string          // why the worker is to stop; empty: it is not
+	hurry       bool            // it is to stop at once
+
+	noticed atomic.Bool // there are notices
 
 	// The session's goroutine owns the rest.
 	fresh    []result
@@ -103,6 +107,7 @@ func (w *Worker) register(handlers map[string]*handler, h *handler) {
 	case h.runs != nil && h.batch.Size < 1:
 		panic(fmt.Sprintf("tusk: the batch of %q has size %d", h.name, h.batch.Size))
 	}
+	h.worker = w
 	h.took.Store(int64(time.Millisecond)) // not quick until it has shown so
 	handlers[h.name] = h
 }

@@ -16,6 +16,9 @@ import (
 // slabSize is how many runs are made with one allocation.
 const slabSize = 32
 
+// moved is the reason of a cancel when another worker gets the run.
+const moved = "moved"
+
 // handlesAtOnce bounds one returned record, far below the limit of a packet.
 const handlesAtOnce = 10_000
 
@@ -26,7 +29,7 @@ func (w *Worker) take(r *wire.Record, now time.Time) {
 	case wire.Item:
 		w.begin(r, w.stages[string(r.Name)], now)
 	case wire.Cancel:
-		w.cancel(w.runs[r.Ref])
+		w.cancel(w.runs[r.Ref], cancelReason(r))
 	case wire.Recall:
 		w.recall(r)
 	case wire.Drain:
@@ -50,6 +53,7 @@ func (w *Worker) begin(record *wire.Record, h *handler, now time.Time) {
 	w.slab = w.slab[1:]
 	r.handle, r.handler, r.in = record.Ref, h, received(record)
 	r.info = TaskInfo{ID: record.ID, Attempt: int(record.Attempt), Item: record.Kind == wire.Item}
+	r.info.run = r
 	r.ctx.values, r.ctx.info = w.values, &r.info
 	w.runs[r.handle] = r
 	if h == nil {
@@ -60,6 +64,12 @@ func (w *Worker) begin(record *wire.Record, h *handler, now time.Time) {
 	r.info.Type = h.name
 	if a := record.Attrs; a != nil {
 		r.info.Trace, r.info.Baggage = string(a.Trace), string(a.Baggage)
+		if a.HasTimeLeft || a.Checkpoint != nil {
+			r.given = &given{checkpoint: slices.Clone(a.Checkpoint)}
+			if a.HasTimeLeft {
+				r.given.due = now.Add(duration(a.TimeLeft))
+			}
+		}
 		if err := unreadable(record); err != nil {
 			w.refuse(r, err)
 			return
@@ -108,7 +118,15 @@ func (w *Worker) dispatch(h *handler, b *collected) {
 	b.runs = nil
 }
 
-func (w *Worker) cancel(r *run) {
+// cancelReason is why a run is to stop; who says nothing means what there was before there were reasons.
+func cancelReason(r *wire.Record) string {
+	if r.Attrs == nil || len(r.Attrs.Reason) == 0 {
+		return "cancelled"
+	}
+	return string(r.Attrs.Reason)
+}
+
+func (w *Worker) cancel(r *run, reason string) {
 	if r == nil {
 		return
 	}
@@ -117,7 +135,7 @@ func (w *Worker) cancel(r *run) {
 		w.forget(r)
 		return
 	}
-	r.ctx.cancel()
+	r.ctx.cancel(reason)
 }
 
 // forget takes a run that did not start out of the batch that it may wait for.
@@ -207,7 +225,7 @@ func (w *Worker) stop(now time.Time, hurry bool) time.Time {
 	if n := len(w.runs); n > 0 {
 		fmt.Fprintf(os.Stderr, "tusk: stopped with %d runs that had not ended; the broker gives them to others\n", n)
 		for _, r := range w.runs {
-			r.ctx.cancel()
+			r.ctx.cancel(moved)
 		}
 	}
 	w.force()
@@ -235,6 +253,9 @@ func (w *Worker) flush(time.Time) {
 		r := w.returns.pop()
 		writeReturned(s.put(16+9*len(r.handles), nil), r)
 	}
+	if !w.flushNotices() {
+		return
+	}
 	for w.ready.len() > 0 && s.room(len(w.ready.first().body.bytes)) {
 		answer := w.ready.pop()
 		if r := answer.run; !r.dropped {
@@ -256,6 +277,13 @@ func (w *Worker) write(a result) {
 	// Written under the terms of an earlier session, it may be too large for this one.
 	if size, limit := int64(len(a.body.bytes)), w.session.terms().Limits.Body; size > limit {
 		a = failed(a.run, NoRetry(newError(ErrTooLarge, TaskID{}, "the result has %d bytes, the limit `body` is %d", size, limit)))
+	}
+	if a.state == deferred {
+		p := w.session.put(24, nil)
+		p.list(3, wire.Defer, a.run.handle)
+		p.head = wire.AppendUint(p.head, a.after)
+		p.results = append(p.results, a)
+		return
 	}
 	var wrong []byte
 	attributes := pairs{}
@@ -352,11 +380,12 @@ func (w *Worker) welcomed(terms *welcome, lost []*packet) {
 			delete(handles, r.info.ID)
 			r.handle = handle
 			w.runs[handle] = r
+			w.keepAgain(r)
 		} else if !r.dropped {
 			r.dropped = true
 			r.take(runEnded)
 			w.forget(r)
-			r.ctx.cancel()
+			r.ctx.cancel(moved)
 		}
 		return ok
 	}

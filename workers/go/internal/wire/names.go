@@ -22,7 +22,12 @@ const (
 	Push        Kind = 24
 	Result      Kind = 32
 	Returned    Kind = 33
+	Progress    Kind = 36
+	Log         Kind = 37
+	Checkpoint  Kind = 38
 	Slots       Kind = 40
+	Defer       Kind = 41
+	Pause       Kind = 42
 	Accepted    Kind = 48
 	Answer      Kind = 49
 	Event       Kind = 50
@@ -37,19 +42,32 @@ const (
 
 // The attributes that this version carries out. Odd ones are promises.
 const (
-	Reply       = 15
-	Resent      = 17
-	Codec       = 27
-	Compression = 29
-	RerunOK     = 53
-	Wait        = 55
-	NoRetry     = 57
-	Crashed     = 59
-	ErrorMap    = 2
-	Attempt     = 4
-	Worker      = 6
-	Trace       = 8
-	Baggage     = 10
+	Delay            = 1
+	Deadline         = 3
+	RunTimeout       = 5
+	Attempts         = 7
+	Backoff          = 9
+	Reply            = 15
+	Resent           = 17
+	Codec            = 27
+	Compression      = 29
+	LastCheckpoint   = 33
+	Priority         = 51
+	RerunOK          = 53
+	Wait             = 55
+	NoRetry          = 57
+	Crashed          = 59
+	HeartbeatTimeout = 65
+	NoRetryOn        = 67
+	Follow           = 69
+	ErrorMap         = 2
+	Attempt          = 4
+	Worker           = 6
+	Trace            = 8
+	Baggage          = 10
+	TimeLeft         = 24
+	Reason           = 26
+	History          = 28
 )
 
 // The endings of a task, and of a run.
@@ -68,8 +86,20 @@ const (
 	CodecBytes   = 2
 )
 
+// What a caller may follow of the runs of its task; the attribute is the sum.
+const (
+	FollowProgress = 1
+	FollowLog      = 2
+)
+
 // FrameBody is the size in bytes from which a body travels as a frame of its own.
 const FrameBody = 8 << 10
 
 // MaxName is the longest type, topic, stage, pool or worker name in bytes.
 const MaxName = 255
+
+// MaxLog is the longest text of a log line in bytes.
+const MaxLog = 16 << 10
+
+// MaxNoRetryOn is how many types of errors a task may name that make no other run worth while.
+const MaxNoRetryOn = 32

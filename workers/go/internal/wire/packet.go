@@ -11,10 +11,11 @@ type Header struct {
 type Record struct {
 	Kind    Kind
 	Ref     int64  // request, handle, recall, token, sequence, slots or version: the second element
-	State   int64  // of a result
+	State   int64  // of a result; the level of a log line
+	Time    int64  // ms, of a defer or a pause
 	Attempt int64  // of a task or item
 	Name    []byte // type, handler, topic, stage, question, error code or reason
-	Text    []byte // an error's message
+	Text    []byte // an error's message, or a log line
 	Body    []byte // nil: no body
 	Raw     []byte // fields, details, an answer's value, handles, endpoints or arguments, as msgpack
 	Attrs   *Attributes
@@ -25,8 +26,11 @@ type Record struct {
 type Attributes struct {
 	Reply, Codec, Compression, Wait, Attempt int64
 	Resent, RerunOK, NoRetry, Crashed        bool
-	Error                                    []byte // a map, as msgpack
-	Worker, Trace, Baggage                   []byte
+	Error, History                           []byte // a map, and a list of maps, as msgpack
+	Worker, Trace, Baggage, Reason           []byte
+	Checkpoint                               []byte // nil: none
+	TimeLeft                                 int64  // ms, if HasTimeLeft
+	HasTimeLeft                              bool
 	Unsupported                              int64 // the first unknown odd key; 0: none
 	Invalid                                  int64 // the first key whose value has another type than it must have; 0: none
 }
@@ -92,12 +96,14 @@ type decoder struct {
 }
 
 // shapes says what the elements behind the kind are: u integer from 0, i integer, s text, d id of 16
-// bytes, D the same or nil, b body, m map, l list, h list of handles, v any value, a attributes.
+// bytes, D the same or nil, b body, m map, l list, h list of handles, v any value, a attributes,
+// w duration.
 // Behind '?' they may be left out. The letter's place in Record follows from kind and letter.
 var shapes = [Ignorable]string{
 	Hello: "um", Welcome: "um", Ping: "i", Pong: "i", Error: "ust?m", Bye: "?s", Goaway: "s?l",
 	Submit: "udsb?a", Cancel: "ud?a", Query: "us?v", Publish: "usb?a", Subscribe: "us?a",
-	Unsubscribe: "us", Push: "uDsb?a", Result: "uc?ba", Returned: "uh", Slots: "u", Accepted: "u",
+	Unsubscribe: "us", Push: "uDsb?a", Result: "uc?ba", Returned: "uh", Progress: "u?ba",
+	Log: "uct?a", Checkpoint: "ub", Slots: "u", Defer: "uw", Pause: "uw", Accepted: "u",
 	Answer: "uv", Event: "usb?a", Task: "udsnb?a", Item: "udsnb?a", Recall: "uh", Drain: "s",
 }
 
@@ -153,6 +159,8 @@ func (d *decoder) element(r *Record, letter byte) {
 		r.Ref = d.Signed()
 	case 'c':
 		r.State = d.Number()
+	case 'w':
+		r.Time = d.Number()
 	case 'n':
 		r.Attempt = d.Number()
 	case 's':
@@ -291,6 +299,17 @@ func (a *Attributes) read(key int64, raw []byte) {
 		a.Trace = r.Text()
 	case Baggage:
 		a.Baggage = r.Text()
+	case Reason:
+		a.Reason = r.Text()
+	case TimeLeft:
+		a.TimeLeft, a.HasTimeLeft = r.Number(), true
+	case LastCheckpoint:
+		a.Checkpoint = r.Bytes()
+	case History:
+		if r.Peek() != List {
+			r.Fail()
+		}
+		a.History = raw
 	case ErrorMap:
 		if r.Peek() != Map {
 			r.Fail()

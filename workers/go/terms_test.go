@@ -1,0 +1,147 @@
+package tusk
+
+import (
+	"errors"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tuskd/tuskd/workers/go/internal/wire"
+)
+
+func TestWhatATaskAsksForIsSent(t *testing.T) {
+	b := newBroker(t)
+	c := newTestClient(t, b, Options{})
+	l := b.accept(5, nil)
+	ask := func(options ...CallOption) map[int64]any {
+		t.Helper()
+		if _, err := c.Submit(ctx, "f", 1, append(options, WithTimeout(NoTimeout))...); err != nil {
+			t.Fatal(err)
+		}
+		l.expect(wire.Submit)
+		return l.sent(6)
+	}
+	got := ask(WithPriority(PriorityCritical), WithDelay(time.Hour), WithDeadline(2*time.Hour),
+		WithRunTimeout(1500*time.Microsecond), WithHeartbeatTimeout(time.Second), WithAttempts(4),
+		WithBackoff(Backoff{First: time.Second, Most: time.Minute}), WithNoRetryOn("*fs.PathError", "ValueError"),
+		OnProgress(func(Progress) {}), OnLog(func(LogLine) {}))
+	for key, least := range map[int64]int64{wire.Delay: 3_600_000, wire.Deadline: 7_200_000} {
+		if ms, _ := got[key].(int64); ms > least || ms < least-10_000 {
+			t.Errorf("attribute %d is %v", key, got[key])
+		}
+		delete(got, key)
+	}
+	want := map[int64]any{wire.Priority: int64(20), wire.RunTimeout: int64(2), wire.HeartbeatTimeout: int64(1000),
+		wire.Attempts: int64(4), wire.Backoff: []any{int64(1000), int64(60_000), 2.0, 0.25},
+		wire.NoRetryOn: []any{"*fs.PathError", "ValueError"}, wire.Follow: int64(3)}
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("sent %v\nwant %v", got, want)
+	}
+	for _, c := range []struct {
+		options []CallOption
+		want    map[int64]any
+	}{
+		{nil, map[int64]any{}},
+		{[]CallOption{WithDelay(0), WithPriority(-100)}, map[int64]any{wire.Priority: int64(-100)}},
+		{[]CallOption{WithNotBefore(time.Now().Add(-time.Hour))}, map[int64]any{}},
+		{[]CallOption{WithDeadline(0), WithAttempts(1000)}, map[int64]any{wire.Deadline: int64(0), wire.Attempts: int64(1000)}},
+		{[]CallOption{WithBackoff(Backoff{Factor: 100, Jitter: NoJitter})}, map[int64]any{wire.Backoff: []any{int64(0), int64(0), 100.0, 0.0}}},
+		{[]CallOption{WithRunTimeout(longest)}, map[int64]any{wire.RunTimeout: int64(3_153_600_000_000)}},
+		{[]CallOption{OnLog(func(LogLine) {})}, map[int64]any{wire.Follow: int64(2)}},
+	} {
+		if got := ask(c.options...); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("sent %v, want %v", got, c.want)
+		}
+	}
+	at := time.Now().Add(time.Hour)
+	if ms, _ := ask(WithNotBefore(at))[wire.Delay].(int64); ms > 3_600_000 || ms < 3_590_000 {
+		t.Errorf("a point in an hour is a delay of %v ms", ms)
+	}
+}
+
+func TestWhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound(t *testing.T) {
+	c := newTestClient(t, newBroker(t), Options{})
+	far := time.Now().Add(longest).Add(time.Hour)
+	for says, options := range map[string][]CallOption{
+		"delay is -1ns, and has to be from 0s to 100 years":              {WithDelay(-1)},
+		"delay is 876001h0m0s, and has":                                  {WithDelay(longest + time.Hour)},
+		"not_before is ":                                                 {WithNotBefore(far)},
+		"delay and not_before":                                           {WithDelay(1), WithNotBefore(far)},
+		"deadline is -1s":                                                {WithDeadline(-time.Second)},
+		"run_timeout is 0s, and has to be from 1ms to 100 years":         {WithRunTimeout(0)},
+		"heartbeat_timeout is 999µs":                                     {WithHeartbeatTimeout(999 * time.Microsecond)},
+		"attempts is 0, and has to be from 1 to 1000":                    {WithAttempts(0)},
+		"attempts is 1001":                                               {WithAttempts(1001)},
+		"priority is 101, and has to be from -100 to 100":                {WithPriority(101)},
+		"priority is -101":                                               {WithPriority(-101)},
+		"backoff.First is -1s":                                           {WithBackoff(Backoff{First: -time.Second})},
+		"backoff.Most is ":                                               {WithBackoff(Backoff{Most: longest + 1})},
+		"backoff.Factor is 0.5, and has to be from 1 to 100":             {WithBackoff(Backoff{Factor: 0.5})},
+		"backoff.Factor is NaN":                                          {WithBackoff(Backoff{Factor: math.NaN()})},
+		"backoff.Jitter is 1.5, and has to be from 0 to 1, or NoJitter":  {WithBackoff(Backoff{Jitter: 1.5})},
+		"no_retry_on has 33 types, and may have 32":                      {WithNoRetryOn(make([]string, 33)...)},
+		"no_retry_on has a name that is not UTF-8 of at most 255 bytes:": {WithNoRetryOn("x", strings.Repeat("x", 256))},
+	} {
+		_, err := c.Submit(ctx, "f", 1, options...)
+		var e *Error
+		if !errors.Is(err, ErrInvalid) || !errors.As(err, &e) || !strings.Contains(e.Message, says) || e.Details["field"] == "" {
+			t.Errorf("%v, and not %q", err, says)
+		}
+	}
+	if _, err := ParsePriority("urgent"); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "low, normal, high, critical") {
+		t.Error(err)
+	}
+	for _, p := range priorities {
+		if found, err := ParsePriority(p.name); err != nil || found != p.value || found.String() != p.name {
+			t.Error(p, found, err)
+		}
+	}
+	if text := Priority(7).String(); text != "7" {
+		t.Error(text)
+	}
+	if _, err := c.Push(ctx, "clean", 1, WithDelay(time.Second)); !errors.Is(err, ErrInvalid) {
+		t.Error("an item with a delay:", err)
+	}
+	if err := c.Publish(ctx, "prices", 1, WithPriority(1)); !errors.Is(err, ErrInvalid) {
+		t.Error("an event with a priority:", err)
+	}
+	if _, err := c.Enqueue(ctx, "f", 1, OnLog(func(LogLine) {})); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "Enqueue") {
+		t.Error("nobody waits, but follows:", err)
+	}
+}
+
+func TestATaskThatIsSentLateHasWhatIsLeftOfItsTimes(t *testing.T) {
+	b := newBroker(t)
+	c := newTestClient(t, b, Options{})
+	options := []CallOption{WithDelay(20 * time.Millisecond), WithDeadline(time.Hour), WithRunTimeout(time.Minute)}
+	if _, err := c.Submit(ctx, "f", 1, options...); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(30 * time.Millisecond) // no broker yet
+	check := func(l *link, resent bool) {
+		t.Helper()
+		l.expect(wire.Submit)
+		got := l.sent(6)
+		_, delayed := got[wire.Delay]
+		left, _ := got[wire.Deadline].(int64)
+		if delayed || left > 3_600_000-30 || left < 3_500_000 || got[wire.RunTimeout] != int64(60_000) || (got[wire.Resent] != nil) != resent {
+			t.Fatalf("sent %v", got)
+		}
+	}
+	l := b.accept(5, nil)
+	check(l, false)
+	first := l.last
+	b.close()
+	b.open()
+	again := b.hello()
+	again.welcome(5, true, 0, nil) // the same session: the same packet
+	again.expect(wire.Submit)
+	if string(again.last) != string(first) {
+		t.Fatalf("a resumed session sends %x\nand not %x", again.last, first)
+	}
+	b.close()
+	b.open()
+	check(b.accept(6, nil), true)
+}
