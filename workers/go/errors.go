@@ -143,6 +143,24 @@ func NoRetry(err error) error {
 	return &noRetry{err}
 }
 
+// TypedError gives an error of a handler the type that callers see, and that WithNoRetryOn means. Without
+// it that is its Go type, such as *fs.PathError.
+//
+//	return 0, tusk.TypedError("NotFound", fmt.Errorf("no such file: %s", in.Path))
+func TypedError(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &typedError{err, name}
+}
+
+type typedError struct {
+	error
+	name string
+}
+
+func (e *typedError) Unwrap() error { return e.error }
+
 // Defer is the error that a handler returns when it cannot run now, say for a lock that somebody holds:
 // the task runs again after that time, from 0 to 100 years. That is no failure and uses up no attempt,
 // though the next run has the next number.

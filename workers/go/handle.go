@@ -151,8 +151,13 @@ func failed(r *run, err error) result {
 		failure: &failure{Type: typeOf(err), Message: valid(err.Error()), Language: "go"}}
 }
 
-// typeOf names the error's Go type; wrappers that only add text are looked through.
+// typeOf names the type that the error was given, else its Go type; wrappers that only add text are looked
+// through.
 func typeOf(err error) string {
+	var typed *typedError
+	if errors.As(err, &typed) {
+		return valid(typed.name)
+	}
 	for {
 		t := reflect.TypeOf(err).String()
 		inner := errors.Unwrap(err)

@@ -41,6 +41,8 @@ type Worker struct {
 	executor      *executor
 	force         context.CancelFunc // ends batchContext
 	values        context.Context
+	there         chan struct{} // closed when a broker has taken this worker
+	isThere       bool          // the session's goroutine only
 
 	mu          sync.Mutex
 	results     []result        // from handlers, and not yet seen by the session's goroutine
@@ -90,7 +92,7 @@ func NewWorker(options WorkerOptions) *Worker {
 	}
 	return &Worker{options: options, types: map[string]*handler{}, stages: map[string]*handler{},
 		supervised: os.Getenv("TUSK_SUPERVISED") == "1", runs: map[int64]*run{},
-		batches: map[*handler]*collected{}}
+		batches: map[*handler]*collected{}, there: make(chan struct{})}
 }
 
 // register panics on what is a mistake in the program: a name twice or out of its bounds, a batch
@@ -161,6 +163,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Ready is closed when a broker has taken this worker for the first time: from then on what it serves is
+// served. For programs that run worker and client, and for tests.
+func (w *Worker) Ready() <-chan struct{} { return w.there }
 
 // Stop makes Run return as SIGTERM would, also a Run that is called later. Any goroutine may call it.
 func (w *Worker) Stop() {

@@ -357,6 +357,10 @@ func (w *Worker) claims() []claim {
 }
 
 func (w *Worker) welcomed(terms *welcome, lost []*packet) {
+	if !w.isThere {
+		w.isThere = true
+		close(w.there)
+	}
 	if lost == nil {
 		return
 	}

@@ -56,7 +56,7 @@ func errorOf(t *testing.T, r wire.Record) failure {
 
 func TestAWorkerSaysWhoItIsAndRunsTasks(t *testing.T) {
 	b := newBroker(t)
-	startWorker(t, b, WorkerOptions{Slots: 4, Pool: "gpu", Name: "w1"}, func(w *Worker) {
+	w, _ := startWorker(t, b, WorkerOptions{Slots: 4, Pool: "gpu", Name: "w1"}, func(w *Worker) {
 		Handle(w, "add", func(ctx context.Context, in struct{ A, B int }) (int, error) {
 			info, ok := TaskFromContext(ctx)
 			if !ok || info.Type != "add" || info.Attempt != 1 || info.Trace != "00-x" || info.Baggage != "k=v" {
@@ -71,7 +71,14 @@ func TestAWorkerSaysWhoItIsAndRunsTasks(t *testing.T) {
 			return in + "!", nil
 		})
 	})
-	l := b.accept(5, nil)
+	l := b.hello()
+	select {
+	case <-w.Ready():
+		t.Fatal("ready before the broker has taken it")
+	default:
+	}
+	l.welcome(5, false, 0, nil)
+	wait(t, w.Ready())
 	bootID, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if f := l.fields; f["role"] != "worker" || f["slots"] != int64(4) || f["pool"] != "gpu" || f["name"] != "w1" ||
 		f["pid"] != int64(os.Getpid()) || f["boot_id"] != strings.TrimSpace(string(bootID)) || f["pid_ns"] == nil ||
@@ -101,6 +108,8 @@ func TestWhatFailsInAHandlerIsAFailedResult(t *testing.T) {
 			switch in {
 			case "error":
 				return nil, fmt.Errorf("read: %w", os.ErrNotExist)
+			case "typed":
+				return nil, fmt.Errorf("here: %w", NoRetry(TypedError("NotFound", os.ErrNotExist)))
 			case "last":
 				return nil, NoRetry(errors.New("never"))
 			case "panic":
@@ -122,6 +131,7 @@ func TestWhatFailsInAHandlerIsAFailedResult(t *testing.T) {
 		stack, never, good bool
 	}{
 		{in: "error", typeIs: "*errors.errorString", message: "read: file does not exist"},
+		{in: "typed", typeIs: "NotFound", message: "here: file does not exist", never: true},
 		{in: "last", typeIs: "*errors.errorString", message: "never", never: true},
 		{in: "panic", typeIs: "panic", message: "ouch", stack: true},
 		{in: "exit", typeIs: "Goexit", message: "goroutine", stack: true},

@@ -39,6 +39,16 @@ type command struct {
 	Topic    string
 	Stage    string
 	What     string
+
+	Priority         any // a name, or a number
+	Delay            *int
+	NotBefore        *int `json:"not_before"`
+	Deadline         *int
+	RunTimeout       *int `json:"run_timeout"`
+	HeartbeatTimeout *int `json:"heartbeat_timeout"`
+	Attempts         *int
+	Backoff          []float64
+	NoRetryOn        []string `json:"no_retry_on"`
 }
 
 var (
@@ -50,7 +60,7 @@ var (
 	printing      sync.Mutex
 )
 
-func (c *command) options() []tusk.CallOption {
+func (c *command) options() ([]tusk.CallOption, error) {
 	var found []tusk.CallOption
 	if c.Timeout > 0 {
 		found = append(found, tusk.WithTimeout(time.Duration(c.Timeout)*time.Millisecond))
@@ -61,18 +71,72 @@ func (c *command) options() []tusk.CallOption {
 	if c.Resent {
 		found = append(found, tusk.Resent())
 	}
-	return found
+	for _, d := range []struct {
+		given  *int
+		option func(time.Duration) tusk.CallOption
+	}{
+		{c.Delay, tusk.WithDelay}, {c.Deadline, tusk.WithDeadline}, {c.RunTimeout, tusk.WithRunTimeout},
+		{c.HeartbeatTimeout, tusk.WithHeartbeatTimeout},
+	} {
+		if d.given != nil {
+			found = append(found, d.option(ms(float64(*d.given))))
+		}
+	}
+	if c.NotBefore != nil {
+		found = append(found, tusk.WithNotBefore(time.Now().Add(ms(float64(*c.NotBefore)))))
+	}
+	if c.Attempts != nil {
+		found = append(found, tusk.WithAttempts(*c.Attempts))
+	}
+	if c.NoRetryOn != nil {
+		found = append(found, tusk.WithNoRetryOn(c.NoRetryOn...))
+	}
+	if b := c.Backoff; b != nil {
+		backoff := tusk.Backoff{First: ms(b[0]), Most: ms(b[1]), Factor: b[2], Jitter: b[3]}
+		if b[3] == 0 {
+			backoff.Jitter = tusk.NoJitter
+		}
+		found = append(found, tusk.WithBackoff(backoff))
+	}
+	return c.withPriority(found)
+}
+
+func (c *command) withPriority(options []tusk.CallOption) ([]tusk.CallOption, error) {
+	switch given := c.Priority.(type) {
+	case string:
+		priority, err := tusk.ParsePriority(given)
+		return append(options, tusk.WithPriority(priority)), err
+	case json.Number:
+		return append(options, tusk.WithPriority(tusk.Priority(must(given.Int64())))), nil
+	}
+	return options, nil
+}
+
+func ms(n float64) time.Duration { return time.Duration(n * float64(time.Millisecond)) }
+
+// follow calls, and collects what it is told meanwhile.
+func follow(c *command, options []tusk.CallOption) (any, error) {
+	progress, logs := []any{}, [][2]string{}
+	options = append(options,
+		tusk.OnProgress(func(p tusk.Progress) { progress = append(progress, toTagged(must(p.Value()))) }),
+		tusk.OnLog(func(l tusk.LogLine) { logs = append(logs, [2]string{l.Level.String(), l.Text}) }))
+	found, err := tusk.Call[any](ctx, client, c.Type, fromTagged(c.Body), options...)
+	return map[string]any{"result": toTagged(found), "progress": progress, "logs": logs}, err
 }
 
 func hexOf(id tusk.TaskID) string { return hex.EncodeToString(id[:]) }
 
 func run(c *command) (any, error) {
+	options, err := c.options()
+	if err != nil {
+		return nil, err
+	}
 	switch c.Op {
 	case "call":
-		found, err := tusk.Call[any](ctx, client, c.Type, fromTagged(c.Body), c.options()...)
+		found, err := tusk.Call[any](ctx, client, c.Type, fromTagged(c.Body), options...)
 		return toTagged(found), err
 	case "submit":
-		task, err := client.Submit(ctx, c.Type, fromTagged(c.Body), c.options()...)
+		task, err := client.Submit(ctx, c.Type, fromTagged(c.Body), options...)
 		if err != nil {
 			return nil, err
 		}
@@ -83,8 +147,10 @@ func run(c *command) (any, error) {
 		found, err := tusk.Result[any](ctx, task.(*tusk.Task))
 		return toTagged(found), err
 	case "post":
-		id, err := client.Enqueue(ctx, c.Type, fromTagged(c.Body), c.options()...)
+		id, err := client.Enqueue(ctx, c.Type, fromTagged(c.Body), options...)
 		return hexOf(id), err
+	case "follow":
+		return follow(c, options)
 	case "cancel":
 		return client.Cancel(ctx, must(tusk.ParseTaskID(c.ID)))
 	case "many":
@@ -261,6 +327,12 @@ func describe(err error) map[string]any {
 		found["type"], found["message"], found["language"] = ended.Type, ended.Message, ended.Language
 		found["stack"], found["attempt"], found["worker"] = ended.Stack, ended.Attempt, ended.Worker
 		found["retry"] = ended.Retry
+		history := []any{}
+		for _, run := range ended.History {
+			history = append(history, map[string]any{"attempt": run.Attempt, "worker": run.Worker,
+				"started": run.Started.Milliseconds(), "ended": run.Ended.Milliseconds(), "type": run.Type, "message": run.Message})
+		}
+		found["history"] = history
 	case errors.As(err, &other):
 		found["code"], found["url"] = other.Code, other.URL
 		found["limit"], found["value"] = other.Details["limit"], other.Details["value"]

@@ -15,6 +15,22 @@ import (
 	tusk "github.com/tuskd/tuskd/workers/go"
 )
 
+type flakyBody struct {
+	Fails int
+	Type  *string
+}
+
+type deferringBody struct{ Times, After int }
+
+type progressingBody struct{ Steps, Pause int }
+
+type checkpointedBody struct {
+	Fails int
+	Value any
+}
+
+type beatingBody struct{ Beats, Every, Silent int }
+
 type crashBody struct{ Signal, Attempts int }
 
 type item struct {
@@ -42,14 +58,8 @@ func main() {
 		return nil, tusk.NoRetry(errors.New(message))
 	})
 	tusk.Handle(worker, "crash"+s, crash)
-	tusk.Handle(worker, "sleep"+s, func(ctx context.Context, ms int) (int, error) {
-		select {
-		case <-time.After(time.Duration(ms) * time.Millisecond):
-			return ms, nil
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	})
+	tusk.Handle(worker, "sleep"+s, func(ctx context.Context, ms int) (int, error) { return ms, sleep(ctx, ms) })
+	handleRuns(worker, s)
 	if path := os.Getenv("TUSK_TEST_COUNTS"); path != "" {
 		counts, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 		if err != nil {
@@ -59,6 +69,12 @@ func main() {
 			task, _ := tusk.TaskFromContext(ctx)
 			_, err := fmt.Fprintf(counts, "%s %d %v %s\n", hex.EncodeToString(task.ID[:]), task.Attempt, body["n"], task.Type)
 			return body, err
+		})
+		tusk.Handle(worker, "stopping"+s, func(ctx context.Context, _ any) (any, error) {
+			task, _ := tusk.TaskFromContext(ctx)
+			<-ctx.Done()
+			_, err := fmt.Fprintf(counts, "%s %d %s %s\n", hex.EncodeToString(task.ID[:]), task.Attempt, task.CancelReason(), task.Type)
+			return nil, errors.Join(ctx.Err(), err)
 		})
 	}
 	tusk.Handle(worker, "unserialisable"+s, func(context.Context, any) (any, error) {
@@ -81,6 +97,83 @@ func main() {
 	if err := worker.Run(context.Background()); err != nil {
 		log.Fatal(err)
 	}
+}
+
+// sleep sleeps so many ms, or until the run is told to stop.
+func sleep(ctx context.Context, ms int) error {
+	select {
+	case <-time.After(time.Duration(ms) * time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// handleRuns serves what is about the runs of a task: those that fail, wait, tell.
+func handleRuns(worker *tusk.Worker, s string) {
+	tusk.Handle(worker, "flaky"+s, func(ctx context.Context, body flakyBody) (int, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		if task.Attempt > body.Fails {
+			return task.Attempt, nil
+		}
+		name := "Flaky"
+		if body.Type != nil {
+			name = *body.Type
+		}
+		return 0, tusk.TypedError(name, fmt.Errorf("attempt %d fails", task.Attempt))
+	})
+	tusk.Handle(worker, "deferring"+s, func(ctx context.Context, body deferringBody) (int, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		if task.Attempt > body.Times {
+			return task.Attempt, nil
+		}
+		return 0, tusk.Defer(time.Duration(body.After) * time.Millisecond)
+	})
+	tusk.Handle(worker, "pausing"+s, func(ctx context.Context, body struct{ Pause int }) (any, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		return nil, task.PauseType(time.Duration(body.Pause) * time.Millisecond)
+	})
+	tusk.Handle(worker, "progressing"+s, func(ctx context.Context, body progressingBody) (int, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		for n := 1; n <= body.Steps; n++ {
+			if err := errors.Join(task.Progress(n), task.Log(tusk.LogInfo, fmt.Sprint("step ", n)), sleep(ctx, body.Pause)); err != nil {
+				return 0, err
+			}
+		}
+		return body.Steps, nil
+	})
+	tusk.Handle(worker, "checkpointed"+s, func(ctx context.Context, body checkpointedBody) (any, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		if task.Attempt <= body.Fails {
+			return nil, errors.Join(task.Checkpoint(body.Value), errors.New("again from there"))
+		}
+		var last any
+		_, err := task.LastCheckpoint(&last)
+		return []any{task.Attempt, last}, err
+	})
+	tusk.Handle(worker, "beating"+s, func(ctx context.Context, body beatingBody) (int, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		for range body.Beats {
+			task.Heartbeat()
+			if err := sleep(ctx, body.Every); err != nil {
+				return 0, err
+			}
+		}
+		return body.Beats, sleep(ctx, body.Silent)
+	})
+	tusk.Handle(worker, "time_left"+s, func(ctx context.Context, _ any) (*int64, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		left, bounded := task.TimeLeft()
+		if !bounded {
+			return nil, nil
+		}
+		ms := left.Milliseconds()
+		return &ms, nil
+	})
+	tusk.Handle(worker, "stubborn"+s, func(_ context.Context, ms int) (int, error) {
+		time.Sleep(time.Duration(ms) * time.Millisecond)
+		return ms, nil
+	})
 }
 
 func crash(ctx context.Context, body crashBody) (crashBody, error) {
