@@ -97,7 +97,8 @@ void ClientCore::wait_for_push_place() {
 }
 
 void ClientCore::fill_in(Request& r, Op op, std::string_view name, std::string&& body,
-                         bool has_body, const CallOptions& options, Callback&& done) {
+                         bool has_body, const CallOptions& options, std::unique_ptr<Terms> terms,
+                         Callback&& done) {
   r.op = op;
   r.has_body = has_body;
   r.resent = options.resent;
@@ -120,6 +121,7 @@ void ClientCore::fill_in(Request& r, Op op, std::string_view name, std::string&&
   if (!options.trace.empty() || !options.baggage.empty()) {
     r.trace.reset(new std::string[2]{options.trace, options.baggage});
   }
+  r.terms = std::move(terms);
   r.done = std::move(done);
   r.started = Clock::now();
   r.counted = r.cost();
@@ -138,6 +140,7 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, b
     if (!proto::is_utf8(name)) throw ValueError("a name is not UTF-8");
   }
   check_body(op, body, options);
+  auto terms = terms_of(op, options);
   if (op == Op::kPush) wait_for_push_place();
 
   // Here, not under the lock: it takes its time with a large body.
@@ -146,7 +149,7 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, b
   const bool compressed =
       prepared && compress(body, {.body = 0, .lz4 = true, .threshold = threshold});
   const auto take = [&](Request& r) {
-    fill_in(r, op, name, std::move(body), has_body, options, std::move(done));
+    fill_in(r, op, name, std::move(body), has_body, options, std::move(terms), std::move(done));
     r.prepared = prepared;
     r.compressed = compressed;
     queued_bytes_.fetch_add(r.counted, std::memory_order_relaxed);

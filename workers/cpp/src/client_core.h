@@ -66,7 +66,7 @@ class ClientCore : public Link::Peer {
   void check_body(Op op, const std::string& body, const CallOptions& options) const;
   void wait_for_push_place();
   void fill_in(Request& r, Op op, std::string_view name, std::string&& body, bool has_body,
-               const CallOptions& options, Callback&& done);
+               const CallOptions& options, std::unique_ptr<Terms> terms, Callback&& done);
   void make_ready(Request* r);
   RequestQueue& queue_of(const Request& r) { return r.op == Op::kPush ? pushes_ : ready_; }
   bool prepare(Request* r);
@@ -79,6 +79,7 @@ class ClientCore : public Link::Peer {
   void fail(Request* r, FailurePtr failure) { finish(r, {}, 0, std::move(failure)); }
   void take_out(Request* r);
   void take_result(Request* r, const proto::Record& record, Incoming& packet);
+  void take_progress(const Request& r, const proto::Record& record, Incoming& packet);
   void take_error(Request* r, const proto::Record& record);
   void take_event(const proto::Record& record, Incoming& packet);
   void end_all();

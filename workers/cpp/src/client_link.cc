@@ -210,7 +210,8 @@ bool ClientCore::fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_
       r->body.clear();
     }
     const std::size_t bytes = r->body.size() + r->name.size() + kRequestBytes +
-                              (r->trace ? r->trace[0].size() + r->trace[1].size() + 16 : 0);
+                              (r->trace ? r->trace[0].size() + r->trace[1].size() + 16 : 0) +
+                              (r->terms ? r->terms->size() : 0);
     if (link_.full(out, bytes, r->frame.size())) return false;
     queue.remove(r);
     leave_queue(*r);
@@ -233,6 +234,7 @@ void ClientCore::write(proto::Writer& out, const Request& r) {
     if (!r.trace[0].empty()) attributes_.text(Attribute::kTrace, r.trace[0]);
     if (!r.trace[1].empty()) attributes_.text(Attribute::kBaggage, r.trace[1]);
   }
+  if (r.terms) r.terms->write(attributes_, Clock::now() - r.started);
   const proto::BodyOut body = !r.has_body ? proto::BodyOut::none()
                               : r.frame   ? proto::BodyOut{true, {}, r.frame}
                                           : proto::BodyOut::copied(r.body);
@@ -274,6 +276,10 @@ void ClientCore::record(const proto::Record& record, Incoming& packet) {
   switch (record.kind) {
     case Kind::kResult:
       if (is_task(r->op)) take_result(r, record, packet);
+      break;
+    case Kind::kProgress:
+    case Kind::kLog:
+      if (r->terms) take_progress(*r, record, packet);
       break;
     case Kind::kAccepted:
       if (r->op != Op::kSubmit) finish(r, "\xC0", 0, nullptr);
@@ -318,6 +324,31 @@ void ClientCore::take_result(Request* r, const proto::Record& record, Incoming& 
          failure("value",
                  "the result is no LZ4 frame of at most " + std::to_string(rules_.body) + " bytes",
                  r->id));
+  }
+}
+
+void ClientCore::take_progress(const Request& r, const proto::Record& record, Incoming& packet) {
+  const auto attempt = attribute(record, Attribute::kAttempt).number().value_or(0);
+  try {
+    if (record.kind == Kind::kLog) {
+      if (r.terms->on_log)
+        r.terms->on_log({static_cast<LogLevel>(record.level), record.message, attempt});
+      return;
+    }
+    if (!r.terms->on_progress) return;
+    std::string_view body = raw_body(record, packet);
+    std::optional<std::string> content;
+    if (record.attributes.compression == proto::Compression::kLz4) {
+      content = proto::lz4_decompress(body, rules_.body);
+      if (!content) throw ValueError("it is no LZ4 frame within the limits");
+      body = *content;
+    }
+    r.terms->on_progress({body, record.attributes.codec, attempt});
+  } catch (const std::exception& error) {
+    link_.complain("progress or a log line of " + r.name + " " + r.id.hex() + ": " + error.what());
+  } catch (...) {
+    link_.complain("progress or a log line of " + r.name + " " + r.id.hex() +
+                   ": the callback threw what is no std::exception");
   }
 }
 

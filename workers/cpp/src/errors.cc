@@ -80,6 +80,7 @@ void detail::raise(const Failure& f) {
   if (c == code::kUnknownStage) throw UnknownStage(c, f.reason, f.task, f.limit, f.value);
   if (c == code::kUnknownTask) throw UnknownTask(c, f.reason, f.task, f.limit, f.value);
   if (c == code::kRefused) throw Refused(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kInvalid) throw Invalid(c, f.reason, f.task, f.limit, f.value);
   if (c == code::kMalformed) throw Malformed(c, f.reason, f.task, f.limit, f.value);
   throw BrokerError(c, f.reason, f.task, f.limit, f.value);
 }
@@ -94,6 +95,30 @@ proto::Value attribute(const proto::Record& record, proto::Attribute key) {
   return {};
 }
 
+namespace {
+
+std::vector<FailedRun> history_of(proto::Value list) {
+  const auto ms = [](proto::Value time) {
+    return std::chrono::milliseconds(time.number().value_or(0));
+  };
+  std::vector<FailedRun> runs;
+  if (!list.is_array()) return runs;
+  for (proto::Value run : list.items()) {
+    const proto::Value error = run.get("error");
+    runs.push_back({.attempt = run.get("attempt").number().value_or(0),
+                    .worker = text_of(run, "worker"),
+                    .started = ms(run.get("started")),
+                    .ended = ms(run.get("ended")),
+                    .type = text_of(error, "type"),
+                    .message = text_of(error, "message"),
+                    .language = text_of(error, "language"),
+                    .stack = text_of(error, "stack")});
+  }
+  return runs;
+}
+
+}  // namespace
+
 FailurePtr ending_of(const proto::Record& result, const TaskId& task) {
   auto f = std::make_shared<detail::Failure>();
   f->code = proto::state_name(result.state);  // "failed", "dead", "cancelled", "expired"
@@ -106,6 +131,7 @@ FailurePtr ending_of(const proto::Record& result, const TaskId& task) {
   f->remote.worker = std::string(attribute(result, proto::Attribute::kWorker).text().value_or(""));
   f->remote.attempt = attribute(result, proto::Attribute::kAttempt).number().value_or(0);
   f->remote.retry = !result.attributes.no_retry;
+  f->remote.history = history_of(attribute(result, proto::Attribute::kHistory));
   return f;
 }
 

@@ -352,6 +352,7 @@ void Link::take_welcome(const proto::Record& record) {
   limits_.frames = limit_of(limits, "frames", limits_.frames);
   limits_.session_bytes = limit_of(limits, "session_bytes", limits_.session_bytes);
   limits_.push_window = limit_of(limits, "push_window", limits_.push_window);
+  limits_.checkpoint = limit_of(limits, "checkpoint", limits_.checkpoint);
   decoder_.set_limits(limits_);
   epoch_ = fields.get("epoch").number().value_or(0);
 

@@ -110,6 +110,7 @@ void RequestPool::clean(Request& r) {
   r.done = nullptr;
   r.frame = proto::Bytes();
   r.trace.reset();
+  r.terms.reset();
 }
 
 }  // namespace tusk

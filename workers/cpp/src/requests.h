@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "proto/bytes.h"
+#include "terms.h"
 #include "tusk/client.h"
 
 namespace tusk {
@@ -33,6 +34,7 @@ struct Request {
   std::string body;                      // small ones
   proto::Bytes frame;                    // large ones
   std::unique_ptr<std::string[]> trace;  // trace and baggage, seldom there
+  std::unique_ptr<Terms> terms;          // seldom there
   Callback done;
   Clock::time_point started{};
   std::chrono::milliseconds timeout{0};  // if has_timeout
@@ -50,7 +52,7 @@ struct Request {
 
   std::size_t body_size() const { return frame ? frame.size() : body.size(); }
   // What it takes while it waits to be sent: the bound of what is handed over counts this.
-  std::size_t cost() const { return body_size() + name.size() + 256; }
+  std::size_t cost() const { return body_size() + name.size() + 256 + (terms ? terms->size() : 0); }
 };
 
 // First come, first served; anything can be taken out of the middle.

@@ -51,6 +51,10 @@ void fail(Run& run, std::string type, std::string message, bool no_retry) {
 void fail_with_current_exception(Run& run) {
   try {
     throw;
+  } catch (const Defer& e) {
+    run.deferred = true;
+    run.defer_ms = static_cast<std::uint64_t>(e.after().count());
+    run.has_result = false;
   } catch (const Cancelled& e) {
     fail(run, "tusk::Cancelled", e.what(), false);
   } catch (const UnreadableBody& e) {
@@ -59,13 +63,18 @@ void fail_with_current_exception(Run& run) {
     fail(run, "tusk::ValueError", std::string("the result cannot be written: ") + e.what(), true);
   } catch (const NoRetry& e) {
     fail(run, current_exception_name(), e.what(), true);
+  } catch (const TypedError& e) {
+    fail(run, e.type(), e.what(), false);
   } catch (const std::exception& e) {
     fail(run, current_exception_name(), e.what(), false);
   } catch (...) {
     fail(run, current_exception_name(), "", false);
   }
   // Whatever a handler throws when it was told to stop, it has stopped.
-  if (run.cancelled.load(std::memory_order_acquire)) run.state = proto::State::kCancelled;
+  if (run.cancelled.load(std::memory_order_acquire)) {
+    run.state = proto::State::kCancelled;
+    run.deferred = false;
+  }
 }
 
 // The body, decompressed into `content` if need be. Throws UnreadableBody.
@@ -105,7 +114,7 @@ void finish_result(Run& run, const ResultRules& rules) {
 
 void reset_answer(Run& run) {
   run.result.clear();
-  run.result_compressed = run.no_retry = run.has_result = false;
+  run.result_compressed = run.no_retry = run.has_result = run.deferred = false;
 }
 
 }  // namespace
@@ -116,7 +125,7 @@ void execute(Run& run, const ResultRules& rules) {
     std::string content;
     const std::string_view body = readable_body(run, content, rules);
     Context context(run.id, run.entry->name, run.attempt,
-                    run.stop ? run.stop->get_token() : std::stop_token());
+                    run.stop ? run.stop->get_token() : std::stop_token(), &run);
     run.has_result = run.entry->handler(body, run.codec, context, run.result);
     finish_result(run, rules);
   } catch (...) {

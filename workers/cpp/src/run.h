@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "notices.h"
 #include "proto/bytes.h"
 #include "proto/wire.h"
 #include "tusk/worker.h"
@@ -24,6 +25,7 @@ struct Entry {
   std::string name;
   bool is_stage = false;
   bool wants_context = false;
+  Notices* notices = nullptr;
   Handler handler;
   BatchHandler batch_handler;  // in place of handler
   Batch batch;
@@ -31,6 +33,12 @@ struct Entry {
   // The link's thread.
   std::vector<Run*> gathered;
   std::chrono::steady_clock::time_point gather_until{};
+};
+
+// What seldom comes with a run.
+struct Given {
+  std::optional<std::chrono::steady_clock::time_point> due;  // when it has to be over
+  std::optional<std::string> checkpoint;                     // of an earlier run
 };
 
 struct Run {
@@ -50,15 +58,22 @@ struct Run {
   std::string body;                      // small ones
   proto::Bytes frame;                    // large ones
   std::optional<std::stop_source> stop;  // if the handler takes a Context
+  std::unique_ptr<const Given> given;    // seldom there
+  std::uint64_t serial = 0;              // which run it is, of those that had this place
 
   std::atomic<Claim> claim{Claim::kQueued};
   std::atomic<bool> cancelled{false};
+  std::atomic<const char*> cancel_reason{nullptr};  // a literal
+
+  std::unique_ptr<Said> said;  // see Notices
 
   // Written by whoever has it.
   proto::State state = proto::State::kSucceeded;
   bool has_result = false;
   bool result_compressed = false;
   bool no_retry = false;
+  bool deferred = false;  // in place of a result: again after defer_ms
+  std::uint64_t defer_ms = 0;
   std::string result;
   proto::Bytes result_frame;
   std::string error_type;  // kFailed
@@ -76,6 +91,9 @@ struct Run {
 
   std::string_view raw_body() const { return frame ? frame.view() : std::string_view(body); }
   std::size_t result_size() const { return result_frame ? result_frame.size() : result.size(); }
+
+  // The link's thread: whether what it says is still of use.
+  bool may_speak() const { return answer == Answer::kOpen || answer == Answer::kReady; }
 
   bool withdraw() {
     Claim queued = Claim::kQueued;
@@ -107,6 +125,8 @@ class RunPool {
     run->frame = proto::Bytes();
     run->result_frame = proto::Bytes();
     run->stop.reset();
+    run->given.reset();
+    run->said.reset();
     free_.push_back(run);
   }
 
@@ -119,6 +139,7 @@ class RunPool {
 struct ResultRules {
   std::atomic<std::size_t> body{proto::Limits{}.body};
   std::atomic<std::size_t> threshold{0};  // 0: no compression
+  std::atomic<std::size_t> checkpoint{proto::Limits{}.checkpoint};
 };
 
 // Runs the handler and fills in the run's answer. Any thread; throws nothing.

@@ -176,6 +176,22 @@ void ScriptedBroker::send(const std::vector<Json>& records,
 
 void ScriptedBroker::acknowledge() { send_bare({{"header", session, 0, in_seq}}); }
 
+void ScriptedBroker::acknowledge_for(std::chrono::milliseconds time) {
+  std::vector<std::string> frames;
+  if (!router_ || !receive(frames, time.count())) return;
+  const std::vector<std::string_view> bodies(frames.begin() + 2, frames.end());
+  const auto json = proto::packet_to_json(frames[1], bodies);
+  if (!json) return;
+  const Json& first = (*json)["records"][0];
+  if (first[0] != "header" || first[1] != session || first[2] == 0) return;
+  in_seq = first[2];
+  const Json ack = {{"records", {{"header", session, 0, in_seq}}}, {"frames", Json::array()}};
+  const std::string bytes = proto::packet_from_json(ack).records;
+  // Behind its bye the peer may be gone.
+  if (zmq_send(router_, peer_.data(), peer_.size(), ZMQ_SNDMORE) < 0) return;
+  zmq_send(router_, bytes.data(), bytes.size(), 0);
+}
+
 void ScriptedBroker::send_bare(const std::vector<Json>& records) {
   Json packet{{"records", records}, {"frames", Json::array()}};
   send_frames({proto::packet_from_json(packet).records});

@@ -52,6 +52,8 @@ class ScriptedBroker {
   void send(const std::vector<Json>& records, const std::vector<std::string>& frames = {});
   // A header that acknowledges all that came.
   void acknowledge();
+  // Acknowledges whatever comes, for so long, and looks at nothing.
+  void acknowledge_for(std::chrono::milliseconds time);
   // Exactly these records, or bytes, without a header.
   void send_bare(const std::vector<Json>& records);
   void send_bytes(const std::string& bytes);

@@ -48,6 +48,7 @@ void put_in(detail::WorkerState& state, std::unique_ptr<detail::Entry> entry) {
     throw std::invalid_argument("a handler's name has 1 to 255 bytes");
   }
   auto& all = entry->is_stage ? state.stages : state.tasks;
+  entry->notices = &state.notices;
   const std::string name = entry->name;
   if (!all.try_emplace(name, std::move(entry)).second) {
     throw std::invalid_argument("\"" + name + "\" has a handler already");
@@ -77,7 +78,15 @@ void Worker::add(std::string name, Batch batch, detail::BatchHandler handler) {
 
 void Worker::run() {
   if (state_->started.exchange(true)) throw std::logic_error("run() may be called once");
+  struct End {  // however it ends, nobody waits for it any more
+    detail::WorkerState& state;
+    ~End() { state.readiness.set(false); }
+  } end{*state_};
   detail::WorkerCore(state_).run();
+}
+
+bool Worker::wait_until_ready(std::chrono::milliseconds time) {
+  return state_->readiness.wait(time);
 }
 
 void Worker::stop() {

@@ -22,6 +22,14 @@ std::string fault_of(const proto::Record& task) {
   return std::string(task.fault_text) + ": " + std::string(task.fault_field);
 }
 
+// Handlers may look at it for longer than the record lives.
+const char* reason_of(std::string_view text) {
+  for (const char* known : {"cancelled", "deadline", "run_timeout", "heartbeat_timeout", "moved"}) {
+    if (text == known) return known;
+  }
+  return "cancelled";  // a broker that says nothing, or what later ones say
+}
+
 }  // namespace
 
 void WorkerCore::link_in(Run* run) {
@@ -64,7 +72,7 @@ void WorkerCore::record(const proto::Record& record, Incoming& packet) {
       take_run(record, packet);
       break;
     case Kind::kCancel:
-      cancel(record.ref);
+      cancel(record);
       break;
     case Kind::kRecall:
       recall(record);
@@ -100,6 +108,9 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
   run->answer = Run::Answer::kOpen;
   run->back = false;
   run->cancelled.store(false, std::memory_order_relaxed);
+  run->cancel_reason.store(nullptr, std::memory_order_relaxed);
+  run->deferred = false;
+  ++run->serial;
   if (record.body.where == proto::BodyRef::Where::kFrame) {
     run->frame = packet.take(record.body.frame);
     run->body.clear();
@@ -121,7 +132,10 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
     refuse(run, "tusk::UnknownType", "this worker has no such handler");
     return;
   }
-  if (run->entry->wants_context) run->stop.emplace();
+  if (run->entry->wants_context) {
+    run->stop.emplace();
+    if (record.attributes.all) give(*run, record);
+  }
   run->claim.store(Run::Claim::kQueued, std::memory_order_release);
   if (run->entry->batch_handler) {
     Entry& entry = *run->entry;
@@ -140,6 +154,20 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
   } else {
     chunk_.push_back(run);
   }
+}
+
+// What a handler may ask of its run, and seldom comes with it.
+void WorkerCore::give(Run& run, const proto::Record& record) {
+  const auto time_left = attribute(record, Attribute::kTimeLeft).number();
+  const auto checkpoint = attribute(record, Attribute::kCheckpoint).binary();
+  if (!time_left && !checkpoint) return;
+  auto given = std::make_unique<Given>();
+  if (time_left) {
+    given->due =
+        Clock::now() + std::chrono::milliseconds(std::min(*time_left, proto::kMaxDuration));
+  }
+  if (checkpoint) given->checkpoint = *checkpoint;
+  run.given = std::move(given);
 }
 
 Entry* WorkerCore::find_entry(std::string_view name, bool is_item) {
@@ -171,9 +199,12 @@ void WorkerCore::packet_ends() {
 }
 
 // A run that has not started ends here; one that runs is told, and answers when it stops.
-void WorkerCore::cancel(std::uint64_t handle) {
+void WorkerCore::cancel(const proto::Record& record) {
+  const auto handle = record.ref;
+  const char* const reason = reason_of(attribute(record, Attribute::kReason).text().value_or(""));
   for (Run* run = first_; run; run = run->behind) {
     if (run->handle != handle || run->answer != Run::Answer::kOpen) continue;
+    run->cancel_reason.store(reason, std::memory_order_release);
     run->cancelled.store(true, std::memory_order_release);
     if (run->withdraw()) {
       run->state = proto::State::kCancelled;
@@ -230,6 +261,7 @@ void WorkerCore::collect() {
 
 WorkerCore::Clock::time_point WorkerCore::work(Clock::time_point now) {
   now_ = now;
+  state_->notices.look();
   collect();
   give_batches(now);
   const unsigned signals = signals_ ? signals_->count() : 0;
@@ -257,7 +289,8 @@ WorkerCore::Clock::time_point WorkerCore::work(Clock::time_point now) {
 
 // The last question before sleep.
 bool WorkerCore::has_work() {
-  return queue_->has_done() || (state_->stop_requested && !stopping_) ||
+  return queue_->has_done() || state_->notices.is_fresh() ||
+         (state_->stop_requested && !stopping_) ||
          (signals_ && signals_->count() > (stopping_ ? 1u : 0u) && !past_stop());
 }
 
@@ -281,6 +314,7 @@ void WorkerCore::fill(proto::Writer& out, std::uint64_t seq) {
       r.handles.erase(r.handles.begin(), r.handles.begin() + static_cast<std::ptrdiff_t>(count));
     }
   }
+  if (!fill_notices(out)) return;
   while (!ready_.empty()) {
     Run* run = ready_.front();
     if (!run->result_frame && run->result.size() >= link_.frame_body()) {
@@ -301,7 +335,52 @@ void WorkerCore::fill(proto::Writer& out, std::uint64_t seq) {
   }
 }
 
+// What runs said before they were done goes before their results. False: the packet is full.
+bool WorkerCore::fill_notices(proto::Writer& out) {
+  if (!state_->notices.any()) return true;
+  return state_->notices.drain([&](const Notice& notice) { return write_notice(out, notice); });
+}
+
+bool WorkerCore::write_notice(proto::Writer& out, const Notice& notice) {
+  const Run& run = *notice.run;
+  const bool keeps = notice.kind == Kind::kCheckpoint;
+  const std::optional<std::string>& bytes = keeps ? run.said->checkpoint : notice.body;
+  const std::size_t size = bytes ? bytes->size() : 0;
+  // The limits may be those of another session than when it was said.
+  if (size > (keeps ? link_.limits().checkpoint : link_.limits().body)) return true;
+  const bool alone = size >= link_.frame_body();
+  if (link_.full(out, kResultBytes + notice.text.size() + (alone ? 0 : size), alone ? size : 0)) {
+    return false;
+  }
+  proto::BodyOut body;
+  if (bytes) {
+    body = alone ? proto::BodyOut{true, {}, proto::Bytes::copy(*bytes)}
+                 : proto::BodyOut::copied(*bytes);
+  }
+  attributes_.clear();
+  switch (notice.kind) {
+    case Kind::kCheckpoint:
+      out.checkpoint(run.handle, body);
+      break;
+    case Kind::kPause:
+      out.pause(run.handle, run.said->pause_ms);
+      break;
+    case Kind::kLog:
+      out.log(run.handle, static_cast<std::uint32_t>(notice.level), notice.text, attributes_);
+      break;
+    default:
+      if (notice.compressed) attributes_.number(Attribute::kCompression, 1);
+      out.progress(run.handle, body, attributes_);
+      break;
+  }
+  return true;
+}
+
 void WorkerCore::write_result(proto::Writer& out, Run& run) {
+  if (run.deferred) {
+    out.defer(run.handle, run.defer_ms);
+    return;
+  }
   attributes_.clear();
   if (run.result_compressed && run.state == proto::State::kSucceeded) {
     attributes_.number(Attribute::kCompression, 1);
@@ -331,6 +410,7 @@ void WorkerCore::forget_acknowledged() {
 // Another answer in place of one that was sent and is out of sent_.
 void WorkerCore::answer_again(Run* run, std::string_view type, std::string message) {
   run->state = proto::State::kFailed;
+  run->deferred = false;
   run->no_retry = true;
   run->error_type = type;
   run->error_message = std::move(message);

@@ -3,8 +3,12 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <deque>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -18,6 +22,29 @@
 #include "tusk/worker.h"
 
 namespace tusk::detail {
+
+// Whether a broker has taken the worker: not known yet, yes, or never again.
+class Readiness {
+ public:
+  void set(bool ready) {
+    std::lock_guard lock(mutex_);
+    ready_ = ready;
+    changed_.notify_all();
+  }
+  bool wait(std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex_);
+    const auto known = [this] { return ready_.has_value(); };
+    // Until a time beyond its own range a clock does not wait at all.
+    changed_.wait_for(lock, std::min<std::chrono::milliseconds>(time, std::chrono::hours(100'000)),
+                      known);
+    return ready_.value_or(false);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<bool> ready_;
+};
 
 // What outlives a worker whose handler does not end: its handlers, its runs.
 struct WorkerState {
@@ -33,6 +60,8 @@ struct WorkerState {
   std::unordered_map<std::string, std::unique_ptr<Entry>> stages;
   RunPool pool;
   std::shared_ptr<ResultRules> rules = std::make_shared<ResultRules>();
+  Notices notices{wake, rules};
+  Readiness readiness;
 };
 
 class WorkerCore : public Link::Peer {
@@ -69,7 +98,8 @@ class WorkerCore : public Link::Peer {
   Entry* find_entry(std::string_view name, bool is_item);
   void refuse(Run* run, std::string_view type, std::string message);
   void recall(const proto::Record& record);
-  void cancel(std::uint64_t handle);
+  void give(Run& run, const proto::Record& record);
+  void cancel(const proto::Record& record);
   void begin_stop(Clock::time_point now);
   void give_batches(Clock::time_point now);
   void collect();
@@ -84,6 +114,8 @@ class WorkerCore : public Link::Peer {
   void forget(Run* run);   // nobody waits for its answer
   void release(Run* run);  // its memory, if nobody has it any more
   bool past_stop() const { return stopping_ && stop_by_ <= now_; }
+  bool fill_notices(proto::Writer& out);
+  bool write_notice(proto::Writer& out, const Notice& notice);
   void write_result(proto::Writer& out, Run& run);
 
   const std::shared_ptr<WorkerState> state_;

@@ -62,6 +62,7 @@ struct WorkerTest : testing::Test {
   std::thread thread;
   std::promise<void> ended;
   std::future<void> end = ended.get_future();
+  std::atomic<bool> is_over = false;
 
   void make(unsigned slots = 8, unsigned threads = 2, milliseconds stop = milliseconds(200)) {
     worker = std::make_unique<Worker>(WorkerOptions{
@@ -76,6 +77,7 @@ struct WorkerTest : testing::Test {
       } catch (...) {
         ended.set_exception(std::current_exception());
       }
+      is_over = true;
     });
   }
   void meet(Json welcome = Json::object()) {
@@ -83,8 +85,11 @@ struct WorkerTest : testing::Test {
     broker.welcome(std::move(welcome));
   }
   void TearDown() override {
-    if (worker) worker->stop();
-    if (thread.joinable()) thread.join();
+    if (!thread.joinable()) return;
+    worker->stop();
+    // It waits for the acknowledgement of what it sent last, and scripts seldom give that.
+    while (!is_over) broker.acknowledge_for(milliseconds(5));
+    thread.join();
   }
 };
 

@@ -89,6 +89,8 @@ void WorkerCore::pack_hello(proto::Writer& out) {
 void WorkerCore::welcomed(proto::Value fields, bool resumed) {
   const PayloadRules rules = PayloadRules::of(fields, link_.limits().body);
   state_->rules->body = rules.body;
+  state_->rules->checkpoint = link_.limits().checkpoint;
+  state_->readiness.set(true);
   state_->rules->threshold = rules.lz4 ? std::max<std::size_t>(rules.threshold, 1) : 0;
   if (auto grace = fields.get("adopt_grace").number()) {
     adopt_grace_ = std::chrono::milliseconds(*grace);
@@ -129,12 +131,14 @@ void WorkerCore::adopt_claims(proto::Value claims) {
     if (at != handles.end()) {
       // Two runs of one id: the later one, which comes first here, is the one that is meant.
       run->handle = at->second;
+      state_->notices.keep_again(*run);
       handles.erase(at);
       if (run->answer != Run::Answer::kOpen) {
         run->answer = Run::Answer::kReady;
         ready_.push_back(run);
       }
     } else {
+      run->cancel_reason.store("moved", std::memory_order_release);
       run->cancelled.store(true, std::memory_order_release);
       if (!run->withdraw() && run->stop) run->stop->request_stop();
       forget(run);

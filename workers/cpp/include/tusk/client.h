@@ -11,6 +11,7 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <condition_variable>
 #include <exception>
 #include <functional>
@@ -25,6 +26,7 @@
 
 #include "tusk/convert.h"
 #include "tusk/error.h"
+#include "tusk/log_level.h"
 #include "tusk/task_id.h"
 #include "tusk/value.h"
 
@@ -42,6 +44,39 @@ struct ClientOptions {
   std::chrono::milliseconds close_timeout = std::chrono::seconds(5);
 };
 
+// Which of the tasks that wait is next: the highest, from -100 to 100.
+class Priority {
+ public:
+  template <std::integral T>
+  Priority(T value)  // what is out of range stays so, and is an error at the call
+      : value_(std::cmp_greater(value, 1000) ? 1000
+               : std::cmp_less(value, -1000) ? -1000
+                                             : static_cast<int>(value)) {}
+  // "low" (-10), "normal" (0, which is that of a task without one), "high" (10), "critical" (20).
+  // Throws Invalid.
+  Priority(const char* name) : Priority(std::string_view(name)) {}
+  Priority(const std::string& name) : Priority(std::string_view(name)) {}
+  explicit Priority(std::string_view name);
+
+  int value() const { return value_; }
+
+ private:
+  int value_;
+};
+
+// How long a task waits before the run that follows failure n: first * factor^(n - 1), at most
+// `most`, times a random number between 1 - jitter and 1 + jitter.
+struct Backoff {
+  std::chrono::milliseconds first{0}, most{0};  // to 100 years
+  double factor = 2;                            // 1 to 100
+  double jitter = 0.25;                         // 0 to 1
+};
+
+class Progress;
+struct LogLine;
+using OnProgress = std::function<void(const Progress&)>;
+using OnLog = std::function<void(const LogLine&)>;
+
 struct CallOptions {
   std::optional<std::chrono::milliseconds> timeout = {};  // kForever: no end
   std::optional<TaskId> id = {};                          // default: a new UUIDv7
@@ -49,6 +84,29 @@ struct CallOptions {
   bool rerun_ok = false;     // a second run does no harm: never UnknownOutcome
   std::string trace = {};    // W3C traceparent
   std::string baggage = {};  // W3C baggage
+
+  // What a task may ask for; call, submit and post. Times count from the call, and are at most 100
+  // years. What is out of its range is Invalid, before anything is sent.
+  std::optional<Priority> priority = {};                // .priority = "high", or a number
+  std::optional<std::chrono::milliseconds> delay = {};  // before it may run
+  // The same for a point in time; one that is past is no delay. The clock is read once, at the
+  // call.
+  std::optional<std::chrono::system_clock::time_point> not_before = {};
+  // How long it may take in all; then it is TaskExpired, for whoever waits.
+  std::optional<std::chrono::milliseconds> deadline = {};
+  // How long one run may take, from 1 ms. Then it is told to stop, and has failed with RunTimeout.
+  std::optional<std::chrono::milliseconds> run_timeout = {};
+  // Within how long, from 1 ms, a run gives a sign of life (Context::heartbeat). Else it is told to
+  // stop, and has failed with HeartbeatTimeout.
+  std::optional<std::chrono::milliseconds> heartbeat_timeout = {};
+  std::optional<int> attempts = {};           // runs that may fail, 1 to 1,000; then TaskDead
+  std::optional<Backoff> backoff = {};        // between runs that fail
+  std::vector<std::string> no_retry_on = {};  // at most 32 types of errors that no other run cures
+  // What its runs say of their progress, and what they log; not with post. On the client's thread,
+  // in the order in which the run spoke, before its result: they must not wait. What is said while
+  // the connection is gone is missed. An exception of theirs is told on stderr.
+  OnProgress on_progress = {};
+  OnLog on_log = {};
 };
 
 namespace detail {
@@ -84,6 +142,32 @@ class Ending {
   std::string_view body_;
   unsigned codec_;
   detail::FailurePtr failure_;
+};
+
+// What a run said of how far it is. The bytes live as long as the callback that it is given to.
+class Progress {
+ public:
+  Progress(std::string_view body, unsigned codec, std::uint64_t attempt)
+      : body_(body), codec_(codec), attempt_(attempt) {}
+
+  std::uint64_t attempt() const { return attempt_; }  // which run it was, from 1
+  std::string_view body() const { return body_; }     // as Ending::body()
+  unsigned codec() const { return codec_; }
+  // Throws ValueError if it is no T.
+  template <class T = Value>
+  T get() const;
+
+ private:
+  std::string_view body_;
+  unsigned codec_;
+  std::uint64_t attempt_;
+};
+
+// A line that a run logged.
+struct LogLine {
+  LogLevel level{};
+  std::string_view text;
+  std::uint64_t attempt = 0;  // which run it was, from 1
 };
 
 // An event of a topic.
@@ -169,6 +253,11 @@ T read_result(std::string_view body, unsigned codec) {
 template <class T>
 T Ending::get() const {
   if (failure_) detail::raise(*failure_);
+  return detail::read_result<T>(body_, codec_);
+}
+
+template <class T>
+T Progress::get() const {
   return detail::read_result<T>(body_, codec_);
 }
 

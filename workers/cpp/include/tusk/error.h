@@ -11,14 +11,17 @@
 //     Closed                  the client was closed before the answer came
 //     BrokerError             the broker (or this SDK, in its stead) refused; code() says why
 //       Unserved Busy Full TooLarge IdConflict AlreadyEnded UnknownOutcome UnknownTopic
-//       UnknownStage UnknownTask Refused Malformed
+//       UnknownStage UnknownTask Refused Malformed Invalid
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "tusk/task_id.h"
 
@@ -44,6 +47,18 @@ class ValueError : public Error {
   explicit ValueError(const std::string& reason) : Error("value", reason) {}
 };
 
+// One run of a task that did not succeed.
+struct FailedRun {
+  std::uint64_t attempt = 0;             // from 1
+  std::string worker;                    // name of the worker that ran it
+  std::chrono::milliseconds started{0};  // how long before the task's ending
+  std::chrono::milliseconds ended{0};    // how long before the task's ending
+  std::string type;                      // the exception's class
+  std::string message;                   // cut to 1 KiB
+  std::string language;
+  std::string stack;  // cut to 4 KiB; may be empty
+};
+
 // What the worker's language says about a failure; the same fields from every language.
 struct RemoteError {
   std::string type;  // the exception's class
@@ -53,6 +68,8 @@ struct RemoteError {
   std::string worker;         // name of the worker that ran it; empty if none did
   std::uint64_t attempt = 0;  // which run this ending came from, from 1
   bool retry = false;         // whether another try makes sense
+  // The last 16 runs that failed, the oldest first; nothing if only one was allowed.
+  std::vector<FailedRun> history;
 };
 
 class TaskFailed : public Error {
@@ -66,6 +83,7 @@ class TaskFailed : public Error {
   const std::string& worker() const { return remote_.worker; }
   std::uint64_t attempt() const { return remote_.attempt; }
   bool retry() const { return remote_.retry; }
+  const std::vector<FailedRun>& history() const { return remote_.history; }
   const RemoteError& remote() const { return remote_; }
 
  private:
@@ -165,6 +183,36 @@ struct Refused : BrokerError {
 // The broker could not read the packet that this was asked in; nothing of it was done.
 struct Malformed : BrokerError {
   using BrokerError::BrokerError;
+};
+
+// A value is out of its range; what() names it and the bound.
+struct Invalid : BrokerError {
+  using BrokerError::BrokerError;
+};
+
+// Thrown by a handler: a failure whose type, as callers see it and no_retry_on means it, is `type`.
+// That of any other exception is the name of its class.
+class TypedError : public std::runtime_error {
+ public:
+  TypedError(std::string type, const std::string& message)
+      : std::runtime_error(message), type_(std::move(type)) {}
+  const std::string& type() const { return type_; }
+
+ private:
+  std::string type_;
+};
+
+// Thrown by a handler that cannot run now, say for a lock that somebody holds: the task runs again
+// after that time, from 0 to 100 years (else the constructor throws Invalid). That is no failure
+// and uses up no attempt, though the next run has the next number.
+class Defer : public std::exception {
+ public:
+  explicit Defer(std::chrono::milliseconds after);
+  std::chrono::milliseconds after() const { return after_; }
+  const char* what() const noexcept override { return "the run is deferred"; }
+
+ private:
+  std::chrono::milliseconds after_;
 };
 
 // Thrown by a handler: another run makes no sense.

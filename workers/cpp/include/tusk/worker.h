@@ -7,7 +7,8 @@
 //
 // A handler takes its body as any type that convert.h knows, and returns one, or nothing. What it
 // throws is a failed run; tusk::NoRetry says that another run makes no sense; tusk::Cancelled that
-// it saw context.cancelled(). A body that is not of its type fails without another run.
+// it saw context.cancelled(); tusk::Defer that it cannot run now. A body that is not of its type
+// fails without another run.
 #pragma once
 
 #include <chrono>
@@ -24,6 +25,7 @@
 
 #include "tusk/convert.h"
 #include "tusk/error.h"
+#include "tusk/log_level.h"
 #include "tusk/task_id.h"
 #include "tusk/value.h"
 
@@ -48,25 +50,77 @@ struct WorkerOptions {
   // the environment even if they are given here, and ends when its broker does not come back.
 };
 
-// What a handler may ask about its run. Lives as long as the call of the handler.
+namespace detail {
+struct Run;
+struct WorkerState;
+}  // namespace detail
+
+// What a handler may ask about its run, and say of it. Lives as long as the call of the handler;
+// any thread may use it meanwhile. What is said waits for no network: it goes out in order, and
+// before the result.
 class Context {
  public:
-  Context(const TaskId& id, std::string_view type, std::uint32_t attempt, std::stop_token stop)
-      : id_(id), type_(type), attempt_(attempt), stop_(std::move(stop)) {}
+  Context(const TaskId& id, std::string_view type, std::uint32_t attempt, std::stop_token stop,
+          detail::Run* run = nullptr)
+      : id_(id), type_(type), attempt_(attempt), stop_(std::move(stop)), run_(run) {}
 
   const TaskId& id() const { return id_; }
   std::string_view type() const { return type_; }     // or the stage's handler
   std::uint32_t attempt() const { return attempt_; }  // from 1
-  // Whether somebody cancelled the task. A handler that looks, and throws Cancelled, ends it; one
+  // Whether the run is to stop, because somebody cancelled the task or its time is over. A handler
+  // that looks, and throws Cancelled, ends it; one
   // that returns a result all the same has succeeded.
   bool cancelled() const { return stop_.stop_requested(); }
   const std::stop_token& stop_token() const { return stop_; }
+  // Why: "cancelled", "deadline", "run_timeout", "heartbeat_timeout", or "moved" when another
+  // worker has the run now. Empty while it is not to stop.
+  std::string_view cancel_reason() const;
+  // How long this run may still take, 0 at the least; nothing if nobody set a bound.
+  std::optional<std::chrono::milliseconds> time_left() const;
+
+  // Tells those who follow the task how far it is, as any value. Who is away, or slow, misses it.
+  // Throws ValueError, TooLarge.
+  template <class T>
+  void progress(const T& value) {
+    say_progress(to_body(value));
+  }
+  // A sign of life, for tasks with a heartbeat_timeout. Progress, logs and checkpoints are too.
+  void heartbeat();
+  // Tells those who follow the task a line of text. What is longer than 16 KiB is cut, and ends in
+  // "[cut]". Throws Invalid: no such level.
+  void log(LogLevel level, std::string_view text);
+
+  // Keeps a value for the next run of this task, whether this one fails, is deferred or dies with
+  // its worker. It replaces the one before. Throws ValueError, and TooLarge beyond what the broker
+  // allows (256 KiB, unless its config says otherwise).
+  template <class T>
+  void checkpoint(const T& value) {
+    keep(to_body(value));
+  }
+  // Takes it away: the next run gets none.
+  void clear_checkpoint();
+  // What an earlier run kept last, if one did. Throws ValueError if it is no T.
+  template <class T = Value>
+  std::optional<T> last_checkpoint() const {
+    if (const std::string* body = kept()) return from_body<T>(*body);
+    return std::nullopt;
+  }
+
+  // Keeps all tasks of this run's type from starting for so long, up to 100 years, in all workers:
+  // for a handler that knows that none of them can run for a while. 0 ends the pause. This run goes
+  // on. Throws Invalid.
+  void pause_type(std::chrono::milliseconds time);
 
  private:
+  void say_progress(std::string body);
+  void keep(std::string checkpoint);
+  const std::string* kept() const;
+
   TaskId id_;
   std::string_view type_;
   std::uint32_t attempt_;
   std::stop_token stop_;
+  detail::Run* run_;
 };
 
 // What a stage handler returns for an item that ends here: its result is std::optional<T>.
@@ -80,8 +134,6 @@ struct Batch {
 };
 
 namespace detail {
-
-struct WorkerState;
 
 // One item of a batch: its body, then its result.
 struct BatchItem {
@@ -280,6 +332,11 @@ class Worker {
   // reconnects, but when a supervisor started it. Throws Refused or BrokerError if the broker does
   // not take this worker, and Error if it was made before a fork().
   void run();
+
+  // Waits, at most so long, until a broker has taken this worker for the first time: from then on
+  // what it runs is served. False: that did not come, or run() has returned. Any thread but
+  // run()'s, also before run().
+  bool wait_until_ready(std::chrono::milliseconds time);
 
   // Makes run() return. May be called from any thread, a handler included, but not from a signal
   // handler.

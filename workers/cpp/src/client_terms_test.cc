@@ -1,0 +1,210 @@
+// What a task may ask for, and what its runs tell, against a broker that is told what to do.
+#include <cmath>
+#include <thread>
+
+#include "client_fixture.h"
+#include "proto/lz4.h"
+#include "tusk/client.h"
+
+namespace tusk {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::system_clock;
+
+constexpr milliseconds kLongest{3'153'600'000'000};
+
+TEST_F(ClientTest, WhatATaskAsksForBecomesAttributes) {
+  meet();
+  const auto ask = [&](CallOptions options) {
+    options.timeout = kForever;
+    client.submit("add", 1, options);
+    Json submit = broker.next("submit");
+    return submit.size() > 5 ? submit[5] : Json::object();
+  };
+  Json sent = ask({.priority = "critical",
+                   .delay = hours(1),
+                   .deadline = hours(2),
+                   .run_timeout = seconds(2),
+                   .heartbeat_timeout = milliseconds(500),
+                   .attempts = 4,
+                   .backoff = Backoff{.first = seconds(1), .most = seconds(60)},
+                   .no_retry_on = {"std::out_of_range", "ValueError"},
+                   .on_progress = [](const Progress&) {},
+                   .on_log = [](const LogLine&) {}});
+  for (const auto& [name, most] : {std::pair("delay", 3'600'000), {"deadline", 7'200'000}}) {
+    EXPECT_LE(sent[name], most);
+    EXPECT_GT(sent[name], most - 10'000);
+    sent.erase(name);
+  }
+  EXPECT_EQ(sent, (Json{{"run_timeout", 2000},
+                        {"heartbeat_timeout", 500},
+                        {"attempts", 4},
+                        {"priority", 20},
+                        {"backoff", {1000, 60'000, 2, 0.25}},
+                        {"no_retry_on", {"std::out_of_range", "ValueError"}},
+                        {"follow", 3}}));
+  EXPECT_EQ(ask({}), Json::object());
+  EXPECT_EQ(ask({.priority = -100, .delay = milliseconds(0)}), (Json{{"priority", -100}}));
+  EXPECT_EQ(ask({.priority = std::string("low")}), (Json{{"priority", -10}}));
+  EXPECT_EQ(ask({.not_before = system_clock::now() - hours(1)}), Json::object());
+  EXPECT_EQ(ask({.not_before = system_clock::time_point::min()}), Json::object());
+  EXPECT_EQ(ask({.deadline = milliseconds(0), .attempts = 1000}),
+            (Json{{"deadline", 0}, {"attempts", 1000}}));
+  EXPECT_EQ(ask({.run_timeout = kLongest}), (Json{{"run_timeout", kLongest.count()}}));
+  EXPECT_EQ(ask({.backoff = Backoff{.factor = 100, .jitter = 0}}),
+            (Json{{"backoff", {0, 0, 100.0, 0.0}}}));
+  EXPECT_EQ(ask({.on_log = [](const LogLine&) {}}), (Json{{"follow", 2}}));
+  const auto delay =
+      ask({.not_before = system_clock::now() + hours(1)})["delay"].get<std::int64_t>();
+  EXPECT_LE(delay, 3'600'000);
+  EXPECT_GT(delay, 3'590'000);
+}
+
+TEST_F(ClientTest, WhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound) {
+  const auto says = [&](const CallOptions& options) -> std::string {
+    try {
+      client.submit("add", 1, options);
+    } catch (const Invalid& e) {
+      EXPECT_EQ(e.code(), "invalid");
+      return e.what();
+    }
+    return "taken";
+  };
+  const auto far = system_clock::now() + kLongest + hours(1);
+  EXPECT_EQ(says({.delay = milliseconds(-1)}),
+            "delay is -1 ms, and has to be from 0 ms to 100 years");
+  EXPECT_NE(says({.delay = kLongest + hours(1)}).find("100 years"), std::string::npos);
+  EXPECT_EQ(says({.not_before = far}), "not_before is more than 100 years from now");
+  EXPECT_NE(says({.delay = seconds(1), .not_before = far}).find("give one"), std::string::npos);
+  EXPECT_NE(says({.deadline = kForever}).find("deadline is 9223372036854775807"),
+            std::string::npos);
+  EXPECT_EQ(says({.run_timeout = milliseconds(0)}),
+            "run_timeout is 0 ms, and has to be from 1 ms to 100 years");
+  EXPECT_EQ(says({.heartbeat_timeout = milliseconds(0)}).find("heartbeat_timeout is 0"), 0u);
+  EXPECT_EQ(says({.attempts = 0}), "attempts is 0, and has to be from 1 to 1000");
+  EXPECT_EQ(says({.attempts = 1001}), "attempts is 1001, and has to be from 1 to 1000");
+  EXPECT_EQ(says({.priority = 101}), "priority is 101, and has to be from -100 to 100");
+  EXPECT_EQ(says({.priority = -101}), "priority is -101, and has to be from -100 to 100");
+  EXPECT_NE(says({.priority = std::uint64_t{1} << 63}).find("-100 to 100"), std::string::npos);
+  EXPECT_EQ(says({.backoff = Backoff{.first = seconds(-1)}}).find("backoff.first is -1000"), 0u);
+  EXPECT_EQ(says({.backoff = Backoff{.most = kForever}}).find("backoff.most is"), 0u);
+  EXPECT_NE(says({.backoff = Backoff{.factor = 0.5}}).find("from 1 to 100"), std::string::npos);
+  EXPECT_NE(says({.backoff = Backoff{.factor = NAN}}).find("from 1 to 100"), std::string::npos);
+  EXPECT_NE(says({.backoff = Backoff{.jitter = 1.5}}).find("from 0 to 1"), std::string::npos);
+  EXPECT_EQ(says({.no_retry_on = std::vector<std::string>(33, "x")}),
+            "no_retry_on has 33 types, and may have 32");
+  EXPECT_NE(says({.no_retry_on = {std::string(256, 'x')}}).find("255"), std::string::npos);
+  EXPECT_NE(says({.no_retry_on = {"\xFF"}}).find("UTF-8"), std::string::npos);
+  try {
+    Priority("urgent");
+    FAIL();
+  } catch (const Invalid& e) {
+    EXPECT_STREQ(e.what(),
+                 "priority \"urgent\" does not exist; the names are low, normal, high, critical");
+  }
+  EXPECT_THROW(client.push("clean", 1, CallOptions{.delay = seconds(1)}), Invalid);
+  EXPECT_THROW(client.publish("prices", 1, CallOptions{.priority = 1}), Invalid);
+  EXPECT_THROW(client.post("add", 1, CallOptions{.on_log = [](const LogLine&) {}}), Invalid);
+  EXPECT_THROW(Defer(milliseconds(-1)), Invalid);
+}
+
+TEST_F(ClientTest, ATaskThatIsSentLateHasWhatIsLeftOfItsTimes) {
+  client.submit("add", 1,
+                {.delay = milliseconds(20), .deadline = hours(1), .run_timeout = seconds(60)});
+  std::this_thread::sleep_for(milliseconds(30));  // no welcome yet
+  const auto check = [&](bool resent) {
+    const Json sent = broker.next("submit")[5];
+    EXPECT_FALSE(sent.contains("delay")) << "that time has passed";
+    EXPECT_LE(sent["deadline"], 3'600'000 - 30);
+    EXPECT_GT(sent["deadline"], 3'500'000);
+    EXPECT_EQ(sent["run_timeout"], 60'000) << "of each run";
+    EXPECT_EQ(sent.value("resent", false), resent);
+  };
+  meet();
+  check(false);
+  const std::string first = broker.last_packet[0];
+  const auto session = broker.session;
+  broker.restart();
+  broker.hello();
+  broker.welcome({{"session", session}, {"resumed", true}});
+  broker.next("submit");
+  EXPECT_EQ(broker.last_packet[0], first) << "a resumed session sends the same packet";
+  broker.restart();
+  meet();
+  check(true);
+}
+
+TEST_F(ClientTest, ProgressAndLogsComeInOrderAndBeforeTheResult) {
+  meet();
+  std::vector<std::string> told;
+  auto task = client.submit<int>(
+      "add", 1,
+      {.on_progress =
+           [&](const Progress& p) {
+             told.push_back(std::to_string(p.attempt()) + " " + p.get<std::string>());
+           },
+       .on_log =
+           [&](const LogLine& line) {
+             told.push_back(std::to_string(line.attempt) + " " +
+                            std::string(to_string(line.level)) + ": " + std::string(line.text));
+             throw 42;  // the client goes on
+           }});
+  const Json ref = broker.next("submit")[1];
+  const std::string longer(20'000, 'x');
+  testing::internal::CaptureStderr();
+  broker.send({{"progress", ref, body_of("one"), {{"attempt", 1}}},
+               {"log", ref, 2, "half way", {{"attempt", 1}}},
+               {"progress", 999, body_of("nobody's")},
+               {"progress", ref, 1, {{"attempt", 2}, {"compression", 1}}},
+               {"progress", ref, body_of(7)},  // is no text: its callback throws
+               {"log", ref, 4, "it broke"},
+               {"result", ref, 1, body_of(3)}},
+              {proto::lz4_compress(to_body(longer))});
+  EXPECT_EQ(task.get(), 3);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("no std::exception"), std::string::npos);
+  EXPECT_EQ(told, (std::vector<std::string>{"1 one", "1 info: half way", "2 " + longer,
+                                            "0 error: it broke"}));
+}
+
+TEST_F(ClientTest, ADeadTaskTellsWhatItsRunsDiedOf) {
+  meet();
+  auto task = client.submit<int>("add", 1);
+  const Json ref = broker.next("submit")[1];
+  const auto error = [](const char* type) {
+    return Json{{"type", type}, {"message", "no"}, {"language", "python"}, {"stack", "at"}};
+  };
+  const auto run = [&](int attempt, const char* type, int started, int ended) {
+    return Json{{"attempt", attempt},
+                {"worker", "w"},
+                {"started", started},
+                {"ended", ended},
+                {"error", error(type)}};
+  };
+  broker.send({{"result",
+                ref,
+                5,
+                nullptr,
+                {{"error", error("B")},
+                 {"attempt", 2},
+                 {"history", {run(1, "A", 900, 700), run(2, "B", 500, 0)}}}}});
+  try {
+    task.get();
+    FAIL();
+  } catch (const TaskDead& e) {
+    ASSERT_EQ(e.history().size(), 2u);
+    const FailedRun& first = e.history()[0];
+    EXPECT_EQ(first.attempt, 1u);
+    EXPECT_EQ(first.worker, "w");
+    EXPECT_EQ(first.started, milliseconds(900));
+    EXPECT_EQ(first.ended, milliseconds(700));
+    EXPECT_EQ(first.type, "A");
+    EXPECT_EQ(first.message, "no");
+    EXPECT_EQ(first.language, "python");
+    EXPECT_EQ(first.stack, "at");
+    EXPECT_EQ(e.history()[1].type, "B");
+  }
+}
+
+}  // namespace
+}  // namespace tusk

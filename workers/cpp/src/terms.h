@@ -1,0 +1,38 @@
+// What a task asks for beyond an ordinary run, from a caller's options to the attributes of a
+// submit.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+
+#include "proto/writer.h"
+#include "tusk/client.h"
+
+namespace tusk {
+
+// Checked: all values are within their ranges, and a point in time has become a delay.
+struct Terms {
+  using Clock = std::chrono::steady_clock;
+
+  std::optional<std::chrono::milliseconds> delay, deadline, run_timeout, heartbeat_timeout;
+  std::optional<int> attempts, priority;
+  std::optional<Backoff> backoff;
+  std::vector<std::string> no_retry_on;
+  OnProgress on_progress;
+  OnLog on_log;
+
+  // Bounds the bytes that write() writes.
+  std::size_t size() const;
+  // Delay and deadline as what is left of them when `passed` has passed since the call.
+  void write(proto::AttributeWriter& out, Clock::duration passed) const;
+};
+
+// Nothing if the options have none, as those of most. Throws Invalid, which names the option.
+std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& options);
+
+// Throws Invalid: the option `name` has to be from `least` to 100 years.
+void check_duration(const char* name, std::chrono::milliseconds time,
+                    std::chrono::milliseconds least);
+
+}  // namespace tusk
