@@ -88,12 +88,12 @@ type TaskError struct {
 	Worker   string // the name of the worker that ran it; may be empty
 	Retry    bool   // whether the same task, submitted anew, may end otherwise
 	Details  map[string]any
-	History  []FailedRun // the last 16 runs that failed, oldest first; nil if only one was allowed
+	History  []Attempt // the last 16 runs that failed, oldest first; nil if only one was allowed
 	cause    error
 }
 
-// FailedRun is one run of a task that did not succeed.
-type FailedRun struct {
+// Attempt is one run of a task that did not succeed.
+type Attempt struct {
 	Attempt  int           // from 1
 	Worker   string        // the name of the worker that ran it
 	Started  time.Duration // how long before the task's ending
@@ -230,7 +230,7 @@ func taskError(r *wire.Record, id TaskID, taskType string) *TaskError {
 }
 
 // history reads the list of runs that failed.
-func history(raw []byte) []FailedRun {
+func history(raw []byte) []Attempt {
 	var told []struct {
 		Attempt        int
 		Worker         string
@@ -240,9 +240,9 @@ func history(raw []byte) []FailedRun {
 	if raw == nil || value.Decode(raw, &told) != nil {
 		return nil
 	}
-	found := make([]FailedRun, 0, len(told))
+	found := make([]Attempt, 0, len(told))
 	for _, t := range told {
-		found = append(found, FailedRun{Attempt: t.Attempt, Worker: t.Worker,
+		found = append(found, Attempt{Attempt: t.Attempt, Worker: t.Worker,
 			Started: duration(t.Started), Ended: duration(t.Ended),
 			Type: t.Error.Type, Message: t.Error.Message, Language: t.Error.Language, Stack: t.Error.Stack})
 	}

@@ -97,7 +97,7 @@ func TestADeadTaskTellsWhatItsRunsDied(t *testing.T) {
 		map[string]any{"attempt": 1, "worker": "w1", "started": 900, "ended": 700, "error": failed("A"), "later": 1},
 		map[string]any{"attempt": 2, "worker": "w2", "started": 500, "ended": 0, "error": failed("B")}}}})
 	e, _ := wait(t, call).err.(*TaskError)
-	want := []FailedRun{
+	want := []Attempt{
 		{1, "w1", 900 * time.Millisecond, 700 * time.Millisecond, "A", "no", "python", "at"},
 		{2, "w2", 500 * time.Millisecond, 0, "B", "no", "python", "at"}}
 	if e == nil || e.State != "dead" || !slices.Equal(e.History, want) {

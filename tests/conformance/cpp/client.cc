@@ -15,6 +15,19 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
+Json history(const std::vector<Attempt>& runs) {
+  Json out = Json::array();
+  for (const Attempt& run : runs) {
+    out.push_back({{"attempt", run.attempt},
+                   {"worker", run.worker},
+                   {"started", run.started.count()},
+                   {"ended", run.ended.count()},
+                   {"type", run.type},
+                   {"message", run.message}});
+  }
+  return out;
+}
+
 // Starts with the fields of every error, and adds those of its class.
 Json describe(std::exception_ptr thrown) {
   Json out = {{"class", "std::exception"}, {"code", "program"}};
@@ -37,9 +50,12 @@ Json describe(std::exception_ptr thrown) {
                 {"stack", remote.stack},
                 {"attempt", remote.attempt},
                 {"worker", remote.worker},
-                {"retry", remote.retry}});
-  } catch (const TaskCancelled&) {
-    out["class"] = "TaskCancelled";
+                {"retry", remote.retry},
+                {"history", history(remote.history)}});
+  } catch (const TaskCancelled& error) {
+    out.update({{"class", "TaskCancelled"}, {"history", history(error.history())}});
+  } catch (const TaskExpired& error) {
+    out.update({{"class", "TaskExpired"}, {"history", history(error.history())}});
   } catch (const Timeout&) {
     out["class"] = "Timeout";
   } catch (const Unavailable& error) {
@@ -68,6 +84,8 @@ Json describe(std::exception_ptr thrown) {
     refused(error, "Full");
   } catch (const Busy& error) {
     refused(error, "Busy");
+  } catch (const Invalid& error) {
+    refused(error, "Invalid");
   } catch (const BrokerError& error) {
     refused(error, "BrokerError");
   } catch (const std::exception& error) {
@@ -215,6 +233,51 @@ class Program {
     if (command.contains("timeout")) out.timeout = milliseconds(command["timeout"].get<int>());
     if (command.contains("id")) out.id = TaskId::parse(command["id"].get<std::string>());
     out.resent = command.value("resent", false);
+    add_terms(out, command);
+    return out;
+  }
+
+  static void add_terms(CallOptions& out, const Json& command) {
+    const auto time = [&](std::optional<milliseconds>& option, const char* name) {
+      if (command.contains(name)) option = milliseconds(command[name].get<std::int64_t>());
+    };
+    time(out.delay, "delay");
+    time(out.deadline, "deadline");
+    time(out.run_timeout, "run_timeout");
+    time(out.heartbeat_timeout, "heartbeat_timeout");
+    if (command.contains("not_before")) {
+      out.not_before = std::chrono::system_clock::now() +
+                       milliseconds(command["not_before"].get<std::int64_t>());
+    }
+    if (const Json priority = command.value("priority", Json()); priority.is_string()) {
+      out.priority = priority.get<std::string>();
+    } else if (!priority.is_null()) {
+      out.priority = priority.get<int>();
+    }
+    if (command.contains("attempts")) out.attempts = command["attempts"].get<int>();
+    if (const Json backoff = command.value("backoff", Json()); !backoff.is_null()) {
+      out.backoff = Backoff{.first = milliseconds(backoff[0].get<std::int64_t>()),
+                            .most = milliseconds(backoff[1].get<std::int64_t>()),
+                            .factor = backoff[2],
+                            .jitter = backoff[3]};
+    }
+    if (command.contains("no_retry_on")) {
+      out.no_retry_on = command["no_retry_on"].get<std::vector<std::string>>();
+    }
+  }
+
+  // Calls, and collects what it is told meanwhile.
+  Json follow(const Json& c) {
+    Json out = {{"progress", Json::array()}, {"logs", Json::array()}};
+    CallOptions followed = options(c);
+    followed.on_progress = [&](const Progress& p) {
+      out["progress"].push_back(to_tagged(p.get()));
+    };
+    followed.on_log = [&](const LogLine& line) {
+      out["logs"].push_back({to_string(line.level), line.text});
+    };
+    const Value result = client_.call(text(c, "type"), from_tagged(c["body"]), followed);
+    out["result"] = to_tagged(result);
     return out;
   }
 
@@ -223,6 +286,7 @@ class Program {
       return to_tagged(client_.call(text(c, "type"), from_tagged(c["body"]), options(c)));
     }
     if (op == "submit") return submit(c);
+    if (op == "follow") return follow(c);
     if (op == "result") return to_tagged(task(text(c, "id")).get());
     if (op == "post") {
       return client_.post(text(c, "type"), from_tagged(c["body"]), options(c)).hex();

@@ -28,6 +28,41 @@ struct Item {
   TUSK_FIELDS(n, drop, path);
 };
 
+struct Flaky {
+  unsigned fails;
+  std::optional<std::string> type;
+  TUSK_FIELDS(fails, type);
+};
+
+struct Deferring {
+  unsigned times;
+  int after;
+  TUSK_FIELDS(times, after);
+};
+
+struct Pausing {
+  int pause;
+  TUSK_FIELDS(pause);
+};
+
+struct Progressing {
+  int steps;
+  std::optional<int> pause;
+  TUSK_FIELDS(steps, pause);
+};
+
+struct Checkpointed {
+  unsigned fails;
+  tusk::Value value;
+  TUSK_FIELDS(fails, value);
+};
+
+struct Beating {
+  int beats, every;
+  std::optional<int> silent;
+  TUSK_FIELDS(beats, every, silent);
+};
+
 std::optional<Item> marked(Item item, const std::string& name) {
   if (item.drop == name) return tusk::drop;
   item.path.push_back(name);
@@ -37,6 +72,14 @@ std::optional<Item> marked(Item item, const std::string& name) {
 std::string variable(const char* name, const char* otherwise) {
   const char* value = std::getenv(name);
   return value ? value : otherwise;
+}
+
+void sleep_until_cancelled(int ms, tusk::Context& context) {
+  const auto end = std::chrono::steady_clock::now() + milliseconds(ms);
+  while (std::chrono::steady_clock::now() < end) {
+    if (context.cancelled()) throw tusk::Cancelled();
+    std::this_thread::sleep_for(milliseconds(5));
+  }
 }
 
 void print_lines(milliseconds pause) {
@@ -61,18 +104,71 @@ void add_tasks(tusk::Worker& worker, const std::string& suffix) {
     return body;
   });
   worker.task("sleep" + suffix, [](int ms, Context& context) {
-    const auto end = std::chrono::steady_clock::now() + milliseconds(ms);
-    while (std::chrono::steady_clock::now() < end) {
-      if (context.cancelled()) throw tusk::Cancelled();
-      std::this_thread::sleep_for(milliseconds(5));
-    }
+    sleep_until_cancelled(ms, context);
     return ms;
   });
   worker.task("unserialisable" + suffix, [](const Value&) { return std::string("\xff"); });
 }
 
+// What is about the runs of a task: those that fail, wait, tell.
+void add_runs(tusk::Worker& worker, const std::string& suffix) {
+  using tusk::Context, tusk::Value;
+  worker.task("flaky" + suffix, [](const Flaky& body, Context& context) {
+    if (context.attempt() > body.fails) return context.attempt();
+    throw tusk::TypedError(body.type.value_or("Flaky"),
+                           "attempt " + std::to_string(context.attempt()) + " fails");
+  });
+  worker.task("deferring" + suffix, [](const Deferring& body, Context& context) {
+    if (context.attempt() <= body.times) throw tusk::Defer(milliseconds(body.after));
+    return context.attempt();
+  });
+  worker.task("pausing" + suffix, [](const Pausing& body, Context& context) {
+    context.pause_type(milliseconds(body.pause));
+  });
+  worker.task("progressing" + suffix, [](const Progressing& body, Context& context) {
+    for (int n = 1; n <= body.steps; ++n) {
+      context.progress(n);
+      context.log(tusk::LogLevel::kInfo, "step " + std::to_string(n));
+      std::this_thread::sleep_for(milliseconds(body.pause.value_or(0)));
+    }
+    return body.steps;
+  });
+  worker.task("checkpointed" + suffix, [](const Checkpointed& body, Context& context) {
+    if (context.attempt() <= body.fails) {
+      context.checkpoint(body.value);
+      throw std::runtime_error("again from there");
+    }
+    return tusk::list(context.attempt(), context.last_checkpoint().value_or(Value()));
+  });
+  worker.task("beating" + suffix, [](const Beating& body, Context& context) {
+    for (int n = 0; n < body.beats; ++n) {
+      context.heartbeat();
+      sleep_until_cancelled(body.every, context);
+    }
+    sleep_until_cancelled(body.silent.value_or(0), context);
+    return body.beats;
+  });
+  worker.task("time_left" + suffix,
+              [](const Value&, Context& context) -> std::optional<std::int64_t> {
+                if (auto left = context.time_left()) return left->count();
+                return std::nullopt;
+              });
+  worker.task("stubborn" + suffix, [](int ms) {
+    std::this_thread::sleep_for(milliseconds(ms));
+    return ms;
+  });
+}
+
 void add_count(tusk::Worker& worker, const std::string& suffix, const char* path) {
   const int counts = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  worker.task("stopping" + suffix, [counts](const tusk::Value&, tusk::Context& context) {
+    while (!context.cancelled()) std::this_thread::sleep_for(milliseconds(5));
+    const std::string line = context.id().hex() + " " + std::to_string(context.attempt()) + " " +
+                             std::string(context.cancel_reason()) + " " +
+                             std::string(context.type()) + "\n";
+    if (write(counts, line.data(), line.size()) < 0) throw std::runtime_error("cannot write");
+    throw tusk::Cancelled();
+  });
   worker.task("count" + suffix, [counts](const tusk::Value& body, tusk::Context& context) {
     const std::string line = context.id().hex() + " " + std::to_string(context.attempt()) + " " +
                              std::to_string(body["n"].as<int>()) + " " +
@@ -102,6 +198,7 @@ int main() {
   tusk::Worker worker({.threads = slots});
   add_tasks(worker, suffix);
   if (const char* path = std::getenv("TUSK_TEST_COUNTS")) add_count(worker, suffix, path);
+  add_runs(worker, suffix);
   add_stages(worker, suffix);
   if (const char* pause = std::getenv("TUSK_TEST_PRINT")) {
     std::thread(print_lines, milliseconds(std::stoi(pause))).detach();

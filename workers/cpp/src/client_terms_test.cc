@@ -188,12 +188,21 @@ TEST_F(ClientTest, ADeadTaskTellsWhatItsRunsDiedOf) {
                 {{"error", error("B")},
                  {"attempt", 2},
                  {"history", {run(1, "A", 900, 700), run(2, "B", 500, 0)}}}}});
+  auto late = client.submit<int>("add", 1);
+  broker.send(
+      {{"result", broker.next("submit")[1], 3, nullptr, {{"history", {run(1, "A", 900, 700)}}}}});
+  try {
+    late.get();
+    FAIL();
+  } catch (const TaskExpired& e) {
+    EXPECT_EQ(e.history().at(0).type, "A");
+  }
   try {
     task.get();
     FAIL();
   } catch (const TaskDead& e) {
     ASSERT_EQ(e.history().size(), 2u);
-    const FailedRun& first = e.history()[0];
+    const Attempt& first = e.history()[0];
     EXPECT_EQ(first.attempt, 1u);
     EXPECT_EQ(first.worker, "w");
     EXPECT_EQ(first.started, milliseconds(900));

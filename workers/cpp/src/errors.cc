@@ -23,11 +23,13 @@ std::string failure_text(const RemoteError& remote) {
 TaskFailed::TaskFailed(std::string code, const TaskId& task, RemoteError remote)
     : Error(std::move(code), failure_text(remote), task), remote_(std::move(remote)) {}
 
-TaskCancelled::TaskCancelled(const TaskId& task)
-    : Error("cancelled", "task " + task.hex() + " was cancelled", task) {}
+TaskCancelled::TaskCancelled(const TaskId& task, std::vector<Attempt> history)
+    : Error("cancelled", "task " + task.hex() + " was cancelled", task),
+      history_(std::move(history)) {}
 
-TaskExpired::TaskExpired(const TaskId& task)
-    : Error("expired", "the deadline of task " + task.hex() + " passed", task) {}
+TaskExpired::TaskExpired(const TaskId& task, std::vector<Attempt> history)
+    : Error("expired", "the deadline of task " + task.hex() + " passed", task),
+      history_(std::move(history)) {}
 
 FailurePtr failure(std::string_view c, std::string reason, const std::optional<TaskId>& task,
                    std::string limit, std::uint64_t value) {
@@ -63,8 +65,8 @@ void detail::raise(const Failure& f) {
   const std::string& c = f.code;
   if (c == "failed") throw TaskFailed(c, f.task.value_or(TaskId{}), f.remote);
   if (c == "dead") throw TaskDead(c, f.task.value_or(TaskId{}), f.remote);
-  if (c == "cancelled") throw TaskCancelled(f.task.value_or(TaskId{}));
-  if (c == "expired") throw TaskExpired(f.task.value_or(TaskId{}));
+  if (c == "cancelled") throw TaskCancelled(f.task.value_or(TaskId{}), f.remote.history);
+  if (c == "expired") throw TaskExpired(f.task.value_or(TaskId{}), f.remote.history);
   if (c == "value") throw ValueError(f.reason);
   if (c == "closed") throw Closed(c, f.reason, f.task);
   if (c == "unavailable") throw Unavailable(f.url, f.reason, f.task);
@@ -97,11 +99,11 @@ proto::Value attribute(const proto::Record& record, proto::Attribute key) {
 
 namespace {
 
-std::vector<FailedRun> history_of(proto::Value list) {
+std::vector<Attempt> history_of(proto::Value list) {
   const auto ms = [](proto::Value time) {
     return std::chrono::milliseconds(time.number().value_or(0));
   };
-  std::vector<FailedRun> runs;
+  std::vector<Attempt> runs;
   if (!list.is_array()) return runs;
   for (proto::Value run : list.items()) {
     const proto::Value error = run.get("error");

@@ -58,7 +58,7 @@ struct Gone : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-TEST_F(WorkerTest, WhatIsThrownIsAFailedRun) {
+TEST_F(WorkerTest, WhatIsThrownIsAAttempt) {
   make();
   worker->task("throw", [](int how) -> int {
     switch (how) {

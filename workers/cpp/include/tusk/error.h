@@ -48,7 +48,7 @@ class ValueError : public Error {
 };
 
 // One run of a task that did not succeed.
-struct FailedRun {
+struct Attempt {
   std::uint64_t attempt = 0;             // from 1
   std::string worker;                    // name of the worker that ran it
   std::chrono::milliseconds started{0};  // how long before the task's ending
@@ -69,7 +69,7 @@ struct RemoteError {
   std::uint64_t attempt = 0;  // which run this ending came from, from 1
   bool retry = false;         // whether another try makes sense
   // The last 16 runs that failed, the oldest first; nothing if only one was allowed.
-  std::vector<FailedRun> history;
+  std::vector<Attempt> history;
 };
 
 class TaskFailed : public Error {
@@ -83,7 +83,7 @@ class TaskFailed : public Error {
   const std::string& worker() const { return remote_.worker; }
   std::uint64_t attempt() const { return remote_.attempt; }
   bool retry() const { return remote_.retry; }
-  const std::vector<FailedRun>& history() const { return remote_.history; }
+  const std::vector<Attempt>& history() const { return remote_.history; }
   const RemoteError& remote() const { return remote_; }
 
  private:
@@ -97,12 +97,20 @@ class TaskDead : public TaskFailed {
 
 class TaskCancelled : public Error {
  public:
-  explicit TaskCancelled(const TaskId& task);
+  explicit TaskCancelled(const TaskId& task, std::vector<Attempt> history = {});
+  const std::vector<Attempt>& history() const { return history_; }
+
+ private:
+  std::vector<Attempt> history_;
 };
 
 class TaskExpired : public Error {
  public:
-  explicit TaskExpired(const TaskId& task);
+  explicit TaskExpired(const TaskId& task, std::vector<Attempt> history = {});
+  const std::vector<Attempt>& history() const { return history_; }
+
+ private:
+  std::vector<Attempt> history_;
 };
 
 class Timeout : public Error {
