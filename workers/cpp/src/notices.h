@@ -62,7 +62,9 @@ class Notices {
 
   // Whether something was said since the last look.
   bool is_fresh() const { return fresh_.load(std::memory_order_seq_cst); }
-  void look() { fresh_.store(false, std::memory_order_seq_cst); }
+  void look() {
+    if (is_fresh()) fresh_.store(false, std::memory_order_seq_cst);
+  }
   bool any() const { return any_.load(std::memory_order_relaxed); }
   // Gives what waits, in order, to `write`, until that says that there is no room. Whether all
   // went.

@@ -156,9 +156,9 @@ TEST_F(WorkerTest, ARunKnowsItsTimeItsCheckpointAndWhyItIsToStop) {
 }
 
 TEST_F(WorkerTest, WhatIsSaidWhileNoBrokerIsThereComesUnderTheNewHandle) {
-  Door second;
+  const auto second = std::make_shared<Door>();  // the handler's too
   make();
-  worker->task("talk", [&](int, Context& run) {
+  worker->task("talk", [this, second](int, Context& run) {
     run.checkpoint("first");
     door.wait();
     run.checkpoint("second");
@@ -166,7 +166,7 @@ TEST_F(WorkerTest, WhatIsSaidWhileNoBrokerIsThereComesUnderTheNewHandle) {
     run.checkpoint("third");
     const std::string large(1 << 20, 'x');
     for (int i = 0; i < 40; ++i) run.progress(large);  // told at most once, and not without end
-    second.wait();
+    second->wait();
     return 7;
   });
   start();
@@ -180,11 +180,11 @@ TEST_F(WorkerTest, WhatIsSaidWhileNoBrokerIsThereComesUnderTheNewHandle) {
       << "the broker of the new session may not know it";
   broker.stop();
   door.opened.set_value();
-  while (second.waiting == 0) std::this_thread::yield();
+  while (second->waiting == 0) std::this_thread::yield();
   broker.restart();
   broker.hello();
   broker.welcome({{"claims", {{{{"hex", hex_id(1)}}, 71}}}});
-  second.opened.set_value();
+  second->opened.set_value();
   EXPECT_EQ(broker.next("result")[1], 71);
   std::map<std::string, int> kinds;
   for (const Json& record : broker.skipped()) {
