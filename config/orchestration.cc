@@ -24,6 +24,7 @@ Json print(const TaskType& type) {
               {"deadline", time(type.deadline)},
               {"timeout", time(type.timeout)},
               {"heartbeat_timeout", time(type.heartbeat_timeout)},
+              {"retention", to_text(type.retention)},
               {"attempts", type.attempts},
               {"retry_backoff", to_text(type.retry_backoff)},
               {"max_backoff", to_text(type.max_backoff)},

@@ -50,6 +50,7 @@ struct Limits {
   Bytes compression_threshold = 4_KB;
   std::size_t max_crashes = 2;  // workers that one task may take down
   Bytes max_checkpoint = 256_KB;
+  Bytes max_retained = 256_MB;   // endings kept for their retention
   std::size_t ageing_share = 8;  // of so many dispatches that pass over an aged task one may not
 };
 
@@ -102,7 +103,7 @@ struct Worker {
 
 // What the file says of a task type; an empty field leaves it to the file's general settings.
 struct TypeSection {
-  std::optional<Duration> delay, deadline, timeout, heartbeat_timeout;
+  std::optional<Duration> delay, deadline, timeout, heartbeat_timeout, retention;
   std::optional<std::size_t> attempts;
   std::optional<Duration> retry_backoff, max_backoff;
   std::optional<double> backoff_factor, backoff_jitter;
@@ -130,6 +131,7 @@ struct TaskType {
   std::optional<Duration> deadline;
   std::optional<Duration> timeout;  // of one run
   std::optional<Duration> heartbeat_timeout;
+  Duration retention{0};     // of its endings
   std::size_t attempts = 1;  // runs that may fail
   Duration retry_backoff = std::chrono::milliseconds(100);
   Duration max_backoff = std::chrono::seconds(30);

@@ -245,6 +245,7 @@ void Resolver::type_sections(const std::map<std::string, Place, std::less<>>& bo
     type.deadline = set.deadline;
     type.timeout = set.timeout;
     type.heartbeat_timeout = set.heartbeat_timeout;
+    type.retention = set.retention.value_or(Duration{0});
     type.attempts = set.attempts.value_or(type.attempts);
     type.retry_backoff = set.retry_backoff.value_or(type.retry_backoff);
     type.max_backoff = set.max_backoff.value_or(type.max_backoff);

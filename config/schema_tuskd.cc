@@ -176,6 +176,11 @@ std::vector<Key> limits() {
           "max_checkpoint", "The largest checkpoint of a run. A larger one is refused.")
           .between(Bytes{64}, Bytes{std::size_t{512} << 10})
           .effective(),
+      key<&Tuskd::limits, &Limits::max_retained>(
+          "max_retained",
+          "Bytes of endings that are kept for their `retention`; beyond it the oldest go.")
+          .between(1_MB, Bytes{std::size_t{1} << 40})
+          .effective(),
       key<&Tuskd::limits, &Limits::ageing_share>(
           "ageing_share",
           "Of so many dispatches that pass over an aged task (see `ageing`) one takes it.")
@@ -305,6 +310,10 @@ const Table& table<TypeSection>() {
           "How long a run may give no sign of life (progress, log, checkpoint) before it is told "
           "to stop. Null: without end.")
           .between(milliseconds(1), 365 * kDay)
+          .effective(),
+      key<&TypeSection::retention>(
+          "retention", "How long an ending is kept for whoever asks by id, acknowledged or not.")
+          .between(kNone, 365 * kDay)
           .effective(),
       key<&TypeSection::attempts>("attempts",
                                   "Runs that may fail. By default 1 + `retry_attempts` of "

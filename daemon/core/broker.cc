@@ -78,6 +78,14 @@ void Broker::fire(Timer timer) {
       workers_[timer.subject].condemned_timer = kNoTimer;
       replace_worker(timer.subject);
       break;
+    case Timer::Kind::kUniqueKey:
+      unique_[timer.subject].timer = kNoTimer;
+      free_key(timer.subject);
+      break;
+    case Timer::Kind::kRetention:
+      tasks_[timer.subject].timer = kNoTimer;
+      retention_over(timer.subject);
+      break;
     case Timer::Kind::kPause:
       scheduler_.type(timer.subject).pause_timer = kNoTimer;
       pause_over(timer.subject);
@@ -119,7 +127,7 @@ void Broker::fire(Timer timer) {
         const uint32_t t = kept_.head;
         kept_.remove(tasks_, t);
         kept_bytes_ -= tasks_[t].result.size();
-        let_go(t);
+        retain(t);
       }
       if (!kept_.empty()) {
         kept_timer_ = timers_.add(tasks_[kept_.head].since + config_->tuskd.times.session_ttl,
@@ -330,7 +338,7 @@ void Broker::on(const Shutdown&) {
     const bool item = task.type != kNone && scheduler_.type(task.type).is_stage;
     if (task.state == TaskState::kParked ||
         (!item && (task.state == TaskState::kWaiting || task.state == TaskState::kDelayed ||
-                   task.state == TaskState::kHeld))) {
+                   task.state == TaskState::kHeld || task.state == TaskState::kBlocked))) {
       give_back(t, code::kShuttingDown, "tuskd is shutting down and did not run the task");
     }
   }

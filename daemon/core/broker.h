@@ -233,6 +233,8 @@ class Broker {
   void submit(const Caller& caller, const proto::Record& record);
   void take_terms(uint32_t task, const proto::Record& record);
   Terms& terms_of(uint32_t task);
+  static Duration delay_of(const proto::Record& record, const Type& type);
+  void ask_too(const Caller& caller, const proto::Record& record, uint32_t ref);
   void drop_terms(Task& task);
   void join_task(const Caller& caller, const proto::Record& record, uint32_t ref);
   void start_wait(const Caller& caller, uint64_t wait);
@@ -311,6 +313,28 @@ class Broker {
   void keep(uint32_t task);
   void give_back(uint32_t task, std::string_view code, std::string_view message);
 
+  void retain(uint32_t task);
+  void retention_over(uint32_t task);
+  static size_t retained_size(const Task& task);
+  proto::AttributeEntries with_id(const Task& task, proto::AttributeEntries attributes);
+  void end_terms(uint32_t task);
+
+  // --- unique keys (broker_unique.cc)
+  bool becomes_task(const Caller& caller, const proto::Record& record, uint32_t type);
+  bool take_key(uint32_t task, std::string_view key);
+  void block(uint32_t task, Duration wait);
+  void leave_key(uint32_t task);
+  void free_key(uint32_t key);
+  void replace_task(const proto::Record& record, uint32_t task);
+  void refuse_duplicate(const Caller& caller, uint64_t ref, const UniqueKey& key);
+
+  // --- by id (broker_by_id.cc)
+  void await(const Caller& caller, const proto::Record& record);
+  void update(const Caller& caller, const proto::Record& record);
+  void change_body(uint32_t task, const proto::Record& record);
+  void change_priority(uint32_t task, int priority);
+  void change_delay(uint32_t task, Duration wait);
+
   // --- pipelines (broker_pipeline.cc)
   void push(const Caller& caller, const proto::Record& record);
   bool join_item(const Caller& caller, const proto::Record& record, uint32_t ref, uint32_t stage);
@@ -348,6 +372,8 @@ class Broker {
   void write_stages(proto::Packer& p);
   void write_topics(proto::Packer& p);
   void write_task(proto::Packer& p, const proto::TaskId& id);
+  static std::string_view state_of(const Task& task);
+  static void write_history(proto::Packer& p, const Task& task, Time now);
 
   // --- stopping (broker.cc)
   void stop_now();
@@ -390,6 +416,9 @@ class Broker {
   List<Task> kept_;             // endings that nobody acknowledges, oldest first
   size_t kept_bytes_ = 0;
   TimerId kept_timer_ = kNoTimer;
+  List<Task> retained_;  // endings kept for their retention, oldest first
+  size_t retained_bytes_ = 0;
+  Pool<UniqueKey> unique_;
   uint64_t order_ = 0;
   size_t held_bytes_ = 0;            // of bodies and results
   std::vector<proto::Bytes> spare_;  // small ones, whose memory the next bodies get

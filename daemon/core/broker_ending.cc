@@ -22,8 +22,10 @@ constexpr size_t kMaxKeptBytes = 64 << 20;
 // The task's one ending: told to those who ask, and kept until one of them acknowledges it.
 void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeEntries attributes) {
   Task& task = tasks_[t];
+  if (task.terms && task.terms->unique != kNone) attributes = with_id(task, attributes);
   Type& type = scheduler_.type(task.type);
   if (type.is_stage) return item_ended(t, state);
+  ++type.endings;
   switch (state) {
     case State::kSucceeded:
       ++counters_.succeeded;
@@ -45,7 +47,7 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
       ++counters_.failed;
       ++type.counters.failed;
   }
-  if (!task.orphan) task.digest = digest(task.type, task.body.view());
+  if (!task.orphan && task.digest == 0) task.digest = digest(task.type, task.body.view());
   held_bytes_ -= task.body.size();
   if (body.present && !body.frame) {
     task.result = Bytes::copy(body.inline_bytes, std::move(task.body));
@@ -54,7 +56,6 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   }
   task.body = {};
   task.forwarded = {};
-  drop_terms(task);
   task.state = TaskState::kEnded;
   task.ending = state;
   task.since = now_;
@@ -78,10 +79,34 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   for (const Asker& asker : task.more_askers) inform(asker);
   task.asker = {};
   task.more_askers = {};
+  end_terms(t);
   if (owner == kNone) return keep(t);
   Session& session = sessions_[owner];
   task.packet = session.out.next_packet();
   session.endings.push_back(tasks_, t);
+}
+
+// The attributes of an ending, and which task it is the ending of.
+proto::AttributeEntries Broker::with_id(const Task& task, proto::AttributeEntries attributes) {
+  run_scratch_.clear();
+  run_scratch_.raw(attributes.entries, attributes.count);
+  run_scratch_.key(proto::Attribute::kTask)
+      .pack_bin(16)
+      .pack_bin_body(reinterpret_cast<const char*>(task.id.bytes.data()), 16);
+  return run_scratch_;
+}
+
+// What is left of a task's terms once it ended: its history, if the ending is to be kept.
+void Broker::end_terms(uint32_t t) {
+  Task& task = tasks_[t];
+  if (!task.terms) return;
+  leave_key(t);
+  if (task.terms->retention == Duration{0}) return drop_terms(task);
+  Terms& terms = *task.terms;
+  terms.keep_until = now_ + terms.retention;
+  timers_.cancel(terms.deadline_timer);
+  held_bytes_ -= terms.checkpoint.size();
+  terms.checkpoint = {};
 }
 
 // The ending of a task that was cancelled; `worker` is the one that ran it, or "".
@@ -120,8 +145,28 @@ void Broker::keep(uint32_t t) {
     const uint32_t oldest = kept_.head;
     kept_.remove(tasks_, oldest);
     kept_bytes_ -= tasks_[oldest].result.size();
-    let_go(oldest);
+    retain(oldest);
   }
+}
+
+// Nobody needs the ending any longer, unless somebody may still ask for it by id.
+void Broker::retain(uint32_t t) {
+  Task& task = tasks_[t];
+  if (!task.terms || task.terms->keep_until <= now_) return let_go(t);
+  retained_.push_back(tasks_, t);
+  retained_bytes_ += retained_size(task);
+  task.timer = timers_.add(task.terms->keep_until, {Timer::Kind::kRetention, t});
+  while (retained_bytes_ > config_->tuskd.limits.max_retained) retention_over(retained_.head);
+}
+
+void Broker::retention_over(uint32_t t) {
+  retained_.remove(tasks_, t);
+  retained_bytes_ -= retained_size(tasks_[t]);
+  let_go(t);
+}
+
+size_t Broker::retained_size(const Task& task) {
+  return sizeof(Task) + sizeof(Terms) + task.result.size() + task.result_attributes.size();
 }
 
 // A waiting task goes back to those who submitted it, with an error that is no ending.

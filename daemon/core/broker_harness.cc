@@ -223,6 +223,19 @@ uint64_t Peer::cancel(const TaskId& id) {
   return number;
 }
 
+uint64_t Peer::await(const TaskId& id, const Attrs& attributes) {
+  const uint64_t number = request();
+  send([&](Writer& w) { w.await(number, id, attributes); });
+  return number;
+}
+
+uint64_t Peer::update(const TaskId& id, const Attrs& attributes, std::optional<std::string> body) {
+  const uint64_t number = request();
+  const BodyOut out = body ? BodyOut::copied(*body) : BodyOut{};
+  send([&](Writer& w) { w.update(number, id, attributes, body ? &out : nullptr); });
+  return number;
+}
+
 uint64_t Peer::publish(std::string_view topic, std::string_view body, const Attrs& attributes) {
   const uint64_t number = request();
   send([&](Writer& w) { w.publish(number, topic, BodyOut::copied(body), attributes); });

@@ -167,6 +167,10 @@ class Peer {
   uint64_t push(const TaskId& id, std::string_view stage, std::string_view body = "",
                 const Attrs& attributes = {});
   uint64_t cancel(const TaskId& id);
+  uint64_t await(const TaskId& id, const Attrs& attributes = {});
+  // Without a body, it stays as it is.
+  uint64_t update(const TaskId& id, const Attrs& attributes,
+                  std::optional<std::string> body = std::nullopt);
   uint64_t publish(std::string_view topic, std::string_view body, const Attrs& attributes = {});
   uint64_t subscribe(std::string_view topic);
   void succeed(uint64_t handle, std::string_view body = "", const Attrs& attributes = {});

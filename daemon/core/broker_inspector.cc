@@ -57,7 +57,9 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     EXPECT_EQ(type.queued(), count[TaskState::kWaiting]) << type.name;
     EXPECT_EQ(type.parked.count, count[TaskState::kParked]) << type.name;
     EXPECT_EQ(type.running, count[TaskState::kRunning] + count[TaskState::kGhost]) << type.name;
-    EXPECT_EQ(type.elsewhere, count[TaskState::kHeld] + count[TaskState::kDelayed]) << type.name;
+    EXPECT_EQ(type.elsewhere,
+              count[TaskState::kHeld] + count[TaskState::kDelayed] + count[TaskState::kBlocked])
+        << type.name;
     for (const Queue* queue : {&type.waiting, &type.suspects}) {
       const Task* last = nullptr;
       size_t length = 0;
@@ -107,7 +109,7 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     }
   }
 
-  size_t endings = b.kept_.count;
+  size_t endings = b.kept_.count + b.retained_.count;
   for (uint32_t i = 0; i < b.sessions_.size(); ++i) {
     const Session& session = b.sessions_[i];
     if (session.number == 0) continue;
@@ -119,6 +121,18 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
   size_t ended = 0;
   for (auto& [type, count] : states) ended += count[TaskState::kEnded];
   EXPECT_EQ(endings, ended) << "an ending that is in no list";
+  for (uint32_t i = 0; i < b.unique_.size(); ++i) {
+    const UniqueKey& unique = b.unique_[i];
+    if (unique.type == kNone) continue;
+    timers += unique.timer != kNoTimer;
+    EXPECT_EQ(s.type(unique.type).unique.at(unique.key), i);
+    EXPECT_EQ(unique.task == kNone, unique.timer != kNoTimer);
+    for (uint32_t t : {unique.task, unique.follow_up}) {
+      if (t == kNone) continue;
+      EXPECT_EQ(tasks[t].terms->unique, i);
+      EXPECT_EQ(tasks[t].state == TaskState::kBlocked, t == unique.follow_up);
+    }
+  }
   for (uint32_t i = 0; i < b.requests_.size(); ++i) {
     timers += b.requests_[i].timer != kNoTimer;
   }

@@ -368,6 +368,27 @@ TEST_F(Limit, OfTypesPurgesThoseThatNobodyNeedsAndIsFullIfThereIsNone) {
   EXPECT_EQ(later.expect(Kind::kTask).name, "x");
 }
 
+// An ending that is kept names its type: the type was purged, and the next who asked for the task
+// brought the broker down.
+TEST_F(Limit, OfTypesKeepsThoseOfEndingsThatAreNotAcknowledged) {
+  Peer& silent = h.client();  // its next packet would acknowledge
+  Peer& client = h.client();
+  const TaskId id = h.id();
+  silent.submit(id, "a");
+  client.submit(h.id(), "b");
+  client.cancel(id);
+  client.expect(Kind::kAnswer);
+  silent.expect(Kind::kResult);
+  client.submit(h.id(), "c");
+  expect_limit(client.expect(Kind::kError), code::kFull, "max_types", 3);
+  EXPECT_EQ(client.query("task", &id)["state"], "cancelled");
+  client.submit(id, "a");
+  EXPECT_EQ(client.expect(Kind::kResult).state, State::kCancelled);
+  silent.ack();
+  client.submit(h.id(), "c");
+  EXPECT_TRUE(client.quiet()) << "in the place of the first";
+}
+
 TEST(SessionBytes, APeerThatDoesNotAcknowledgeIsBusyUntilItDoes) {
   Harness h([](config::Orchestration& c) {
     c.tuskd.limits.max_session_bytes = config::Bytes{100'000};

@@ -190,6 +190,8 @@ void Broker::on_request_packet(const PacketReceived& packet) {
       break;
     case Kind::kCancel:
     case Kind::kQuery:
+    case Kind::kUpdate:
+    case Kind::kAwait:
     case Kind::kPublish:
     case Kind::kPush:
     case Kind::kPing:
@@ -197,8 +199,8 @@ void Broker::on_request_packet(const PacketReceived& packet) {
       break;
     default:
       return error(caller, record.ref, code::kUnsupported,
-                   "a REQ peer may submit, cancel, query, publish, push and ping", "kind",
-                   static_cast<uint64_t>(record.kind));
+                   "a REQ peer may submit, await, update, cancel, query, publish, push and ping",
+                   "kind", static_cast<uint64_t>(record.kind));
   }
   on_record(caller, record);
 }
@@ -267,6 +269,10 @@ void Broker::on_record(const Caller& caller, const Record& record) {
       return publish(caller, record);
     case Kind::kPush:
       return push(caller, record);
+    case Kind::kUpdate:
+      return update(caller, record);
+    case Kind::kAwait:
+      return await(caller, record);
     case Kind::kPing:
       return answer(caller, kRecordOverhead, [&](Writer& out) { out.pong(record.ref); });
     case Kind::kIgnorable:

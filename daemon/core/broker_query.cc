@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "daemon/core/broker.h"
+#include "daemon/core/stored_attributes.h"
 
 namespace tusk::core {
 
@@ -25,7 +26,9 @@ void entry(Packer& p, std::string_view key, uint64_t value) {
   p.pack_uint64(value);
 }
 
-std::string_view state_of(const Task& task) {
+}  // namespace
+
+std::string_view Broker::state_of(const Task& task) {
   switch (task.state) {
     case TaskState::kRunning:
     case TaskState::kGhost:
@@ -38,8 +41,6 @@ std::string_view state_of(const Task& task) {
       return "waiting";
   }
 }
-
-}  // namespace
 
 void Broker::query(const Caller& caller, const Record& record) {
   using Fill = void (Broker::*)(Packer&);
@@ -211,12 +212,26 @@ void Broker::write_task(Packer& p, const proto::TaskId& id) {
     return;
   }
   const Task& task = tasks_[ref];
-  p.pack_map(task.worker == kNone ? 5 : 6);
+  const bool has_history = task.terms && !task.terms->history.empty();
+  const StoredAttributes stored(task.result_attributes.view(), task.result_count);
+  const proto::Value failure = stored.get(proto::Attribute::kError);
+  p.pack_map(7 + (task.worker != kNone) + has_history + static_cast<bool>(failure));
   entry(p, "state", state_of(task));
   entry(p, "type", scheduler_.type(task.type).name);
   entry(p, "attempts", task.attempt);
   entry(p, "failures", task.failures);
   entry(p, "crashes", task.crashes);
+  text(p, "priority");
+  p.pack_int(task.priority);
+  entry(p, "age", static_cast<uint64_t>(milliseconds(now_ - task.since)));
+  if (has_history) {
+    text(p, "history");
+    write_history(p, task, now_);
+  }
+  if (failure) {
+    text(p, "error");
+    proto::write_value(p, failure);
+  }
   if (task.worker != kNone) entry(p, "worker", sessions_[workers_[task.worker].session].name);
 }
 

@@ -141,7 +141,11 @@ void Broker::add_last_run(uint32_t t, std::string_view worker) {
   if (task.attempt > 0) scratch_.number(Attribute::kAttempt, task.attempt);
   if (!worker.empty()) scratch_.text(Attribute::kWorker, worker);
   if (!task.terms || task.terms->history.empty()) return;
-  proto::Packer& p = scratch_.key(Attribute::kHistory);
+  write_history(scratch_.key(Attribute::kHistory), task, now_);
+}
+
+// Times are told as they were before `now`.
+void Broker::write_history(proto::Packer& p, const Task& task, Time now) {
   auto text = [&](std::string_view value) {
     p.pack_str(static_cast<uint32_t>(value.size()));
     p.pack_str_body(value.data(), static_cast<uint32_t>(value.size()));
@@ -154,9 +158,9 @@ void Broker::add_last_run(uint32_t t, std::string_view worker) {
     text("worker");
     text(run.worker);
     text("started");
-    p.pack_uint64(static_cast<uint64_t>(milliseconds(now_ - run.started)));
+    p.pack_uint64(static_cast<uint64_t>(milliseconds(now - run.started)));
     text("ended");
-    p.pack_uint64(static_cast<uint64_t>(milliseconds(now_ - run.ended)));
+    p.pack_uint64(static_cast<uint64_t>(milliseconds(now - run.ended)));
     text("error");
     const bool has_stack = !run.stack.empty();
     p.pack_map(has_stack ? 4 : 3);

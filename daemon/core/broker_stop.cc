@@ -78,7 +78,10 @@ void Broker::stop_grace_over(uint32_t t) {
   moved.stop = ghost.stop;
   moved.state = TaskState::kRunning;
   moved.terms = std::move(ghost.terms);
-  if (moved.terms) timers_.cancel(moved.terms->deadline_timer);
+  if (moved.terms) {
+    timers_.cancel(moved.terms->deadline_timer);
+    if (moved.terms->unique != kNone) unique_[moved.terms->unique].task = g;
+  }
   ghost.state = TaskState::kGhost;
   ghost.asker = {};
   ghost.forwarded = {};

@@ -40,6 +40,9 @@ void Broker::submit(const Caller& caller, const Record& record) {
   const uint32_t type_index = type_for_submit(caller, record);
   if (type_index == kNone) return;
   Type& type = scheduler_.type(type_index);
+  const proto::Terms* asked = record.attributes.terms;
+  const bool unique = asked && !asked->unique.empty();
+  if (unique && !becomes_task(caller, record, type_index)) return;
   if (!check_room(caller, record.ref, type)) return;
 
   const uint32_t t = make_task(record, id, type_index);
@@ -52,9 +55,8 @@ void Broker::submit(const Caller& caller, const Record& record) {
   }
   if (reply != proto::Reply::kResult) accept(caller, record.ref);
   take_terms(t, record);
-  const proto::Terms* asked = record.attributes.terms;
-  const Duration wait = asked && asked->delay ? Duration(std::chrono::milliseconds(*asked->delay))
-                                              : Duration(type.settings.delay);
+  const Duration wait = delay_of(record, type);
+  if (unique && !take_key(t, asked->unique)) return block(t, wait);
   // Right after a restart a worker that still runs this may be about to claim it.
   const Time hold_until = started_ + config_->tuskd.times.reconnect_grace;
   if (record.attributes.resent && now_ < hold_until && now_ + wait <= hold_until) {
@@ -68,14 +70,21 @@ void Broker::submit(const Caller& caller, const Record& record) {
   }
 }
 
+Duration Broker::delay_of(const Record& record, const Type& type) {
+  const proto::Terms* asked = record.attributes.terms;
+  return asked && asked->delay ? Duration(std::chrono::milliseconds(*asked->delay))
+                               : Duration(type.settings.delay);
+}
+
 // What the submit asks for, and where it is silent, its type.
 void Broker::take_terms(uint32_t t, const Record& record) {
   const proto::Terms* asked = record.attributes.terms;
   const config::TaskType& usual = scheduler_.type(tasks_[t].type).settings;
   tasks_[t].priority =
       static_cast<int8_t>(asked && asked->priority ? *asked->priority : usual.priority.level);
-  const bool ordinary = !usual.deadline && !usual.timeout && !usual.heartbeat_timeout;
-  if (!asked && ordinary) return;
+  const bool ordinary = !usual.deadline && !usual.timeout && !usual.heartbeat_timeout &&
+                        usual.retention == config::Duration{0};
+  if (!asked && ordinary && !tasks_[t].terms) return;
   auto time = [](const std::optional<uint64_t>& ms, const std::optional<config::Duration>& other) {
     return ms      ? std::optional<Duration>(std::chrono::milliseconds(*ms))
            : other ? std::optional<Duration>(*other)
@@ -84,9 +93,14 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   const proto::Terms none;
   const proto::Terms& wish = asked ? *asked : none;
   const bool special = wish.deadline || wish.run_timeout || wish.heartbeat_timeout ||
-                       wish.attempts || wish.backoff || wish.no_retry_on;
-  if (ordinary && !special) return;
+                       wish.attempts || wish.backoff || wish.no_retry_on || wish.retention ||
+                       !wish.unique.empty();
+  if (ordinary && !special && !tasks_[t].terms) return;
   Terms& terms = terms_of(t);
+  timers_.cancel(terms.deadline_timer);
+  terms.deadline.reset();
+  terms.retention = time(wish.retention, usual.retention).value_or(Duration{0});
+  terms.unique_for = std::chrono::milliseconds(wish.unique_for);
   if (auto deadline = time(wish.deadline, usual.deadline)) {
     terms.deadline = now_ + *deadline;
     terms.deadline_timer = timers_.add(*terms.deadline, {Timer::Kind::kDeadline, t});
@@ -94,13 +108,15 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   terms.run_timeout = time(wish.run_timeout, usual.timeout).value_or(Duration{0});
   terms.heartbeat_timeout =
       time(wish.heartbeat_timeout, usual.heartbeat_timeout).value_or(Duration{0});
-  if (wish.attempts) terms.attempts = *wish.attempts;
+  terms.attempts = wish.attempts ? *wish.attempts : static_cast<uint32_t>(usual.attempts);
+  terms.backoff = backoff_of(scheduler_.type(tasks_[t].type));
   if (wish.backoff) {
     terms.backoff = {.first = std::chrono::milliseconds(wish.backoff->first),
                      .most = std::chrono::milliseconds(wish.backoff->most),
                      .factor = wish.backoff->factor,
                      .jitter = wish.backoff->jitter};
   }
+  terms.no_retry_on = usual.no_retry_on;
   if (wish.no_retry_on) {
     terms.no_retry_on.clear();
     for (proto::Value type : wish.no_retry_on.items()) {
@@ -168,10 +184,15 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
       }
     }
   } else {
-    const uint64_t have =
-        task.state == TaskState::kEnded ? task.digest : digest(task.type, task.body.view());
+    const uint64_t have = task.digest != 0 ? task.digest : digest(task.type, task.body.view());
     if (have != digest(task.type, body_view(record))) return conflict();
   }
+  ask_too(caller, record, ref);
+}
+
+// One more who wants to know how the task ends, if it is not that its acceptance is all they want.
+void Broker::ask_too(const Caller& caller, const Record& record, uint32_t ref) {
+  Task& task = tasks_[ref];
   if (record.attributes.reply != proto::Reply::kResult) accept(caller, record.ref);
   if (record.attributes.reply == proto::Reply::kAccepted) return;
   if (task.state == TaskState::kEnded) {
@@ -304,14 +325,16 @@ void Broker::unserved_over(uint32_t index) {
   }
 }
 
-// Makes room among the types that nobody configured: those that hold nothing and that nobody
-// serves.
+// Makes room among the types that nobody configured: those that hold nothing, not even an ending,
+// and that nobody serves.
 void Broker::purge_types() {
   for (uint32_t t = 0; t < scheduler_.types(); ++t) {
     if (!scheduler_.exists(t)) continue;
     Type& type = scheduler_.type(t);
-    if (type.is_stage || type.configured || type.held() > 0 || scheduler_.is_served(t)) continue;
-    if ((type.ever_served && may_wait(type)) || type.paused) continue;
+    const bool needed = type.configured || type.held() > 0 || type.endings > 0 || type.paused ||
+                        !type.unique.empty();
+    if (type.is_stage || needed || scheduler_.is_served(t)) continue;
+    if (type.ever_served && may_wait(type)) continue;
     timers_.cancel(type.unserved_timer);
     scheduler_.remove_type(t);
   }

@@ -133,6 +133,7 @@ uint32_t Broker::make_task(const Record& record, const TaskId& id, uint32_t type
 
 // The ending is known to have arrived, or was kept long enough: only id and state remain.
 void Broker::let_go(uint32_t t) {
+  if (Type& type = scheduler_.type(tasks_[t].type); !type.is_stage) --type.endings;
   const EndedTask ended{tasks_[t].id, tasks_[t].digest, tasks_[t].ending};
   index_.replace(ended.id.hash(), t, remember(ended));
   free_task(t);
@@ -183,6 +184,7 @@ void Broker::free_task(uint32_t t) {
 
 // As if it had never been there. It is in no list.
 void Broker::forget(uint32_t t) {
+  leave_key(t);
   index_.erase(tasks_[t].id.hash(), t);
   free_task(t);
 }

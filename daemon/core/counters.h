@@ -12,7 +12,9 @@ namespace tusk::core {
 // X(name, what it counts)
 #define TUSK_COUNTERS(X)                                                  \
   X(submitted, "tasks accepted")                                          \
-  X(joined, "submits of an id that was there already")                    \
+  X(joined, "submits of an id or a unique key that was there already")    \
+  X(duplicates, "submits refused because their unique key was taken")     \
+  X(updated, "waiting tasks that were changed")                           \
   X(dispatched, "runs sent to workers")                                   \
   X(succeeded, "tasks that succeeded")                                    \
   X(failed, "tasks that failed for good")                                 \

@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "config/orchestration.h"
@@ -38,6 +39,8 @@ struct Type {
   size_t capacity = 0;     // stage: items waiting, running and reserved at most
   size_t reserved = 0;     // stage: room promised to items that run in the stage before
 
+  std::unordered_map<std::string, uint32_t> unique;  // keys that are taken, among the broker's
+
   Queue waiting;
   Queue suspects;      // waiting too, each for a worker without a suspect
   List<Task> parked;   // stage: pushes that are not accepted yet
@@ -46,7 +49,8 @@ struct Type {
   TimerId pause_timer = kNoTimer;
   Time paused_until{};
   uint32_t running = 0;
-  uint32_t elsewhere = 0;        // tasks that are delayed or held
+  uint32_t elsewhere = 0;        // tasks that are delayed, blocked or held
+  uint32_t endings = 0;          // tasks that ended and are not let go: they name their type
   std::vector<uint32_t> groups;  // that serve it
   bool ever_served = false;
   Time last_served{};  // when its last worker left

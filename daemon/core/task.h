@@ -37,6 +37,7 @@ enum class TaskState : uint8_t {
   kHeld,     // resent after a restart: a worker may still claim it
   kWaiting,  // in the queue of its type
   kDelayed,  // until its timer: not due yet, between two attempts, or deferred
+  kBlocked,  // until another task with its unique key has ended
   kRunning,  // on a worker
   kGhost,    // its ending was told, but its worker has not answered: holds the slot
   kEnded,    // until the ending is acknowledged or let go
@@ -70,6 +71,22 @@ struct Terms {
   std::vector<std::string> no_retry_on;
   std::vector<FailedRun> history;
   proto::Bytes checkpoint;
+  uint32_t unique = kNone;  // its unique key, among those of the broker
+  Duration unique_for{0};   // how long the key stays taken after the end
+  Time not_before{};        // kBlocked: its delay
+  Duration retention{0};
+  Time keep_until{};  // once it ended
+};
+
+// A unique key that is taken.
+struct UniqueKey {
+  uint32_t type = kNone;  // kNone: this place in the pool is free
+  std::string key;
+  uint32_t task = kNone;       // that has it; kNone: it has ended
+  uint32_t follow_up = kNone;  // that has it next
+  TimerId timer = kNoTimer;    // until when it is taken
+  proto::TaskId id;            // of the task that had it
+  proto::State ending{};
 };
 
 struct Task {
@@ -95,7 +112,7 @@ struct Task {
   TimerId timer = kNoTimer;
 
   uint64_t order = 0;   // of acceptance: a requeued task gets its place back
-  uint64_t digest = 0;  // of type and body, once it ended
+  uint64_t digest = 0;  // of type and body, once it ended or was changed
   uint64_t packet = 0;  // the packet that carries its ending
   // Who may claim a run of it that this broker does not see running: anybody while it never ran
   // here, then only the session from whose worker a run was taken while it was away.

@@ -30,6 +30,8 @@ struct Timer {
     kHang,            // subject: task or ghost; its run does not stop
     kCondemned,       // subject: worker; its other runs had their time
     kPause,           // subject: type; its tasks may start again
+    kUniqueKey,       // subject: unique key; it is free
+    kRetention,       // subject: task; its ending was kept for long enough
     kRequestTimeout,  // subject: REQ request; its caller's wait is over
     kReconnectGrace,  // subject: session; its runs go to others
     kSessionTtl,      // subject: session; it is forgotten
