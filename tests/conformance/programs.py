@@ -43,9 +43,17 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
                  What a task may ask for goes with call, submit and post: priority (a name or a
                  number), delay, not_before (ms from now, given to the SDK as a point in time),
                  deadline, run_timeout, heartbeat_timeout, attempts, backoff ([first, most, factor,
-                 jitter]), no_retry_on
+                 jitter]), no_retry_on, unique, unique_policy (join, refuse, replace, debounce or
+                 follow_up), unique_for, retention
     follow       as call                             {"result", "progress": [...], "logs": [[level,
                                                      text], ...]}
+    await        id, [timeout]                       the result of a task that anybody submitted
+    await_all    ids, [timeout]                      a list of {"ok"} or {"error"}, in order
+    update       id, [priority, delay, body]         {"state", "updated"}
+    task         id                                  what the broker knows of it: {"state", "type",
+                                                     "attempts", "failures", "crashes", "priority",
+                                                     "age", "worker", "history", "error"}, a key
+                                                     only if it is known
     cancel       id                                  the state, as text
     many         type, bodies                        a list of {"ok"} or {"error"}, in order
     roundtrip    type, size, noise                   whether bytes of that size came back the same
@@ -61,7 +69,7 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
 
 At the end of stdin the program ends without a word, as a script does. An error is {"class", "code",
 "text"} and what else there is of: type, message, language, stack, attempt, worker, retry, limit,
-value, url, history (a list of {"attempt", "worker", "started", "ended", "type", "message"}).
+value, url, id and state (of the task that has a unique key), history (a list of {"attempt", "worker", "started", "ended", "type", "message"}).
 """
 
 import itertools
