@@ -28,6 +28,8 @@ const std::vector<Word<LogLevel>>& words();
 template <>
 const std::vector<Word<Unserved>>& words();
 template <>
+const std::vector<Word<OnDead>>& words();
+template <>
 const std::vector<Word<LoadBalancing>>& words();
 template <>
 const std::vector<Word<Protocol>>& words();

@@ -19,6 +19,12 @@ Json print(const TaskType& type) {
   auto time = [](const std::optional<Duration>& value) {
     return value ? Json(to_text(*value)) : Json(nullptr);
   };
+  auto number = [](const std::optional<std::size_t>& value) {
+    return value ? Json(*value) : Json(nullptr);
+  };
+  auto rate = [](const std::optional<Rate>& value) {
+    return value ? print_plain(*value) : Json(nullptr);
+  };
   return Json{{"pool", text(type.pool)},
               {"delay", to_text(type.delay)},
               {"deadline", time(type.deadline)},
@@ -31,6 +37,13 @@ Json print(const TaskType& type) {
               {"backoff_factor", type.backoff_factor},
               {"backoff_jitter", type.backoff_jitter},
               {"no_retry_on", print_plain(type.no_retry_on)},
+              {"concurrency", number(type.concurrency)},
+              {"rate", rate(type.rate)},
+              {"burst", number(type.burst)},
+              {"key_concurrency", number(type.key_concurrency)},
+              {"key_rate", rate(type.key_rate)},
+              {"key_burst", number(type.key_burst)},
+              {"order_on_dead", print_plain(type.order_on_dead)},
               {"priority", print_plain(type.priority)},
               {"durable", type.durable},
               {"message", text(type.message)},

@@ -28,6 +28,8 @@ namespace tusk::config {
 
 enum class LogLevel { trace, debug, info, warning, error };
 enum class Unserved { error, wait };
+// What a task that failed for good does to the others of its order key.
+enum class OnDead { skip, block };
 
 // --- [tuskd] -------------------------------------------------------------------------------------
 
@@ -108,6 +110,9 @@ struct TypeSection {
   std::optional<Duration> retry_backoff, max_backoff;
   std::optional<double> backoff_factor, backoff_jitter;
   std::optional<Texts> no_retry_on;
+  std::optional<std::size_t> concurrency, burst, key_concurrency, key_burst;
+  std::optional<Rate> rate, key_rate;
+  std::optional<OnDead> order_on_dead;
   std::optional<Priority> priority;
   std::optional<bool> durable;
   Text message;
@@ -137,6 +142,10 @@ struct TaskType {
   Duration max_backoff = std::chrono::seconds(30);
   double backoff_factor = 2, backoff_jitter = 0.25;
   Texts no_retry_on;
+  // Limits of the type, and of each limit key in it. Rates in units a second.
+  std::optional<std::size_t> concurrency, burst, key_concurrency, key_burst;
+  std::optional<Rate> rate, key_rate;
+  OnDead order_on_dead = OnDead::skip;
   Priority priority;
   bool durable = false;  // reserved
   std::optional<std::string> message;

@@ -252,6 +252,13 @@ void Resolver::type_sections(const std::map<std::string, Place, std::less<>>& bo
     type.backoff_factor = set.backoff_factor.value_or(type.backoff_factor);
     type.backoff_jitter = set.backoff_jitter.value_or(type.backoff_jitter);
     type.no_retry_on = set.no_retry_on.value_or(Texts{});
+    type.concurrency = set.concurrency;
+    type.rate = set.rate;
+    type.burst = set.burst;
+    type.key_concurrency = set.key_concurrency;
+    type.key_rate = set.key_rate;
+    type.key_burst = set.key_burst;
+    type.order_on_dead = set.order_on_dead.value_or(OnDead::skip);
     type.priority = set.priority.value_or(type.priority);
     type.durable = set.durable.value_or(false);
     type.max_waiting = set.max_waiting.value_or(type.max_waiting);

@@ -27,6 +27,12 @@ const std::vector<Word<LogLevel>>& words<LogLevel>() {
 }
 
 template <>
+const std::vector<Word<OnDead>>& words<OnDead>() {
+  static const std::vector<Word<OnDead>> words{{"skip", OnDead::skip}, {"block", OnDead::block}};
+  return words;
+}
+
+template <>
 const std::vector<Word<Unserved>>& words<Unserved>() {
   static const std::vector<Word<Unserved>> words{{"error", Unserved::error},
                                                  {"wait", Unserved::wait}};
@@ -342,6 +348,33 @@ const Table& table<TypeSection>() {
       key<&TypeSection::no_retry_on>("no_retry_on",
                                      "Types of errors after which another run makes no sense.")
           .as(kName, refine_name)
+          .effective(),
+      key<&TypeSection::concurrency>("concurrency",
+                                     "Runs of it at a time, over all workers. Null: no limit.")
+          .between(1, 1'000'000'000)
+          .effective(),
+      key<&TypeSection::rate>("rate",
+                              "Units that its runs may take; a run takes 1 unless its submit says "
+                              "another cost. Null: no limit.")
+          .effective(),
+      key<&TypeSection::burst>(
+          "burst", "Units that may be taken at once. By default those of a second, at least 1.")
+          .between(1, 1'000'000'000)
+          .effective(),
+      key<&TypeSection::key_concurrency>("key_concurrency",
+                                         "Runs at a time of its tasks with the same limit key.")
+          .between(1, 1'000'000'000)
+          .effective(),
+      key<&TypeSection::key_rate>("key_rate", "Units of its tasks with the same limit key.")
+          .effective(),
+      key<&TypeSection::key_burst>(
+          "key_burst", "Units of a limit key that may be taken at once. By default as `burst`.")
+          .between(1, 1'000'000'000)
+          .effective(),
+      key<&TypeSection::order_on_dead>(
+          "order_on_dead",
+          "When a task with an order key has failed for good: skip it, or block those behind it "
+          "until somebody unblocks the key. By default skip.")
           .effective(),
       key<&TypeSection::priority>("priority",
                                   "Higher runs first. By default that of its message, or normal.")

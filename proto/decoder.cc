@@ -143,6 +143,14 @@ Value as_texts(Record& record, Value value) {
   return {};
 }
 
+std::string_view as_key(Record& record, Value value, const char* name) {
+  const std::string_view key = value.text().value_or("");
+  if (key.empty() || key.size() > kMaxName) {
+    refuse(record, code::kInvalid, "a key is a text of 1 to 255 bytes", name, kMaxName);
+  }
+  return key;
+}
+
 uint64_t as_duration(Record& record, Value value, uint64_t least, const char* name) {
   const uint64_t ms = as_number(record, value, kMaxDuration, name);
   if (ms >= least) return ms;
@@ -184,11 +192,19 @@ bool read_term(Record& record, Terms& terms, uint64_t key, Value value) {
       terms.retention = as_duration(record, value, 0, "retention");
       return true;
     case Attribute::kUnique:
-      terms.unique = value.text().value_or("");
-      if (terms.unique.empty() || terms.unique.size() > kMaxName) {
-        refuse(record, code::kInvalid, "a unique key is a text of 1 to 255 bytes", "unique",
-               kMaxName);
-      }
+      terms.unique = as_key(record, value, "unique");
+      return true;
+    case Attribute::kOrderKey:
+      terms.order_key = as_key(record, value, "order_key");
+      return true;
+    case Attribute::kLimitKey:
+      terms.limit_key = as_key(record, value, "limit_key");
+      return true;
+    case Attribute::kGroup:
+      terms.group = as_key(record, value, "group");
+      return true;
+    case Attribute::kCost:
+      terms.cost = as_number(record, value, kMaxCost, "cost");
       return true;
     case Attribute::kUniquePolicy:
       terms.unique_policy = static_cast<UniquePolicy>(as_number(record, value, 4, "unique_policy"));
@@ -209,17 +225,19 @@ bool read_term(Record& record, Terms& terms, uint64_t key, Value value) {
 bool is_term(Kind kind, uint64_t key) {
   constexpr auto kBits = [] {
     uint64_t bits = 0;
-    for (int low : {1, 3, 5, 7, 9, 13, 19, 21, 51}) bits |= uint64_t{1} << low;
+    for (int low : {1, 3, 5, 7, 9, 13, 16, 19, 21, 23, 49, 51}) bits |= uint64_t{1} << low;
     return bits;
   }();
   const auto attribute = static_cast<Attribute>(key);
   switch (kind) {
     case Kind::kSubmit:
-      return key < 64 ? kBits >> key & 1 : key % 2 == 1 && key >= 65 && key <= 71;
+      return key < 64 ? kBits >> key & 1 : key % 2 == 1 && key >= 65 && key <= 73;
     case Kind::kUpdate:
       return attribute == Attribute::kDelay || attribute == Attribute::kPriority;
     case Kind::kAwait:
       return attribute == Attribute::kFollow;
+    case Kind::kResult:
+      return attribute == Attribute::kCost;
     default:
       return false;
   }
@@ -446,6 +464,7 @@ const char* Decoder::read(const Token* token, Record& r) {
       r.has_body = ok && e.more();
       if (r.has_body) ok = body();
       break;
+    case Kind::kControl:
     case Kind::kQuery:
       ok = ref() && name();
       r.value = e.next();

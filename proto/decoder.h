@@ -47,6 +47,8 @@ struct Terms {
   std::string_view unique;  // empty: none
   UniquePolicy unique_policy = UniquePolicy::kJoin;
   uint64_t unique_for = 0;
+  std::string_view order_key, limit_key, group;  // empty: none
+  std::optional<uint64_t> cost;                  // units
 };
 
 // The attributes that this version carries out, and all of them as they came.

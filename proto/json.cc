@@ -30,9 +30,11 @@ constexpr std::array kAttributeNames = {
     AttributeName{Attribute::kBaggage, "baggage"},
     AttributeName{Attribute::kRetention, "retention"},
     AttributeName{Attribute::kReply, "reply"},
+    AttributeName{Attribute::kGroup, "group"},
     AttributeName{Attribute::kResent, "resent"},
     AttributeName{Attribute::kUnique, "unique"},
     AttributeName{Attribute::kUniquePolicy, "unique_policy"},
+    AttributeName{Attribute::kOrderKey, "order_key"},
     AttributeName{Attribute::kTimeLeft, "time_left"},
     AttributeName{Attribute::kReason, "reason"},
     AttributeName{Attribute::kCodec, "codec"},
@@ -40,6 +42,7 @@ constexpr std::array kAttributeNames = {
     AttributeName{Attribute::kCompression, "compression"},
     AttributeName{Attribute::kTask, "task"},
     AttributeName{Attribute::kCheckpoint, "checkpoint"},
+    AttributeName{Attribute::kCost, "cost"},
     AttributeName{Attribute::kPriority, "priority"},
     AttributeName{Attribute::kRerunOk, "rerun_ok"},
     AttributeName{Attribute::kWait, "wait"},
@@ -49,6 +52,7 @@ constexpr std::array kAttributeNames = {
     AttributeName{Attribute::kNoRetryOn, "no_retry_on"},
     AttributeName{Attribute::kFollow, "follow"},
     AttributeName{Attribute::kUniqueFor, "unique_for"},
+    AttributeName{Attribute::kLimitKey, "limit_key"},
 };
 
 // Where in its record a kind has its map of attributes; 0: nowhere.

@@ -28,6 +28,8 @@ std::string_view kind_name(Kind kind) {
       return "query";
     case Kind::kUpdate:
       return "update";
+    case Kind::kControl:
+      return "control";
     case Kind::kAwait:
       return "await";
     case Kind::kPublish:

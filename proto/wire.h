@@ -30,6 +30,7 @@ enum class Kind : uint16_t {
   kSubscribe = 21,
   kUnsubscribe = 22,
   kPush = 24,
+  kControl = 26,
   kAwait = 29,
   kResult = 32,
   kReturned = 33,
@@ -69,9 +70,11 @@ enum class Attribute : uint32_t {
   kBaggage = 10,
   kRetention = 13,
   kReply = 15,
+  kGroup = 16,
   kResent = 17,
   kUnique = 19,
   kUniquePolicy = 21,
+  kOrderKey = 23,
   kTimeLeft = 24,
   kReason = 26,
   kCodec = 27,
@@ -79,6 +82,7 @@ enum class Attribute : uint32_t {
   kCompression = 29,
   kTask = 30,
   kCheckpoint = 33,
+  kCost = 49,
   kPriority = 51,
   kRerunOk = 53,
   kWait = 55,
@@ -88,6 +92,7 @@ enum class Attribute : uint32_t {
   kNoRetryOn = 67,
   kFollow = 69,
   kUniqueFor = 71,
+  kLimitKey = 73,
 };
 
 enum class State : uint8_t {
@@ -148,6 +153,7 @@ struct Limits {
 inline constexpr uint64_t kMaxDuration = uint64_t{100} * 365 * 86'400'000;
 inline constexpr int kMaxPriority = 100;  // and its negative
 inline constexpr uint64_t kMaxAttempts = 1000;
+inline constexpr uint64_t kMaxCost = 1'000'000'000;  // units
 inline constexpr size_t kMaxNoRetryOn = 32;
 inline constexpr size_t kMaxLogText = 16 << 10;
 

@@ -41,8 +41,10 @@ void Broker::handle(const Event& event, Time now, Actions& actions) {
     const std::optional<Timer> timer = timers_.due(now_);
     if (!timer) break;
     fire(*timer);
+    settle();
   }
   std::visit([this](const auto& e) { on(e); }, event);
+  settle();
   if (stopping_) check_stopped();
   actions_ = nullptr;
 }
@@ -77,6 +79,14 @@ void Broker::fire(Timer timer) {
     case Timer::Kind::kCondemned:
       workers_[timer.subject].condemned_timer = kNoTimer;
       replace_worker(timer.subject);
+      break;
+    case Timer::Kind::kRate:
+      scheduler_.type(timer.subject).rate_timer = kNoTimer;
+      refresh_type(timer.subject);
+      break;
+    case Timer::Kind::kGate:
+      gates_[timer.subject].timer = kNoTimer;
+      look_at(timer.subject);
       break;
     case Timer::Kind::kUniqueKey:
       unique_[timer.subject].timer = kNoTimer;

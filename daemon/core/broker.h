@@ -25,6 +25,7 @@
 #include "config/orchestration.h"
 #include "daemon/core/counters.h"
 #include "daemon/core/event.h"
+#include "daemon/core/gate.h"
 #include "daemon/core/id_index.h"
 #include "daemon/core/pool.h"
 #include "daemon/core/scheduler.h"
@@ -216,6 +217,7 @@ class Broker {
   proto::BodyOut body_out(const proto::Record& record);
   bool check_body(const Caller& caller, const proto::Record& record);
   uint64_t digest(uint32_t type, std::string_view body);
+  static uint32_t hash_of(std::string_view group);
   uint32_t make_task(const proto::Record& record, const proto::TaskId& id, uint32_t type);
   void let_go(uint32_t task);
   uint32_t remember(const EndedTask& ended);
@@ -301,6 +303,7 @@ class Broker {
   void checkpoint(Session& session, const proto::Record& record);
   void defer(Session& session, const proto::Record& record);
   void pause(Session& session, const proto::Record& record);
+  void pause_type(uint32_t type, Duration time, const std::string& who);
   void pause_over(uint32_t type);
 
   // --- how it ends (broker_ending.cc)
@@ -327,6 +330,32 @@ class Broker {
   void free_key(uint32_t key);
   void replace_task(const proto::Record& record, uint32_t task);
   void refuse_duplicate(const Caller& caller, uint64_t ref, const UniqueKey& key);
+
+  // --- order keys and limits (broker_gate.cc)
+  void begin(uint32_t task, Duration wait);
+  void enter(uint32_t task);
+  bool lets_in(Gate& gate);
+  void pay(uint32_t task);
+  void wait_again(Task& task);
+  void correct_cost(uint32_t task, uint64_t real);
+  void leave_limit(Task& task);
+  void leave_gates(uint32_t task);
+  void leave_outside(Task& task, uint32_t index);
+  void take_gates(uint32_t task, const proto::Terms& asked);
+  void keep_gates(Task& ghost, Terms& of);
+  uint32_t gate_of(uint32_t type, Gate::Kind kind, std::string_view key);
+  void set_key_rate(Gate& gate);
+  void look_at(uint32_t gate);
+  void settle() {
+    if (!moved_gates_.empty() || !opened_types_.empty()) settle_all();
+  }
+  void settle_all();
+  void let_in(uint32_t gate);
+  void refresh_type(uint32_t type);
+  void open_type(uint32_t type);
+
+  // --- what an operator does (broker_control.cc)
+  void control(const Caller& caller, const proto::Record& record);
 
   // --- by id (broker_by_id.cc)
   void await(const Caller& caller, const proto::Record& record);
@@ -419,6 +448,8 @@ class Broker {
   List<Task> retained_;  // endings kept for their retention, oldest first
   size_t retained_bytes_ = 0;
   Pool<UniqueKey> unique_;
+  Pool<Gate> gates_;
+  std::vector<uint32_t> moved_gates_, opened_types_;  // to be looked at by settle()
   uint64_t order_ = 0;
   size_t held_bytes_ = 0;            // of bodies and results
   std::vector<proto::Bytes> spare_;  // small ones, whose memory the next bodies get

@@ -85,6 +85,13 @@ void Broker::apply_types(const config::Orchestration& fresh) {
     Type& type = scheduler_.type(t);
     type.configured = fresh.types.count(type.name) > 0;
     type.settings = fresh.type(type.name);
+    if (type.limited || type.settings.concurrency || type.settings.rate) refresh_type(t);
+    for (const auto* keys : {&type.limit_keys, &type.order_keys}) {
+      for (const auto& [key, gate] : *keys) {
+        set_key_rate(gates_[gate]);
+        look_at(gate);
+      }
+    }
   }
 }
 

@@ -101,6 +101,7 @@ void Broker::end_terms(uint32_t t) {
   Task& task = tasks_[t];
   if (!task.terms) return;
   leave_key(t);
+  leave_gates(t);
   if (task.terms->retention == Duration{0}) return drop_terms(task);
   Terms& terms = *task.terms;
   terms.keep_until = now_ + terms.retention;

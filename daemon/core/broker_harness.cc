@@ -229,6 +229,18 @@ uint64_t Peer::await(const TaskId& id, const Attrs& attributes) {
   return number;
 }
 
+Json Peer::control(const std::string& what, const std::function<void(Writer&)>& arguments) {
+  const uint64_t number = request();
+  send([&](Writer& w) {
+    w.start(Kind::kControl, 4).pack_uint64(number);
+    w.text(what);
+    arguments(w);
+  });
+  const Got got = expect(Kind::kAnswer);
+  EXPECT_EQ(got.ref, number);
+  return got.value;
+}
+
 uint64_t Peer::update(const TaskId& id, const Attrs& attributes, std::optional<std::string> body) {
   const uint64_t number = request();
   const BodyOut out = body ? BodyOut::copied(*body) : BodyOut{};

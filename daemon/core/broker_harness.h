@@ -168,6 +168,8 @@ class Peer {
                 const Attrs& attributes = {});
   uint64_t cancel(const TaskId& id);
   uint64_t await(const TaskId& id, const Attrs& attributes = {});
+  // pause or unblock; `more` packs the arguments, a map.
+  Json control(const std::string& what, const std::function<void(Writer&)>& arguments);
   // Without a body, it stays as it is.
   uint64_t update(const TaskId& id, const Attrs& attributes,
                   std::optional<std::string> body = std::nullopt);
@@ -239,6 +241,7 @@ class BrokerInspector {
   static void check(const Broker& broker, bool exact_room);
   static size_t live_tasks(const Broker& b) { return b.tasks_.live(); }
   static size_t live_requests(const Broker& b) { return b.requests_.live(); }
+  static size_t gates(const Broker& b) { return b.gates_.live(); }
   static size_t live_sessions(const Broker& b) { return b.sessions_.live(); }
   static size_t held_bytes(const Broker& b) { return b.held_bytes_; }
   static size_t timers(const Broker& b) { return b.timers_.size(); }

@@ -51,9 +51,11 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     if (!s.exists(i)) continue;
     const Type& type = s.type(i);
     auto& count = states[i];
-    timers += (type.unserved_timer != kNoTimer) + (type.pause_timer != kNoTimer);
-    EXPECT_EQ(type.ready, type.queued() > 0 && !type.paused) << type.name;
-    EXPECT_EQ(type.paused, type.pause_timer != kNoTimer) << type.name;
+    timers += (type.unserved_timer != kNoTimer) + (type.pause_timer != kNoTimer) +
+              (type.rate_timer != kNoTimer);
+    EXPECT_EQ(type.ready, type.queued() > 0 && type.closed == 0) << type.name;
+    EXPECT_EQ((type.closed & Type::kPaused) != 0, type.pause_timer != kNoTimer) << type.name;
+    EXPECT_EQ((type.closed & Type::kRate) != 0, type.rate_timer != kNoTimer) << type.name;
     EXPECT_EQ(type.queued(), count[TaskState::kWaiting]) << type.name;
     EXPECT_EQ(type.parked.count, count[TaskState::kParked]) << type.name;
     EXPECT_EQ(type.running, count[TaskState::kRunning] + count[TaskState::kGhost]) << type.name;
@@ -65,9 +67,9 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
       size_t length = 0;
       queue->each(tasks, [&](uint32_t t) {
         const Task& task = tasks[t];
-        EXPECT_TRUE(!last || last->priority > task.priority ||
-                    (last->priority == task.priority && last->order < task.order))
-            << "not in the order of priority and acceptance";
+        const bool same = last && last->priority == task.priority && last->group == task.group;
+        EXPECT_TRUE(!same || last->order < task.order) << "not in the order of acceptance";
+        EXPECT_TRUE(!last || last->priority >= task.priority) << "not in that of priority";
         EXPECT_EQ(task.suspect, queue == &type.suspects);
         last = &task;
         ++length;
@@ -103,7 +105,7 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     if (worker.free_slots() == 0) continue;
     for (uint32_t i : worker.serves) {
       const Type& type = s.type(i);
-      if (!s.room_behind(type) || type.paused) continue;
+      if (!s.room_behind(type) || type.closed != 0) continue;
       EXPECT_TRUE(type.waiting.empty()) << "a " << type.name << " waits beside a free slot";
       EXPECT_TRUE(holds || type.suspects.empty()) << "a suspect waits beside a free slot";
     }
@@ -121,6 +123,37 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
   size_t ended = 0;
   for (auto& [type, count] : states) ended += count[TaskState::kEnded];
   EXPECT_EQ(endings, ended) << "an ending that is in no list";
+  std::map<uint32_t, uint32_t> in_order, in_limit, not_paid;  // tasks by gate
+  size_t outside = 0;
+  for (uint32_t t = 0; t < tasks.size(); ++t) {
+    const Task& task = tasks[t];
+    if (task.state == TaskState::kFree || !task.terms) continue;
+    const Terms& terms = *task.terms;
+    in_order[terms.order_gate] += terms.in_order;
+    in_limit[terms.limit_gate] += terms.in_limit;
+    not_paid[terms.limit_gate] += terms.in_limit && !terms.paid;
+    outside += terms.outside;
+    if (terms.outside) {
+      EXPECT_EQ(task.state, TaskState::kBlocked);
+    }
+    if (terms.in_limit) {
+      const bool runs = task.state == TaskState::kRunning || task.state == TaskState::kGhost;
+      EXPECT_EQ(terms.paid, runs) << "a run is paid for, and nothing else is";
+    }
+  }
+  for (uint32_t i = 0; i < b.gates_.size(); ++i) {
+    const Gate& gate = b.gates_[i];
+    if (gate.type == kNone) continue;
+    timers += gate.timer != kNoTimer;
+    const bool order = gate.kind == Gate::Kind::kOrder;
+    EXPECT_EQ(gate.inside, order ? in_order[i] : in_limit[i]) << gate.key;
+    EXPECT_EQ(gate.waiting, order ? 0 : not_paid[i]) << gate.key;
+    EXPECT_EQ((order ? s.type(gate.type).order_keys : s.type(gate.type).limit_keys).at(gate.key),
+              i);
+    EXPECT_FALSE(gate.listed) << "a gate that was not looked at";
+    outside -= gate.line.count + gate.held.count();
+  }
+  EXPECT_EQ(outside, 0u) << "a task outside of a gate that is in no line";
   for (uint32_t i = 0; i < b.unique_.size(); ++i) {
     const UniqueKey& unique = b.unique_[i];
     if (unique.type == kNone) continue;
@@ -130,7 +163,9 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     for (uint32_t t : {unique.task, unique.follow_up}) {
       if (t == kNone) continue;
       EXPECT_EQ(tasks[t].terms->unique, i);
-      EXPECT_EQ(tasks[t].state == TaskState::kBlocked, t == unique.follow_up);
+      if (t == unique.follow_up) {
+        EXPECT_EQ(tasks[t].state, TaskState::kBlocked);
+      }
     }
   }
   for (uint32_t i = 0; i < b.requests_.size(); ++i) {

@@ -148,6 +148,7 @@ void Broker::on_session_packet(Session& session, std::span<const Record> records
       index_.prefetch(records[i + kAhead].id().hash());
     }
     on_record(caller, records[i]);
+    settle();
     if (session.number != number) return;  // it said bye
   }
 }
@@ -190,6 +191,7 @@ void Broker::on_request_packet(const PacketReceived& packet) {
       break;
     case Kind::kCancel:
     case Kind::kQuery:
+    case Kind::kControl:
     case Kind::kUpdate:
     case Kind::kAwait:
     case Kind::kPublish:
@@ -269,6 +271,8 @@ void Broker::on_record(const Caller& caller, const Record& record) {
       return publish(caller, record);
     case Kind::kPush:
       return push(caller, record);
+    case Kind::kControl:
+      return control(caller, record);
     case Kind::kUpdate:
       return update(caller, record);
     case Kind::kAwait:

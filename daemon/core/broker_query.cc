@@ -158,7 +158,9 @@ void Broker::write_types(Packer& p) {
     entry(p, "waiting", type.held() - type.running);
     entry(p, "delayed", type.elsewhere);
     entry(p, "paused",
-          type.paused ? static_cast<uint64_t>(milliseconds(type.paused_until - now_)) : 0);
+          type.closed & Type::kPaused
+              ? static_cast<uint64_t>(milliseconds(type.paused_until - now_))
+              : 0);
     entry(p, "running", type.running);
     entry(p, "accepted", c.accepted);
     entry(p, "succeeded", c.succeeded);

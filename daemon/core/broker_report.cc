@@ -99,21 +99,25 @@ void Broker::defer(Session& session, const Record& record) {
 void Broker::pause(Session& session, const Record& record) {
   const uint32_t t = own_run(session, record);
   if (t == kNone) return;
-  const uint32_t index = tasks_[t].type;
+  pause_type(tasks_[t].type, std::chrono::milliseconds(record.time), "worker " + session.name);
+}
+
+// No task of the type starts for so long; the last word counts.
+void Broker::pause_type(uint32_t index, Duration time, const std::string& who) {
   Type& type = scheduler_.type(index);
   timers_.cancel(type.pause_timer);
-  if (record.time == 0) return pause_over(index);
-  type.paused_until = now_ + std::chrono::milliseconds(record.time);
+  if (time == Duration{0}) return pause_over(index);
+  type.paused_until = now_ + time;
   type.pause_timer = timers_.add(type.paused_until, {Timer::Kind::kPause, index});
-  scheduler_.pause(index, true);
+  scheduler_.close(index, type.closed | Type::kPaused);
   log(config::LogLevel::info, LogTopic::kPeer, [&] {
-    return "worker " + session.name + " paused " + (type.is_stage ? "stage " : "type ") +
-           type.name + " for " + std::to_string(record.time) + " ms";
+    return who + " paused " + (type.is_stage ? "stage " : "type ") + type.name + " for " +
+           std::to_string(milliseconds(time)) + " ms";
   });
 }
 
 void Broker::pause_over(uint32_t type) {
-  scheduler_.pause(type, false);
+  scheduler_.close(type, static_cast<uint8_t>(scheduler_.type(type).closed & ~Type::kPaused));
   serve_type(type);
 }
 

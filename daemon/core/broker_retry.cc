@@ -221,6 +221,7 @@ Backoff Broker::backoff_of(const Type& type) {
 // The task waits for so long, and then takes its place behind those that wait by then.
 void Broker::delay(uint32_t t, Duration wait) {
   Task& task = tasks_[t];
+  leave_limit(task);
   task.state = TaskState::kDelayed;
   ++scheduler_.type(task.type).elsewhere;
   task.timer = timers_.add(now_ + wait, {Timer::Kind::kDelay, t});
@@ -231,7 +232,8 @@ void Broker::due(uint32_t t) {
   --scheduler_.type(task.type).elsewhere;
   task.order = ++order_;
   task.since = now_;
-  place(t);
+  const bool ordered = task.terms && task.terms->order_gate != kNone && !task.terms->in_order;
+  ordered ? begin(t, Duration{0}) : enter(t);  // a follow-up has not begun yet
 }
 
 // What ran the task died: its worker, or a process of it. The first time it runs again at once.
@@ -258,7 +260,10 @@ void Broker::crash(uint32_t t, const std::string& worker, const char* what_died)
     });
     return end(t, State::kDead, {}, scratch_);
   }
-  if (task.crashes == 1) return place(t);
+  if (task.crashes == 1) {
+    wait_again(task);
+    return place(t);
+  }
   retry(t, task.crashes - 1u);
 }
 

@@ -18,7 +18,7 @@ void Broker::place(uint32_t t) {
   Task& task = tasks_[t];
   Type& type = scheduler_.type(task.type);
   const Queue& queue = task.suspect ? type.suspects : type.waiting;
-  if (queue.empty() && !type.paused && scheduler_.room_behind(type)) {
+  if (queue.empty() && type.closed == 0 && scheduler_.room_behind(type)) {
     const uint32_t worker = scheduler_.worker_for(task.type, task.suspect);
     if (worker != kNone) return dispatch(t, worker);
   }
@@ -45,6 +45,7 @@ void Broker::start_run(uint32_t t, uint32_t w) {
   if (type.is_stage && type.stage + 1 < scheduler_.stages().size()) {
     ++scheduler_.type(scheduler_.stages()[type.stage + 1]).reserved;
   }
+  if (type.limited || task.terms) pay(t);
   scheduler_.dispatched(w);
   if (task.terms) {
     task.terms->last_sign = now_;
@@ -104,6 +105,7 @@ void Broker::release(uint32_t t) {
   task.worker = kNone;
   timers_.cancel(task.timer);  // of its time-out, or of the grace in which it is to stop
   --type.running;
+  if (type.limited) refresh_type(task.type);
   if (type.is_stage && type.stage + 1 < scheduler_.stages().size()) {
     --scheduler_.type(scheduler_.stages()[type.stage + 1]).reserved;
   }
@@ -158,6 +160,9 @@ void Broker::result(Session& session, const Record& record) {
     run_left(type);
     return fill_worker(w);
   }
+  if (const proto::Terms* said = record.attributes.terms; said && said->cost) {
+    correct_cost(t, *said->cost);
+  }
   const bool refused = !record.fault.empty();  // which the worker was told already
   const bool fits = !refused && check_body(Caller{.session = session.index}, record);
   release(t);
@@ -188,6 +193,7 @@ void Broker::requeue(uint32_t t) {
     return forget(t);  // nobody submitted it; the client's resend starts it anew
   ++counters_.requeued;
   ++scheduler_.type(tasks_[t].type).counters.requeued;
+  wait_again(tasks_[t]);
   place(t);
 }
 

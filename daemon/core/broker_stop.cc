@@ -81,6 +81,7 @@ void Broker::stop_grace_over(uint32_t t) {
   if (moved.terms) {
     timers_.cancel(moved.terms->deadline_timer);
     if (moved.terms->unique != kNone) unique_[moved.terms->unique].task = g;
+    keep_gates(ghost, *moved.terms);
   }
   ghost.state = TaskState::kGhost;
   ghost.asker = {};
@@ -142,6 +143,7 @@ void Broker::leave_queue(uint32_t t) {
     unpark(t);
   } else {
     timers_.cancel(task.timer);
+    leave_outside(task, t);
     --scheduler_.type(task.type).elsewhere;
   }
 }

@@ -57,16 +57,15 @@ void Broker::submit(const Caller& caller, const Record& record) {
   take_terms(t, record);
   const Duration wait = delay_of(record, type);
   if (unique && !take_key(t, asked->unique)) return block(t, wait);
+  if (task.terms && task.terms->order_gate != kNone) return begin(t, wait);
   // Right after a restart a worker that still runs this may be about to claim it.
   const Time hold_until = started_ + config_->tuskd.times.reconnect_grace;
   if (record.attributes.resent && now_ < hold_until && now_ + wait <= hold_until) {
     task.state = TaskState::kHeld;
     ++type.elsewhere;
     task.timer = timers_.add(hold_until, {Timer::Kind::kHold, t});
-  } else if (wait > Duration{0}) {
-    delay(t, wait);
   } else {
-    place(t);
+    begin(t, wait);
   }
 }
 
@@ -80,6 +79,7 @@ Duration Broker::delay_of(const Record& record, const Type& type) {
 void Broker::take_terms(uint32_t t, const Record& record) {
   const proto::Terms* asked = record.attributes.terms;
   const config::TaskType& usual = scheduler_.type(tasks_[t].type).settings;
+  if (asked && !asked->group.empty()) tasks_[t].group = hash_of(asked->group);
   tasks_[t].priority =
       static_cast<int8_t>(asked && asked->priority ? *asked->priority : usual.priority.level);
   const bool ordinary = !usual.deadline && !usual.timeout && !usual.heartbeat_timeout &&
@@ -94,7 +94,8 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   const proto::Terms& wish = asked ? *asked : none;
   const bool special = wish.deadline || wish.run_timeout || wish.heartbeat_timeout ||
                        wish.attempts || wish.backoff || wish.no_retry_on || wish.retention ||
-                       !wish.unique.empty();
+                       !wish.unique.empty() || !wish.order_key.empty() || !wish.limit_key.empty() ||
+                       wish.cost;
   if (ordinary && !special && !tasks_[t].terms) return;
   Terms& terms = terms_of(t);
   timers_.cancel(terms.deadline_timer);
@@ -117,6 +118,8 @@ void Broker::take_terms(uint32_t t, const Record& record) {
                      .jitter = wish.backoff->jitter};
   }
   terms.no_retry_on = usual.no_retry_on;
+  terms.cost = static_cast<uint32_t>(wish.cost.value_or(1));
+  take_gates(t, wish);
   if (wish.no_retry_on) {
     terms.no_retry_on.clear();
     for (proto::Value type : wish.no_retry_on.items()) {
@@ -331,8 +334,9 @@ void Broker::purge_types() {
   for (uint32_t t = 0; t < scheduler_.types(); ++t) {
     if (!scheduler_.exists(t)) continue;
     Type& type = scheduler_.type(t);
-    const bool needed = type.configured || type.held() > 0 || type.endings > 0 || type.paused ||
-                        !type.unique.empty();
+    const bool needed = type.configured || type.held() > 0 || type.endings > 0 ||
+                        type.closed != 0 || !type.unique.empty() || !type.order_keys.empty() ||
+                        !type.limit_keys.empty();
     if (type.is_stage || needed || scheduler_.is_served(t)) continue;
     if (type.ever_served && may_wait(type)) continue;
     timers_.cancel(type.unserved_timer);

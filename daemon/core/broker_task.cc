@@ -102,6 +102,10 @@ bool Broker::check_body(const Caller& caller, const Record& record) {
   return true;
 }
 
+uint32_t Broker::hash_of(std::string_view group) {
+  return static_cast<uint32_t>(XXH3_64bits(group.data(), group.size())) | 1;
+}
+
 uint64_t Broker::digest(uint32_t index, std::string_view body) {
   Type& type = scheduler_.type(index);
   if (type.name_hash == 0) type.name_hash = XXH3_64bits(type.name.data(), type.name.size()) | 1;
@@ -171,6 +175,7 @@ void Broker::free_task(uint32_t t) {
   constexpr size_t kMostSpare = 512;
   constexpr size_t kSmall = 512;
   Task& task = tasks_[t];
+  leave_gates(t);
   const uint32_t generation = task.generation;
   held_bytes_ -= task.body.size() + task.result.size();
   if (task.result && task.result.size() <= kSmall && spare_.size() < kMostSpare) {

@@ -49,15 +49,15 @@ void Scheduler::unqueue(uint32_t t) {
   if (type.queued() == 0) refresh_ready(task.type);
 }
 
-void Scheduler::pause(uint32_t t, bool paused) {
-  types_[t]->paused = paused;
+void Scheduler::close(uint32_t t, uint8_t why) {
+  types_[t]->closed = why;
   refresh_ready(t);
 }
 
 // Tells every group that serves the type whether something of it may start.
 void Scheduler::refresh_ready(uint32_t t) {
   Type& type = *types_[t];
-  const bool ready = type.queued() > 0 && !type.paused;
+  const bool ready = type.queued() > 0 && type.closed == 0;
   if (ready == type.ready) return;
   type.ready = ready;
   for (uint32_t g : type.groups) {
@@ -186,7 +186,7 @@ bool Scheduler::room_behind(const Type& type) const {
 uint32_t Scheduler::head(uint32_t t, bool suspect) const {
   const Type& type = *types_[t];
   const Queue& queue = suspect ? type.suspects : type.waiting;
-  return queue.empty() || type.paused || !room_behind(type) ? kNone : queue.head();
+  return queue.empty() || type.closed != 0 || !room_behind(type) ? kNone : queue.head();
 }
 
 uint32_t Scheduler::take_for(uint32_t w, Time aged_since) {

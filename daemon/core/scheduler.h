@@ -24,6 +24,7 @@
 #include "daemon/core/queue.h"
 #include "daemon/core/task.h"
 #include "daemon/core/time.h"
+#include "daemon/core/token_bucket.h"
 
 namespace tusk::core {
 
@@ -39,13 +40,19 @@ struct Type {
   size_t capacity = 0;     // stage: items waiting, running and reserved at most
   size_t reserved = 0;     // stage: room promised to items that run in the stage before
 
-  std::unordered_map<std::string, uint32_t> unique;  // keys that are taken, among the broker's
+  // Keys in use: places among the broker's unique keys and gates.
+  std::unordered_map<std::string, uint32_t> unique, order_keys, limit_keys;
 
   Queue waiting;
   Queue suspects;      // waiting too, each for a worker without a suspect
   List<Task> parked;   // stage: pushes that are not accepted yet
-  bool ready = false;  // something waits, and the type is not paused
-  bool paused = false;
+  bool ready = false;  // something waits, and nothing keeps it from starting
+  // Why no task may start, whoever is free: a sum of these.
+  static constexpr uint8_t kPaused = 1, kFull = 2, kRate = 4;
+  uint8_t closed = 0;
+  bool limited = false;  // it has limits of its own: concurrency, rate
+  TokenBucket bucket;
+  TimerId rate_timer = kNoTimer;
   TimerId pause_timer = kNoTimer;
   Time paused_until{};
   uint32_t running = 0;
@@ -113,8 +120,8 @@ class Scheduler {
   void enqueue(uint32_t task);
   // Takes it out again.
   void unqueue(uint32_t task);
-  // Whether tasks of the type may start.
-  void pause(uint32_t type, bool paused);
+  // Why tasks of the type may not start (Type::closed).
+  void close(uint32_t type, uint8_t why);
   // How many dispatches may pass over an aged task (SPEC.md, "Priority"), the last one included.
   void set_ageing_share(size_t share) { ageing_share_ = share; }
 

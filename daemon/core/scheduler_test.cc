@@ -195,13 +195,13 @@ TEST_F(SchedulerTest, NothingOfAPausedTypeStarts) {
   const uint32_t add = type("add"), mul = type("mul");
   const uint32_t a = queued(add), m = queued(mul);
   const uint32_t w = worker({add, mul});
-  scheduler_.pause(add, true);
+  scheduler_.close(add, Type::kPaused);
   EXPECT_EQ(scheduler_.head(add, false), kNone);
   EXPECT_EQ(take(w), m);
   EXPECT_EQ(take(w), kNone);
   const uint32_t later = worker({add}, 2);
   EXPECT_EQ(take(later), kNone) << "one that came meanwhile gets nothing either";
-  scheduler_.pause(add, false);
+  scheduler_.close(add, 0);
   EXPECT_EQ(take(later), a);
 }
 

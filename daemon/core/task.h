@@ -71,9 +71,14 @@ struct Terms {
   std::vector<std::string> no_retry_on;
   std::vector<FailedRun> history;
   proto::Bytes checkpoint;
-  uint32_t unique = kNone;  // its unique key, among those of the broker
-  Duration unique_for{0};   // how long the key stays taken after the end
-  Time not_before{};        // kBlocked: its delay
+  uint32_t unique = kNone;                          // its unique key, among those of the broker
+  Duration unique_for{0};                           // how long the key stays taken after the end
+  Time not_before{};                                // kBlocked: its delay
+  uint32_t order_gate = kNone, limit_gate = kNone;  // of its order key and its limit key
+  bool in_order = false, in_limit = false;          // was let in there
+  bool outside = false;                             // waits in front of one of them
+  bool paid = false;                                // what its run costs
+  uint32_t cost = 1;                                // units
   Duration retention{0};
   Time keep_until{};  // once it ended
 };
@@ -97,6 +102,7 @@ struct Task {
   bool suspect = false;  // a worker died while this ran: it runs without another suspect
   Stop stop = Stop::kNone;
   int8_t priority = 0;
+  uint32_t group = 0;   // a hash of its name; 0: none
   bool orphan = false;  // adopted from a claim: nobody submitted it yet, no body
   bool edge = false;    // an item from the PULL edge: nobody to accept to
   uint32_t type = kNone;

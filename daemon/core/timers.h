@@ -30,6 +30,8 @@ struct Timer {
     kHang,            // subject: task or ghost; its run does not stop
     kCondemned,       // subject: worker; its other runs had their time
     kPause,           // subject: type; its tasks may start again
+    kRate,            // subject: type; its bucket holds something again
+    kGate,            // subject: gate; it may let somebody in, or go
     kUniqueKey,       // subject: unique key; it is free
     kRetention,       // subject: task; its ending was kept for long enough
     kRequestTimeout,  // subject: REQ request; its caller's wait is over

@@ -117,6 +117,7 @@ MALFORMED: list[tuple[str, Any, list[bytes], int | None]] = [
     ("await without an id", [[29, 1]], [], 0),
     ("update without attributes", [[19, 1, ID, None]], [], 0),
     ("update with a text for its body", [[19, 1, ID, {}, "x"]], [], 0),
+    ("control without what", [[26, 1]], [], 0),
     ("query without what", [[18, 1]], [], 0),
     ("query what is a number", [[18, 1, 2]], [], 0),
     ("publish without a body", [[20, 1, "prices"]], [], 0),
@@ -174,14 +175,14 @@ REFUSED_ALONE: list[tuple[str, str, list[list[Any]], int]] = [
     ("unknown kind 127", "unsupported", [H, [127]], 1),
     ("unknown kind 77 between good ones", "unsupported", [H, SUBMIT, [77, 1], [3, 1]], 2),
     *[(f"reserved kind {k}", "unsupported", [H, [k, 1, 2]], 1)
-      for k in (8, 23, 25, 26, 27, 28, 34, 35, 43, 44, 45, 67)],
+      for k in (8, 23, 25, 27, 28, 34, 35, 43, 44, 45, 67)],
     ("unknown odd attribute 999", "unsupported", [H, [*SUBMIT, {999: 1}]], 1),
     ("unknown odd attribute behind an even one", "unsupported", [H, [*SUBMIT, {1000: 1, 999: 1}]], 1),
     ("unknown odd attribute of a result", "unsupported", [H, [32, 1, 1, BODY, {999: 1}]], 1),
     *[(f"reserved odd attribute {k}", "unsupported", [H, [*SUBMIT, {k: 1}]], 1)
-      for k in (11, 23, 25, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 61, 63)],
+      for k in (11, 25, 31, 33, 35, 37, 39, 41, 43, 45, 47, 61, 63)],
     *[(f"a push with attribute {k}, which belongs to a submit", "unsupported", [H, [24, 1, ID, "clean", BODY, {k: 1}]], 1)
-      for k in (1, 3, 5, 7, 9, 13, 19, 21, 51, 65, 67, 69, 71)],
+      for k in (1, 3, 5, 7, 9, 13, 19, 21, 23, 49, 51, 65, 67, 69, 71, 73)],
     *[(f"an update with attribute {k}, which belongs to a submit", "unsupported", [H, [19, 1, ID, {k: 1}]], 1)
       for k in (3, 19, 69)],
     *[(f"{name} of {value!r}", "invalid", [H, [*SUBMIT, {k: value}]], 1) for k, name, values in (
@@ -198,6 +199,10 @@ REFUSED_ALONE: list[tuple[str, str, list[list[Any]], int]] = [
         (19, "unique", ("", 7, "x" * 256)),
         (21, "unique_policy", (5, "join")),
         (71, "unique_for", (-1, None)),
+        (23, "order_key", ("", 5)),
+        (73, "limit_key", ("", b"x")),
+        (49, "cost", (-1, 1.5, 10**9 + 1)),
+        (16, "group", ("", 7)),
     ) for value in values],
     ("log of level 0", "invalid", [H, [37, 1, 0, "x"]], 1),
     ("log of level 5", "invalid", [H, [37, 1, 5, "x"]], 1),
