@@ -5,13 +5,14 @@ Written from SPEC and not from the SDK; the vectors of malformed packets hold it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
 
 MAX = 2**53 - 1
-RESERVED_ODD = {1, 3, 5, 7, 9, 11, 13, 19, 21, 23, 25, 31, 33, 35, 37, 39, 41, 43, 45, 47, 49, 51}
 KNOWN_ODD = {15, 17, 27, 29, 53, 55, 57, 59}
+YEARS = 100 * 365 * 86_400_000
 
 # Elements behind the kind: u unsigned, i integer, d id, D id or nil, s text, b body, m map,
 # a attributes, l list of unsigned, * anything. Behind "?" they may be left out.
@@ -31,8 +32,48 @@ SHAPES = {
     24: "uDsb?a",
     32: "uu?ba",
     33: "ul",
+    36: "u?ba",
+    37: "uis?a",
+    38: "ub",
     40: "u",
+    41: "uu",
+    42: "uu",
 }
+
+
+def _is_time(value: Any, least: int = 0) -> bool:
+    return type(value) is int and least <= value <= YEARS
+
+
+def _is_real(value: Any, least: float, most: float) -> bool:
+    return type(value) in (int, float) and least <= value <= most
+
+
+# What only a submit may have, and what is then right.
+TERMS: dict[int, Callable[[Any], bool]] = {
+    1: _is_time,
+    3: _is_time,
+    5: lambda v: _is_time(v, 1),
+    7: lambda v: type(v) is int and 1 <= v <= 1000,
+    9: lambda v: (
+        isinstance(v, list)
+        and len(v) == 4
+        and _is_time(v[0])
+        and _is_time(v[1])
+        and _is_real(v[2], 1, 100)
+        and _is_real(v[3], 0, 1)
+    ),
+    51: lambda v: type(v) is int and -100 <= v <= 100,
+    65: lambda v: _is_time(v, 1),
+    67: lambda v: (
+        isinstance(v, list)
+        and len(v) <= 32
+        and all(type(t) is str and len(t.encode()) <= 255 for t in v)
+    ),
+    69: lambda v: type(v) is int and 0 <= v <= 3,
+}
+
+TEXT = {37: 16 << 10}  # bytes; a name has 255
 
 
 class Refused(Exception):
@@ -158,13 +199,20 @@ def read(frames: list[bytes]) -> list[list[Any]]:
                     raise Refused("malformed", index)
                 named.add(value)
                 record[at] = frames[value]
-            elif letter == "s" and kind != 5 and len(value.encode()) > 255:
+            elif letter == "s" and kind != 5 and len(value.encode()) > TEXT.get(kind, 255):
                 alone = alone or Refused("too_large", index)
             elif letter == "a":
                 if len(value) > 64:
                     alone = alone or Refused("too_large", index)
-                if any(k & 1 and k not in KNOWN_ODD for k in value):
+                known = KNOWN_ODD | (TERMS.keys() if kind == 16 else set())
+                if any(k & 1 and k not in known for k in value):
                     alone = alone or Refused("unsupported", index)
+                elif any(k in TERMS and not TERMS[k](v) for k, v in value.items()):
+                    alone = alone or Refused("invalid", index)
+        if kind == 37 and not 1 <= record[2] <= 4:
+            alone = alone or Refused("invalid", index)
+        if kind in (41, 42) and record[2] > YEARS:
+            alone = alone or Refused("invalid", index)
     if len(named) != len(frames) - 1 and all(r[0] < 128 for r in records):
         raise Refused("malformed", None)
     if alone is not None:

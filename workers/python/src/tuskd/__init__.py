@@ -9,11 +9,13 @@ from .client import Client, Task
 from .context import DROP, Context
 from .errors import (
     AlreadyEnded,
+    Attempt,
     BodyError,
     BrokerError,
     Busy,
     Cancelled,
     Closed,
+    Defer,
     Full,
     IdConflict,
     Invalid,
@@ -37,6 +39,7 @@ from .errors import (
 )
 from .ids import new_id
 from .subscription import AsyncSubscription, Event, Subscription
+from .terms import Backoff
 from .values import Timestamp
 from .version import __version__
 from .worker import Worker
@@ -47,6 +50,8 @@ __all__ = [
     "AsyncClient",
     "AsyncSubscription",
     "AsyncTask",
+    "Attempt",
+    "Backoff",
     "BodyError",
     "BrokerError",
     "Busy",
@@ -54,6 +59,7 @@ __all__ = [
     "Client",
     "Closed",
     "Context",
+    "Defer",
     "Event",
     "Full",
     "IdConflict",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
-from typing import Any
+from typing import Any, Unpack, cast
 
+from . import follow
 from .calls import Calls, Id
 from .errors import Busy, TuskError
 from .request import Request
 from .requests import Requests
 from .subscription import AsyncSubscription
+from .terms import FollowedTerms, Terms, Wanted, refuse_callbacks, wanted
+
+Told = tuple[Request, list[Any]]  # progress or a log line of a task that is followed
 
 
 class AsyncTask:
@@ -52,7 +57,10 @@ class AsyncClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._requests: Requests | None = None
         self._futures: dict[int, asyncio.Future[Any]] = {}
-        self._ended: deque[Request] = deque()
+        self._ended: deque[Request | Told] = deque()
+        # What is to be told of followed tasks, by number; a coroutine for each works it off.
+        self._telling: dict[int, deque[Told | None]] = {}
+        self._tellers: set[asyncio.Task[None]] = set()
         self._flush_due = False
 
     async def __aenter__(self) -> AsyncClient:
@@ -73,7 +81,9 @@ class AsyncClient:
             self._loop = loop
             self._futures = {}
             self._ended = deque()
+            self._telling = {}
             requests.after_records = self._tell
+            requests.hear = lambda request, record: self._ended.append((request, record))
         elif loop is not self._loop:
             raise RuntimeError("an AsyncClient belongs to the event loop that first used it")
         return requests
@@ -89,14 +99,54 @@ class AsyncClient:
         assert requests is not None
         ended = self._ended
         while ended:
-            request = ended.popleft()
-            future = self._futures.pop(request.number, None)
-            if future is None or future.done():
+            item = ended.popleft()
+            if type(item) is tuple:
+                self._hear(item)
                 continue
-            try:
-                future.set_result(requests.decode(request))
-            except Exception as error:
-                future.set_exception(error)
+            request = cast(Request, item)
+            telling = self._telling.get(request.number)
+            if telling is not None:
+                telling.append(None)  # the ending comes behind what is still to be told
+            else:
+                self._settle(requests, request)
+
+    def _settle(self, requests: Requests, request: Request) -> None:
+        future = self._futures.pop(request.number, None)
+        if future is None or future.done():
+            return
+        try:
+            future.set_result(requests.decode(request))
+        except Exception as error:
+            future.set_exception(error)
+
+    def _hear(self, told: Told) -> None:
+        number = told[0].number
+        telling = self._telling.get(number)
+        if telling is None:
+            telling = self._telling[number] = deque()
+            assert self._loop is not None
+            task = self._loop.create_task(self._call_back(told[0], telling))
+            self._tellers.add(task)
+            task.add_done_callback(self._tellers.discard)
+        if len(telling) < follow.MOST_WAITING:
+            telling.append(told)
+
+    async def _call_back(self, request: Request, telling: deque[Told | None]) -> None:
+        """Calls back for one task, in order, until all is told that has come."""
+        requests = self._requests
+        assert requests is not None
+        while telling:
+            told = telling.popleft()
+            if told is None:
+                self._settle(requests, request)
+            elif request.number in self._futures:  # else its caller gave it up
+                try:
+                    result = follow.call(*told, requests.limit("body"))
+                    if inspect.isawaitable(result):
+                        await result
+                except Exception as error:
+                    follow.complain(*told, error)
+        self._telling.pop(request.number, None)
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -138,8 +188,9 @@ class AsyncClient:
         rerun_ok: bool = False,
         trace: str | None = None,
         baggage: str | None = None,
+        **terms: Unpack[FollowedTerms],
     ) -> Any:
-        """As Client.call."""
+        """As Client.call; on_progress and on_log may be coroutine functions, and are awaited."""
         self._ready()
         request = self._calls.submit(
             type,
@@ -152,6 +203,7 @@ class AsyncClient:
             rerun_ok=rerun_ok,
             trace=trace,
             baggage=baggage,
+            wanted=wanted(terms),
             notify=self._ended.append,
         )
         return await self._answer(request)
@@ -166,6 +218,7 @@ class AsyncClient:
         rerun_ok: bool = False,
         trace: str | None = None,
         baggage: str | None = None,
+        **terms: Unpack[FollowedTerms],
     ) -> AsyncTask:
         """As Client.submit; await the task for its result. Call it on the loop."""
         self._ready()
@@ -180,6 +233,7 @@ class AsyncClient:
             rerun_ok=rerun_ok,
             trace=trace,
             baggage=baggage,
+            wanted=wanted(terms),
             notify=self._ended.append,
         )
         return AsyncTask(self, request, self._future(request))
@@ -195,8 +249,10 @@ class AsyncClient:
         rerun_ok: bool = False,
         trace: str | None = None,
         baggage: str | None = None,
+        **terms: Unpack[Terms],
     ) -> bytes:
         """As Client.send: returns the id when the task is accepted."""
+        refuse_callbacks("send", terms)
         self._ready()
         request = self._calls.submit(
             type,
@@ -209,10 +265,30 @@ class AsyncClient:
             rerun_ok=rerun_ok,
             trace=trace,
             baggage=baggage,
+            wanted=wanted(terms),
             notify=self._ended.append,
         )
         await self._answer(request)
         return request.id
+
+    def _submit(self, type: str, body: Any, rerun_ok: bool, each: Wanted | None) -> AsyncTask:
+        """One task of many."""
+        self._ready()
+        request = self._calls.submit(
+            type,
+            body,
+            timeout=None,
+            until_sent=True,
+            id=None,
+            accepted=False,
+            resent=False,
+            rerun_ok=rerun_ok,
+            trace=None,
+            baggage=None,
+            wanted=None if each is None else each.renewed(),
+            notify=self._ended.append,
+        )
+        return AsyncTask(self, request, self._future(request))
 
     async def map(
         self,
@@ -223,8 +299,11 @@ class AsyncClient:
         ordered: bool = True,
         return_errors: bool = False,
         rerun_ok: bool = False,
+        **terms: Unpack[Terms],
     ) -> AsyncIterator[Any]:
         """As Client.map."""
+        refuse_callbacks("map", terms)
+        each = wanted(terms)
         source = aiter(bodies) if isinstance(bodies, AsyncIterable) else _async(bodies)
         tickets = itertools.count()
         flying: dict[int, asyncio.Future[Any]] = {}
@@ -248,10 +327,10 @@ class AsyncClient:
                         more = False
                         break
                     try:
-                        task = self.submit(type, body, rerun_ok=rerun_ok)
+                        task = self._submit(type, body, rerun_ok, each)
                     except Busy:
                         await asyncio.sleep(0.05)
-                        task = self.submit(type, body, rerun_ok=rerun_ok)
+                        task = self._submit(type, body, rerun_ok, each)
                     ticket = next(tickets)
                     flying[ticket] = task._future
                     if not ordered:

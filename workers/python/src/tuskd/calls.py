@@ -16,7 +16,9 @@ from .ids import as_id
 from .link import url_or_default
 from .request import Request
 from .requests import Requests
+from .terms import Wanted
 
+TRACE_BYTES = 8192  # of a trace, of a baggage
 Id = bytes | uuid.UUID | str | None
 
 
@@ -69,25 +71,27 @@ class Calls:
         rerun_ok: bool,
         trace: str | None,
         baggage: str | None,
+        wanted: Wanted | None,
         notify: Callable[[Request], None] | None = None,
     ) -> Request:
         """A submit that is posted and not yet flushed."""
         requests = self.requests()
-        attributes: dict[int, Any] = {}
+        attributes: dict[int, Any] = {} if wanted is None else dict(wanted.attributes)
         if accepted:
             attributes[wire.A_REPLY] = 1
         if rerun_ok:
             attributes[wire.A_RERUN_OK] = True
         if trace is not None:
-            attributes[wire.A_TRACE] = trace
+            attributes[wire.A_TRACE] = bounded("trace", trace)
         if baggage is not None:
-            attributes[wire.A_BAGGAGE] = baggage
+            attributes[wire.A_BAGGAGE] = bounded("baggage", baggage)
         data = requests.body(body, attributes)
         deadline = time.monotonic() + requests.timeout(timeout)
         request = requests.request(wire.SUBMIT, as_id(id), type, data, attributes or None, deadline)
         request.until_sent = until_sent
         request.notify = notify
         request.resent = resent
+        request.wanted = wanted
         requests.post(request)
         return request
 
@@ -123,7 +127,9 @@ class Calls:
         notify: Callable[[Request], None] | None = None,
     ) -> Request:
         requests = self.requests()
-        attributes: dict[int, Any] = {} if trace is None else {wire.A_TRACE: trace}
+        attributes: dict[int, Any] = {}
+        if trace is not None:
+            attributes[wire.A_TRACE] = bounded("trace", trace)
         data = requests.body(body, attributes)
         return self._post(wire.PUBLISH, b"", topic, data, attributes or None, timeout, notify)
 
@@ -182,6 +188,13 @@ class Calls:
         request.notify = notify
         requests.post(request)
         return request
+
+
+def bounded(name: str, text: str) -> str:
+    """A trace or baggage as it may be sent. Raises ValueError."""
+    if len(text) > TRACE_BYTES // 4 and len(text.encode()) > TRACE_BYTES:
+        raise ValueError(f"{name} has at most {TRACE_BYTES:,} bytes, not {len(text.encode()):,}")
+    return text
 
 
 def wait_at_most(request: Request, timeout: float | None) -> None:

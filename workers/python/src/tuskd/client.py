@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Unpack
 
 from .calls import Calls, Id, wait_at_most
 from .errors import Busy, TuskError
 from .request import Request
 from .requests import Requests
 from .subscription import Subscription
+from .terms import FollowedTerms, Terms, Wanted, refuse_callbacks, wanted
 
 _BURST = 128  # requests that a loop posts before it has them sent
 
@@ -86,12 +88,15 @@ class Client:
         rerun_ok: bool = False,
         trace: str | None = None,
         baggage: str | None = None,
+        **terms: Unpack[FollowedTerms],
     ) -> Any:
         """Runs a task and returns what its handler returned.
 
         timeout: in seconds. id: 16 bytes or a UUID when it must not run twice however often it is
         called; `resent` when this id may have been sent before. rerun_ok: a second run does no
-        harm. Raises Timeout (the task goes on), Unavailable, TaskFailed, TaskDead, TaskCancelled,
+        harm. terms: priority, delay, deadline, attempts, on_progress, ...: see FollowedTerms; the
+        callbacks come from a thread of the client and must not wait for another followed task.
+        Raises Timeout (the task goes on), Unavailable, TaskFailed, TaskDead, TaskCancelled,
         TaskExpired, BodyError, TooLarge, Busy, Unserved and the other BrokerErrors.
         """
         request = self._calls.submit(
@@ -105,6 +110,7 @@ class Client:
             rerun_ok=rerun_ok,
             trace=trace,
             baggage=baggage,
+            wanted=_plain(terms),
         )
         return self._answer(request)
 
@@ -118,8 +124,9 @@ class Client:
         rerun_ok: bool = False,
         trace: str | None = None,
         baggage: str | None = None,
+        **terms: Unpack[FollowedTerms],
     ) -> Task:
-        """Submits a task and returns at once. `Task.result()` waits for it.
+        """Submits a task and returns at once. `Task.result()` waits for it; options as of `call`.
 
         It has no time limit, once a broker took it; with no broker it fails with Unavailable.
         """
@@ -134,6 +141,7 @@ class Client:
             rerun_ok=rerun_ok,
             trace=trace,
             baggage=baggage,
+            wanted=_plain(terms),
         )
         requests = self._calls.requests()
         requests.link.flush()
@@ -150,8 +158,10 @@ class Client:
         rerun_ok: bool = False,
         trace: str | None = None,
         baggage: str | None = None,
+        **terms: Unpack[Terms],
     ) -> bytes:
         """Submits a task whose result nobody wants; waits until it is accepted. Returns its id."""
+        refuse_callbacks("send", terms)
         request = self._calls.submit(
             type,
             body,
@@ -163,6 +173,7 @@ class Client:
             rerun_ok=rerun_ok,
             trace=trace,
             baggage=baggage,
+            wanted=wanted(terms),
         )
         self._answer(request)
         return request.id
@@ -176,12 +187,26 @@ class Client:
         ordered: bool = True,
         return_errors: bool = False,
         rerun_ok: bool = False,
+        **terms: Unpack[Terms],
     ) -> Iterator[Any]:
         """Runs one task per body, at most `in_flight` at once, and yields their results.
 
         ordered: in the order of `bodies`, else as they end. return_errors: a task that did not
-        succeed yields its exception instead of raising it.
+        succeed yields its exception instead of raising it. terms: of each task, see Terms.
         """
+        refuse_callbacks("map", terms)
+        return self._map(type, bodies, in_flight, ordered, return_errors, rerun_ok, wanted(terms))
+
+    def _map(
+        self,
+        type: str,
+        bodies: Iterable[Any],
+        in_flight: int,
+        ordered: bool,
+        return_errors: bool,
+        rerun_ok: bool,
+        each: Wanted | None,
+    ) -> Iterator[Any]:
         requests = self._calls.requests()
         source = iter(bodies)
         window: deque[Request] = deque()
@@ -200,7 +225,7 @@ class Client:
                             more = False
                             break
                         notify = None if ordered else ended.put
-                        request = self._post_when_free(type, body, rerun_ok, notify)
+                        request = self._post_when_free(type, body, rerun_ok, each, notify)
                         flying += 1
                         if ordered:
                             window.append(request)
@@ -229,7 +254,12 @@ class Client:
                 requests.forget(request)
 
     def _post_when_free(
-        self, type: str, body: Any, rerun_ok: bool, notify: Callable[[Request], None] | None
+        self,
+        type: str,
+        body: Any,
+        rerun_ok: bool,
+        each: Wanted | None,
+        notify: Callable[[Request], None] | None,
     ) -> Request:
         requests = self._calls.requests()
         while True:
@@ -245,6 +275,7 @@ class Client:
                     rerun_ok=rerun_ok,
                     trace=None,
                     baggage=None,
+                    wanted=None if each is None else each.renewed(),
                     notify=notify,
                 )
             except Busy:
@@ -342,3 +373,13 @@ class Client:
             requests.forget(request)
             raise
         return requests.decode(request)
+
+
+def _plain(terms: FollowedTerms) -> Wanted | None:
+    """The terms of a call from a thread that has no loop for callbacks that are coroutines."""
+    if not terms:
+        return None
+    for name in ("on_progress", "on_log"):
+        if inspect.iscoroutinefunction(terms.get(name)):
+            raise TypeError(f"{name} is a coroutine function; only AsyncClient can await it")
+    return wanted(terms)

@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
-from .errors import Cancelled
+from . import values, wire
+from .durations import milliseconds
+from .errors import Cancelled, too_large
+
+LOG_BYTES = 16 << 10
+STACK_BYTES = 64 << 10
+NEVER_COMPRESS = 1 << 62
+_CUT = b" [cut]"
+_LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4}
+_NOTHING: dict[int, Any] = {}
+
+# Where a run's word of itself goes: the record's kind, and what is behind the handle.
+Say = Callable[[int, Any], None]
+
+
+@dataclass(slots=True)
+class Bounds:
+    """What the broker's welcome says about bodies."""
+
+    body: int = wire.LIMITS["body"]
+    compress_from: int = NEVER_COMPRESS
+    stack: int = STACK_BYTES
+    checkpoint: int = wire.LIMITS["checkpoint"]
+
+
+_DEFAULTS = Bounds()
+
+
+def _to_nobody(kind: int, said: Any) -> None:
+    pass
 
 
 class _Drop:
@@ -32,29 +64,128 @@ class Context:
     """Give a parameter this type and the handler gets it: `def add(a, b, context: Context)`.
 
     id: 16 bytes. type: of the task, or the stage handler's name. attempt: from 1. trace, baggage:
-    the W3C texts that the caller sent, or None. Any thread.
+    the W3C texts that the caller sent, or None. Any thread. What a run says of itself (progress,
+    heartbeat, log, checkpoint, pause_type) waits for nobody, arrives in order and before the
+    result, and is nothing any more when the run is over.
     """
 
-    __slots__ = ("_cancelled", "attempt", "baggage", "id", "trace", "type")
+    __slots__ = (
+        "_attributes",
+        "_bounds",
+        "_reason",
+        "_say",
+        "attempt",
+        "baggage",
+        "id",
+        "trace",
+        "type",
+    )
 
     def __init__(self, id: bytes, type: str, attempt: int, attributes: dict[int, Any] | None):
         self.id = id
         self.type = type
         self.attempt = attempt
-        self.trace: str | None = attributes.get(8) if attributes else None
-        self.baggage: str | None = attributes.get(10) if attributes else None
-        self._cancelled = False
+        self.trace: str | None = attributes.get(wire.A_TRACE) if attributes else None
+        self.baggage: str | None = attributes.get(wire.A_BAGGAGE) if attributes else None
+        self._attributes = attributes or _NOTHING
+        self._reason: str | None = None
+        self._bounds = _DEFAULTS
+        self._say: Say = _to_nobody
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody cancelled this run. A plain handler looks now and then."""
-        return self._cancelled
+        """Whether this run was told to stop. A plain handler looks now and then."""
+        return self._reason is not None
+
+    @property
+    def cancel_reason(self) -> str | None:
+        """Why: "cancelled" (somebody did), "deadline", "run_timeout", "heartbeat_timeout", or
+        "moved" (it was given to another worker). None while it was not told to stop."""
+        return self._reason
 
     def check(self) -> None:
-        """Raises tuskd.Cancelled if the run was cancelled."""
-        if self._cancelled:
-            raise Cancelled("the run was cancelled")
+        """Raises tuskd.Cancelled if the run was told to stop."""
+        if self._reason is not None:
+            why = "was cancelled" if self._reason == "cancelled" else f"is over: {self._reason}"
+            raise Cancelled(f"the run {why}")
 
-    def cancel(self) -> None:
-        """The worker calls this when the broker cancels the run."""
-        self._cancelled = True
+    @property
+    def time_left(self) -> float | None:
+        """Seconds that this run may still take, by its time-out and the task's deadline: 0 when
+        they are over, None without either."""
+        until = self._attributes.get(wire.A_TIME_LEFT)
+        return None if until is None else max(0.0, until - time.monotonic())
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """What the last run that made a checkpoint left for this one; None if there is none. Raises
+        BodyError."""
+        body = self._attributes.get(wire.A_CHECKPOINT)
+        return None if body is None else values.decode(body)
+
+    def checkpoint(self, value: Any) -> None:
+        """Saves `value` for the next run of this task, should there be one, in place of the one
+        before.
+
+        Raises BodyError, or TooLarge beyond the broker's limit `checkpoint` (256 KiB by default).
+        """
+        body = values.encode(value)
+        if len(body) > self._bounds.checkpoint:
+            raise too_large("checkpoint", len(body), self._bounds.checkpoint, self.id)
+        self._say(wire.CHECKPOINT, body)
+
+    def clear_checkpoint(self) -> None:
+        """Takes the checkpoint away: the next run begins anew."""
+        self._say(wire.CHECKPOINT, None)
+
+    def progress(self, value: Any) -> None:
+        """Tells those who follow the task; also a sign of life. Raises BodyError, TooLarge."""
+        body = values.encode(value)
+        if len(body) > self._bounds.body:
+            raise too_large("body", len(body), self._bounds.body, self.id)
+        self._say(wire.PROGRESS, body)
+
+    def heartbeat(self) -> None:
+        """A sign of life, for a task with a heartbeat_timeout."""
+        self._say(wire.PROGRESS, None)
+
+    def log(self, level: str, text: str) -> None:
+        """A line for those who follow the task; also a sign of life.
+
+        level: "debug", "info", "warning" or "error". text: cut, with a mark, at 16 KiB.
+        """
+        number = _LEVELS.get(level)
+        if number is None:
+            raise ValueError(f"there is no level {level!r}; there are {', '.join(_LEVELS)}")
+        data = text.encode("utf-8", "backslashreplace")
+        if len(data) > LOG_BYTES:
+            data = data[: LOG_BYTES - len(_CUT)] + _CUT
+        self._say(wire.LOG, (number, data.decode("utf-8", "ignore")))
+
+    def pause_type(self, duration: float) -> None:
+        """No task of this type starts for so many seconds, on any worker; 0 ends the pause.
+
+        This run goes on. For when a handler knows that none could succeed. Raises ValueError beyond
+        100 years.
+        """
+        self._say(wire.PAUSE, milliseconds("duration", duration))
+
+    # -- for the worker
+
+    def cancel(self, reason: str = "cancelled") -> None:
+        """The worker calls this when the broker tells the run to stop."""
+        if self._reason is None:
+            self._reason = reason
+
+    def connect(self, say: Say, bounds: Bounds) -> None:
+        """What the run says goes to `say`, within `bounds`."""
+        self._say = say
+        self._bounds = bounds
+
+    def close(self) -> None:
+        """The run is over."""
+        self._say = _to_nobody
+
+    def relay(self, kind: int, said: Any) -> None:
+        """Says what the run said in another process."""
+        self._say(kind, said)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from .durations import milliseconds
 
 
 class TuskError(Exception):
@@ -26,12 +30,41 @@ class TuskError(Exception):
         return f"{self.reason} (task {self.task_id.hex()})"
 
 
-class TaskFailed(TuskError):
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A run that failed, in the `history` of an error.
+
+    attempt: from 1. worker: its name. started, ended: seconds before the task's ending. type,
+    message, stack, language: of the error, shortened; stack may be empty.
+    """
+
+    attempt: int
+    worker: str
+    started: float
+    ended: float
+    type: str
+    message: str
+    stack: str
+    language: str
+
+
+class _NoSuccess(TuskError):
+    """An ending that is no success. history: the runs that failed before it, the last 16."""
+
+    def __init__(
+        self, reason: str, *, task_id: bytes | None = None, history: Sequence[Attempt] = ()
+    ) -> None:
+        super().__init__(reason, task_id=task_id)
+        self.history = list(history)
+
+
+class TaskFailed(_NoSuccess):
     """The handler failed. The fields tell what the worker's own language said.
 
     language, type, message, stack: of the exception there; stack may be empty.
     attempt: which run this was, from 1. worker: the name of the worker, or "".
     retry_makes_sense: False when the worker said that another run makes no sense.
+    history: every run that failed, this one too; empty if only one was allowed.
     """
 
     code = "failed"
@@ -48,8 +81,9 @@ class TaskFailed(TuskError):
         attempt: int = 0,
         worker: str = "",
         retry_makes_sense: bool = True,
+        history: Sequence[Attempt] = (),
     ) -> None:
-        super().__init__(reason, task_id=task_id)
+        super().__init__(reason, task_id=task_id, history=history)
         self.language = language
         self.type = type
         self.message = message
@@ -65,13 +99,13 @@ class TaskDead(TaskFailed):
     code = "dead"
 
 
-class TaskCancelled(TuskError):
+class TaskCancelled(_NoSuccess):
     """Somebody cancelled the task."""
 
     code = "cancelled"
 
 
-class TaskExpired(TuskError):
+class TaskExpired(_NoSuccess):
     """The task's deadline passed before it ended."""
 
     code = "expired"
@@ -207,10 +241,11 @@ def from_error_record(
 
 def from_ending(state: int, attributes: dict[int, Any], task_id: bytes) -> TuskError:
     """The exception for an ending that is not a success."""
+    history = _history(attributes.get(28))
     if state == 3:
-        return TaskExpired("the task expired", task_id=task_id)
+        return TaskExpired("the task expired", task_id=task_id, history=history)
     if state == 4:
-        return TaskCancelled("the task was cancelled", task_id=task_id)
+        return TaskCancelled("the task was cancelled", task_id=task_id, history=history)
     told = attributes.get(2)
     error: dict[str, Any] = told if isinstance(told, dict) else {}
     type_ = str(error.get("type", ""))
@@ -231,6 +266,33 @@ def from_ending(state: int, attributes: dict[int, Any], task_id: bytes) -> TuskE
         attempt=attempt if isinstance(attempt, int) else 0,
         worker=worker,
         retry_makes_sense=attributes.get(57) is not True,
+        history=history,
+    )
+
+
+def _history(told: Any) -> list[Attempt]:
+    out = []
+    for run in told if isinstance(told, list) else []:
+        if not isinstance(run, dict):
+            continue
+        error = run.get("error")
+        error = error if isinstance(error, dict) else {}
+        texts = [str(error.get(name, "")) for name in ("type", "message", "stack", "language")]
+        number, started, ended = (
+            value if isinstance(value := run.get(name), int) else 0
+            for name in ("attempt", "started", "ended")
+        )
+        worker = str(run.get("worker", ""))
+        out.append(Attempt(number, worker, started / 1000, ended / 1000, *texts))
+    return out
+
+
+def too_large(limit: str, size: int, bound: int, id: bytes | None = None) -> TooLarge:
+    return TooLarge(
+        f"{size} bytes are over the limit {limit} of {bound}",
+        code="too_large",
+        task_id=id or None,
+        details={"limit": limit, "value": bound},
     )
 
 
@@ -239,6 +301,22 @@ class NoRetry(Exception):
 
     `raise NoRetry("no such account")`, or `raise NoRetry from error` to report `error` itself.
     """
+
+
+class Defer(Exception):
+    """Raise this in a handler that cannot run now: the task runs again in `after` seconds.
+
+    It neither fails nor succeeds, and none of its attempts is used up. In a list handler: each of
+    its items. Raises ValueError when `after` is not 0 to 100 years.
+    """
+
+    def __init__(self, after: float) -> None:
+        self.after_ms = milliseconds("after", after)
+        super().__init__(after)  # the arguments, so that it can be pickled
+        self.after = after
+
+    def __str__(self) -> str:
+        return f"not now; again in {self.after} s"
 
 
 class Cancelled(Exception):

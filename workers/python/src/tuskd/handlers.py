@@ -6,28 +6,15 @@ import inspect
 import traceback
 import typing
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from . import compression, values, wire
 from .bodies import read_body
-from .context import DROP, Context
-from .errors import BodyError, NoRetry
+from .context import DROP, Bounds, Context
+from .errors import BodyError, Defer, NoRetry
 
-STACK_BYTES = 64 << 10
-NEVER_COMPRESS = 1 << 62
-
-# A result: state, body, attributes.
+# A result: state, body, attributes. A run that was put off: DEFER, None, {DEFER: milliseconds}.
 Outcome = tuple[int, bytes | None, dict[int, Any] | None]
-
-
-@dataclass(slots=True)
-class Bounds:
-    """What the broker's welcome says about bodies."""
-
-    body: int = wire.LIMITS["body"]
-    compress_from: int = NEVER_COMPRESS
-    stack: int = STACK_BYTES
 
 
 class Handler:
@@ -124,6 +111,8 @@ class Handler:
 
 def failure(error: BaseException, bounds: Bounds, *, no_retry: bool = False) -> Outcome:
     """The result of a handler that raised."""
+    if isinstance(error, Defer):
+        return (wire.DEFER, None, {wire.DEFER: error.after_ms})
     if isinstance(error, NoRetry):
         no_retry = True
         if error.__cause__ is not None:

@@ -47,7 +47,7 @@ FATAL = {"malformed", "unsupported", "invalid", "version", "refused", "too_large
 
 # Kinds that are the role's affair, and not the link's.
 _FOR_ROLES = frozenset(
-    {wire.CANCEL, wire.RESULT, wire.ACCEPTED, wire.ANSWER, wire.EVENT}
+    {wire.CANCEL, wire.RESULT, wire.ACCEPTED, wire.ANSWER, wire.EVENT, wire.PROGRESS, wire.LOG}
     | {wire.TASK, wire.ITEM, wire.RECALL, wire.DRAIN}
 )
 

@@ -42,7 +42,7 @@ class LoopRunner:
     def tick(self, now: float) -> float:
         return NEVER
 
-    def cancel(self, run: Run) -> None:
+    def cancel(self, run: Run, reason: str) -> None:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._cancel, id(run))
 

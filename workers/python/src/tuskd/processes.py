@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -17,12 +19,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .context import Context
-from .handlers import Bounds, Executor, Handler, Outcome, refusal
+from .context import Bounds, Context
+from .handlers import Executor, Handler, Outcome, refusal
 from .process import die_with_parent
 from .runs import Run
 
-_CANCEL = b""
+# What a pickle begins with. A message to a child that does not is the reason of a cancel.
+_PICKLED = b"\x80"
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -45,6 +48,7 @@ class Child:
         self._handlers = handlers
         self._bounds = bounds
         self._write = threading.Lock()
+        self._number = 0
         self._start()
 
     def _start(self) -> None:
@@ -60,23 +64,34 @@ class Child:
         self._pipe = here
 
     def run(self, handler: Handler, record: Run, context: Context | None) -> Outcome:
-        return self._ask(handler, [record], batch=False)[0]
+        return self._ask(handler, [record], context, batch=False)[0]
 
     def run_batch(self, handler: Handler, records: list[Run]) -> list[Outcome]:
-        return self._ask(handler, records, batch=True)
+        return self._ask(handler, records, None, batch=True)
 
-    def _ask(self, handler: Handler, records: list[Run], *, batch: bool) -> list[Outcome]:
+    def _ask(
+        self, handler: Handler, records: list[Run], context: Context | None, *, batch: bool
+    ) -> list[Outcome]:
         # Without the handle: it may change meanwhile and is nothing to the child.
         plain = [[r[0], None, *r[2:7]] for r in records]
-        bounds = (self._bounds.body, self._bounds.compress_from, self._bounds.stack)
-        request = pickle.dumps((handler.name, handler.is_item, batch, plain, bounds))
+        self._number += 1
+        asked = (self._number, handler.name, handler.is_item, batch, plain, self._bounds)
+        request = pickle.dumps(asked)
         try:
             with self._write:
                 self._pipe.send_bytes(request)
-            outcomes: list[Outcome] = pickle.loads(self._pipe.recv_bytes())
+                if context is not None and context.cancel_reason is not None:
+                    # It came before the child had the run.
+                    self._pipe.send_bytes(context.cancel_reason.encode())
+            while True:
+                said: list[Outcome] | tuple[int, int, Any] = pickle.loads(self._pipe.recv_bytes())
+                if isinstance(said, list):
+                    return said
+                # Of a run before this one: from a thread that its handler left behind.
+                if context is not None and said[0] == self._number:
+                    context.relay(*said[1:])
         except (EOFError, OSError):
             return [self._died()] * len(records)
-        return outcomes
 
     def _died(self) -> Outcome:
         self._process.join(5.0)
@@ -89,10 +104,10 @@ class Child:
             "Crashed", f"the process that ran it ended {how}", crashed=True, no_retry=False
         )
 
-    def cancel(self) -> None:
+    def cancel(self, reason: str) -> None:
         """Tells the handler that runs there, if it looks at its context."""
         with self._write, contextlib.suppress(OSError, ValueError):
-            self._pipe.send_bytes(_CANCEL)
+            self._pipe.send_bytes(reason.encode())
 
     def close(self) -> None:
         self._pipe.close()
@@ -120,6 +135,15 @@ def _serve(
     current: list[Context] = []
     loop = asyncio.new_event_loop()
     tasks: list[asyncio.Task[Any]] = []
+    told: list[str] = []  # the reason of a cancel, for a run that may not have begun
+    write = threading.Lock()
+
+    def tell(said: Any) -> None:
+        with write, contextlib.suppress(BrokenPipeError):
+            pipe.send_bytes(pickle.dumps(said))
+
+    def say(number: int, kind: int, said: Any) -> None:
+        tell((number, kind, said))
 
     def listen() -> None:
         while True:
@@ -127,12 +151,14 @@ def _serve(
                 message = pipe.recv_bytes()
             except (EOFError, OSError):
                 os._exit(0)
-            if message == _CANCEL:
+            if not message.startswith(_PICKLED):
+                told.append(message.decode())
                 for context in list(current):
-                    context.cancel()
+                    context.cancel(told[-1])
                 for task in list(tasks):
                     loop.call_soon_threadsafe(task.cancel)
             else:
+                told.clear()
                 requests.append(message)
                 there.release()
 
@@ -142,6 +168,8 @@ def _serve(
         task = asyncio.current_task()
         assert task is not None
         tasks.append(task)
+        if told:
+            task.cancel()
         try:
             return await work
         finally:
@@ -149,8 +177,9 @@ def _serve(
 
     while True:
         there.acquire()
-        name, is_item, batch, records, given = pickle.loads(requests.pop(0))
-        bounds.body, bounds.compress_from, bounds.stack = given
+        number, name, is_item, batch, records, given = pickle.loads(requests.pop(0))
+        for field in dataclasses.fields(Bounds):
+            setattr(bounds, field.name, getattr(given, field.name))
         handler = by_name[name, is_item]
         outcomes: list[Outcome]
         try:
@@ -163,7 +192,10 @@ def _serve(
             else:
                 context = handler.context(records[0])
                 if context is not None:
+                    context.connect(functools.partial(say, number), bounds)
                     current.append(context)
+                    for reason in list(told):
+                        context.cancel(reason)
                 if handler.is_async:
                     outcomes = [
                         loop.run_until_complete(
@@ -174,6 +206,7 @@ def _serve(
                     outcomes = [executor.run(handler, records[0], context)]
         except asyncio.CancelledError:
             outcomes = [(4, None, None)] * len(records)
+        for context in current:
+            context.close()
         current.clear()
-        with contextlib.suppress(BrokenPipeError):
-            pipe.send_bytes(pickle.dumps(outcomes))
+        tell(outcomes)

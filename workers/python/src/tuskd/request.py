@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import TuskError
+from .terms import Wanted
 
 
 class Request:
@@ -31,6 +32,7 @@ class Request:
         "value",
         "value_attributes",
         "waiters",
+        "wanted",
     )
 
     def __init__(
@@ -55,6 +57,7 @@ class Request:
         self.queued = False  # a push that waits for the window
         self.resent = False
         self.size = 128
+        self.wanted: Wanted | None = None
         self.done = False
         self.error: TuskError | None = None
         self.value: Any = None

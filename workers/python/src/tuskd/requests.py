@@ -23,13 +23,14 @@ from .errors import (
     Busy,
     Closed,
     Timeout,
-    TooLarge,
     TuskError,
     Unavailable,
     UnknownOutcome,
     from_ending,
     from_error_record,
+    too_large,
 )
+from .follow import Callbacks
 from .link import NEVER, READY, Link
 from .request import Request
 from .session import Filled, Packet
@@ -64,6 +65,9 @@ class Requests:
         self._push_queue: deque[Request] = deque()
         self._push_lock = threading.Lock()
         self.after_records: Callable[[], None] | None = None
+        # Who gets word of followed tasks, on the I/O thread; else a thread calls the callers back.
+        self.hear: Callable[[Request, list[Any]], None] | None = None
+        self._callbacks: Callbacks | None = None
         _open.add(self)
         if multiprocessing.parent_process() is not None:
             # Such children end without the functions of atexit.
@@ -207,6 +211,8 @@ class Requests:
         for feeds in list(self.feeds.values()):
             for feed in feeds:
                 feed.end(Closed("the client was closed"))
+        if self._callbacks is not None:
+            self._callbacks.stop()
         if self.after_records is not None:
             self.after_records()
         if unsent or unfinished:
@@ -257,6 +263,8 @@ class Requests:
 
     def _write_body(self, request: Request, bodies: list[bytes]) -> bytes:
         kind, attributes = request.kind, request.attributes
+        if request.wanted is not None:
+            attributes = {**(attributes or _NOTHING), **request.wanted.left()}
         if kind != wire.PUBLISH and request.resent:
             attributes = {**(attributes or _NOTHING), wire.A_RESENT: True}
         if (
@@ -292,6 +300,11 @@ class Requests:
                 continue
             if kind == wire.ERROR and record[2] == "shutting_down":
                 continue  # no ending: it is said again in the next session
+            if kind in (wire.PROGRESS, wire.LOG):
+                followed = self.pending.get(record[1])
+                if followed is not None and followed.wanted is not None:
+                    self._told(followed, record)
+                continue
             request = pop(record[1], None)
             if request is None:
                 continue  # given up meanwhile
@@ -300,10 +313,14 @@ class Requests:
                     request.value = record[3]
                     request.value_attributes = record[4]
                     self._answered(request)
-                    request.finish(None)
+                    ending = None
                 else:
                     self._answered(request)
-                    request.finish(from_ending(record[2], record[4] or _NOTHING, request.id))
+                    ending = from_ending(record[2], record[4] or _NOTHING, request.id)
+                if request.wanted is None:
+                    request.finish(ending)
+                else:
+                    self._told_all(request, ending)
             elif kind == wire.ACCEPTED:
                 self._answered(request)
                 request.finish(None)
@@ -323,6 +340,22 @@ class Requests:
                 self.pending[request.number] = request  # a worker's record: not for us
         if self.after_records is not None:
             self.after_records()
+
+    def _told(self, request: Request, record: list[Any]) -> None:
+        """Word of a task that goes on."""
+        if self.hear is not None:
+            self.hear(request, record)
+            return
+        if self._callbacks is None:
+            self._callbacks = Callbacks(lambda: self.limit("body"))
+        self._callbacks.put(request, record)
+
+    def _told_all(self, request: Request, error: TuskError | None) -> None:
+        """The ending of a task that somebody follows; it comes behind all word of it."""
+        if self._callbacks is None:
+            request.finish(error)
+        else:
+            self._callbacks.end(request, error)
 
     def refused_packet(self, packet: int, message: str, details: dict[str, Any]) -> bool:
         asked = [number for number, r in list(self.pending.items()) if r.packet == packet]
@@ -452,15 +485,6 @@ class Requests:
         if not request.packet:
             return Timeout(f"{what} could not be sent in time", task_id=id)
         return Timeout(f"no answer in time; {what} goes on", task_id=id)
-
-
-def too_large(limit: str, size: int, bound: int, id: bytes | None = None) -> TooLarge:
-    return TooLarge(
-        f"{size} bytes are over the limit {limit} of {bound}",
-        code="too_large",
-        task_id=id or None,
-        details={"limit": limit, "value": bound},
-    )
 
 
 def client_hello(name: str | None) -> dict[str, Any]:

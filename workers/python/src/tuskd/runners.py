@@ -75,11 +75,11 @@ class Runners:
             ).start()
         return True
 
-    def cancel(self, run: Run) -> None:
+    def cancel(self, run: Run, reason: str) -> None:
         executes = self.busy.get(id(run))
         stop = getattr(executes, "cancel", None)
         if stop is not None:
-            stop()
+            stop(reason)
 
     def tick(self, now: float) -> float:
         if not self._queue or (not self._idle and self._threads >= self._most):

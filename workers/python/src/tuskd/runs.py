@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, Protocol
 import msgpack
 
 from . import wire
-from .context import Context
+from .context import STACK_BYTES, Bounds, Context
 from .errors import TuskError
-from .handlers import STACK_BYTES, Bounds, Handler, Outcome, refusal
+from .handlers import Handler, Outcome, refusal
 from .link import READY, Link
 from .process import identity
 from .session import Filled, Packet
@@ -52,6 +52,28 @@ class Instead(NamedTuple):
     attributes: dict[int, Any] | None
 
 
+# Why a run may be told to stop; else somebody cancelled it, or it is not this worker's any more.
+TIMES_UP = frozenset({"deadline", "run_timeout", "heartbeat_timeout"})
+# Without a connection so many words of runs may wait, each up to NOTE_BYTES; they are at most once.
+MOST_NOTES = 1000
+NOTE_BYTES = 8 << 10
+
+
+class Note:
+    """Something that a run says of itself while it goes on: the record's kind, and what is said.
+
+    The handle is put in when it is sent.
+    """
+
+    __slots__ = ("kind", "run", "said", "waits")
+
+    def __init__(self, run: Run, kind: int, said: Any) -> None:
+        self.run = run
+        self.kind = kind
+        self.said = said
+        self.waits = True  # to be sent
+
+
 class Batch:
     """Items that a list handler gets together."""
 
@@ -69,7 +91,7 @@ class Runner(Protocol):
 
     def put(self, unit: Run | Batch) -> None: ...
     def notify(self) -> None: ...
-    def cancel(self, run: Run) -> None: ...
+    def cancel(self, run: Run, reason: str) -> None: ...
     def tick(self, now: float) -> float: ...
 
 
@@ -93,7 +115,8 @@ class Runs:
         self.slots = slots
         self.held: dict[int, Run] = {}
         self.contexts: dict[int, Context] = {}
-        self.cancelled: dict[int, Run] = {}
+        self.cancelled: dict[int, tuple[Run, str]] = {}
+        self._checkpoints: dict[int, Note] = {}  # the last of each run that has one, by id(run)
         self.draining = False
         self.runner: Runner
         self.tasks = tasks
@@ -121,10 +144,38 @@ class Runs:
         """The context of a run that starts, if its handler wants one."""
         context = handler.context(run)
         if context is not None:
+            context.connect(lambda kind, said: self._say(run, kind, said), self.bounds)
             self.contexts[id(run)] = context
-            if self.cancelled and id(run) in self.cancelled:
-                context.cancel()
+            told = self.cancelled.get(id(run)) if self.cancelled else None
+            if told is not None:
+                context.cancel(told[1])
         return context
+
+    def _say(self, run: Run, kind: int, said: Any) -> None:
+        """Puts what a run says to what is to be sent, which it is within a millisecond or so."""
+        link = self.link
+        if kind == wire.CHECKPOINT:
+            # One per run waits at most. `said` is written before `waits` is read, and `fill` does
+            # it the other way round, so that none is lost.
+            note = self._checkpoints.get(id(run))
+            if note is not None:
+                note.said = said
+                if note.waits:
+                    return
+                note.waits = True
+            else:
+                note = self._checkpoints[id(run)] = Note(run, kind, said)
+        else:
+            away = link.state is not READY or link.session.full()
+            if away and (
+                said is None
+                or len(link.outbox) >= MOST_NOTES
+                or (type(said) is bytes and len(said) > NOTE_BYTES)
+            ):
+                return
+            note = Note(run, kind, said)
+        link.outbox.append(note)
+        link.watch()
 
     def drain(self) -> None:
         """Gives back what has not started; nothing new is started from now on."""
@@ -173,17 +224,21 @@ class Runs:
         size = 0
         while outbox and len(items) < most and size < soft and len(bodies) < most_frames:
             item = outbox.popleft()
-            if type(item) is bytes:
-                record = item
+            if type(item) is not tuple:
+                record = item if type(item) is bytes else self._noted(item, bodies)
+                if not record:
+                    continue
             else:
                 run, (state, body, attributes) = item
                 handle = run[HANDLE]
                 if contexts:
-                    contexts.pop(id(run), None)
+                    self._over(run)
                 if handle is None:
                     continue
                 held.pop(handle, None)
-                if cancelled and cancelled.pop(id(run), None) is not None:
+                told = cancelled.pop(id(run), None) if cancelled else None
+                # A success counts although the time is up; all else says that the run has stopped.
+                if told is not None and (state != wire.SUCCEEDED or told[1] not in TIMES_UP):
                     state, body, attributes = wire.CANCELLED, None, None
                 length = 0 if body is None else len(body)
                 if attributes is None and length < wire.FRAME_BODY:
@@ -195,8 +250,11 @@ class Runs:
                     bodies.append(body)
                     body = len(bodies)
                     size += length >> 4  # so that packets of large bodies end too
-                head = (wire.RESULT, handle, state, body)
-                record = self._pack((*head, attributes) if attributes else head)
+                if state == wire.DEFER:
+                    record = self._pack((wire.DEFER, handle, attributes[wire.DEFER]))
+                else:
+                    head = (wire.RESULT, handle, state, body)
+                    record = self._pack((*head, attributes) if attributes else head)
             if short:
                 parts.append(self._packed(short))
                 short = []
@@ -206,6 +264,31 @@ class Runs:
         if short:
             parts.append(self._packed(short))
         return parts, bodies, items
+
+    def _noted(self, note: Note, bodies: list[bytes]) -> bytes:
+        """The record of a note; empty if its run is over."""
+        run, kind = note.run, note.kind
+        note.waits = False
+        handle, said = run[HANDLE], note.said
+        if handle is None or self.held.get(handle) is not run:
+            return b""
+        if type(said) is bytes and len(said) >= wire.FRAME_BODY:
+            bodies.append(said)
+            said = len(bodies)
+        record: tuple[Any, ...] = (kind, handle, said)
+        if kind == wire.LOG:
+            record = (kind, handle, *said)
+        elif kind == wire.PROGRESS and said is None:
+            record = (kind, handle)
+        packed: bytes = self._pack(record)
+        return packed
+
+    def _over(self, run: Run) -> None:
+        """What a run says is nothing any more."""
+        context = self.contexts.pop(id(run), None)
+        if context is not None:
+            context.close()
+        self._checkpoints.pop(id(run), None)
 
     def _packed(self, records: list[Short]) -> bytes:
         count = len(records)
@@ -227,7 +310,8 @@ class Runs:
                 else:
                     self._collect(record, handler)
             elif kind == wire.CANCEL:
-                self._cancel(record[1])
+                attributes = record[3] if len(record) > 3 else {}
+                self._cancel(record[1], str(attributes.get(wire.A_REASON, "cancelled")))
             elif kind == wire.RECALL:
                 self._recall(record[1], record[2])
             elif kind == wire.DRAIN:
@@ -252,6 +336,10 @@ class Runs:
             reason = f"this SDK does not carry out attribute {odd}"
             self._refuse(run, refusal("Unsupported", reason))
             return
+        left = run[ATTRIBUTES].get(wire.A_TIME_LEFT)
+        if left is not None:
+            # As a point of time.monotonic(), which all processes here share.
+            run[ATTRIBUTES][wire.A_TIME_LEFT] = time.monotonic() + left / 1000
         if handler.batch == 0:
             self.runner.put(run)
         else:
@@ -276,21 +364,21 @@ class Runs:
         if take(run):
             self.answer(run, outcome)
 
-    def _cancel(self, handle: int) -> None:
+    def _cancel(self, handle: int, reason: str) -> None:
         run = self.held.get(handle)
         if run is None:
             return
         if take(run):
             self.answer(run, (wire.CANCELLED, None, None))
         else:
-            self._stop_running(run)
+            self._stop_running(run, reason)
 
-    def _stop_running(self, run: Run) -> None:
-        self.cancelled[id(run)] = run
+    def _stop_running(self, run: Run, reason: str) -> None:
+        self.cancelled[id(run)] = (run, reason)
         context = self.contexts.get(id(run))
         if context is not None:
-            context.cancel()
-        self.runner.cancel(run)
+            context.cancel(reason)
+        self.runner.cancel(run, reason)
 
     def _recall(self, recall: int, handles: list[Any]) -> None:
         back = []
@@ -323,6 +411,7 @@ class Runs:
     def welcome(self, fields: dict[str, Any], lost: list[Packet] | None) -> None:
         limits = self.link.session.limits
         self.bounds.body = limits["body"]
+        self.bounds.checkpoint = limits["checkpoint"]
         self.bounds.stack = min(STACK_BYTES, limits["frame"] // 8)
         if fields.get("compression") == "lz4":
             self.bounds.compress_from = int(fields.get("compression_threshold", 1 << 62))
@@ -349,12 +438,23 @@ class Runs:
             run[HANDLE] = handle
             if handle is not None:
                 self.held[handle] = run
+                self._save_again(run)
             elif not take(run):
-                self._stop_running(run)
+                self._stop_running(run, "moved")
                 self.cancelled.pop(id(run), None)
-                self.contexts.pop(id(run), None)
+                self._over(run)
         for packet in lost:
             outbox.extend(i for i in packet.items if type(i) is tuple and i[0][HANDLE] is not None)
+
+    def _save_again(self, run: Run) -> None:
+        """Tells a broker that did not know the run what its next one is to get."""
+        note = self._checkpoints.get(id(run))
+        given = (run[ATTRIBUTES] or {}).get(wire.A_CHECKPOINT)
+        if note is not None:
+            note.waits = True
+            self.link.outbox.append(note)
+        elif given is not None:
+            self.link.outbox.append(Note(run, wire.CHECKPOINT, given))
 
     def refused_packet(self, packet: int, message: str, details: dict[str, Any]) -> bool:
         """Answers the runs of a packet that the broker could not read again, as failures."""

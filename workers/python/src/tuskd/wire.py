@@ -26,7 +26,12 @@ UNSUBSCRIBE: Final = 22
 PUSH: Final = 24
 RESULT: Final = 32
 RETURNED: Final = 33
+PROGRESS: Final = 36
+LOG: Final = 37
+CHECKPOINT: Final = 38
 SLOTS: Final = 40
+DEFER: Final = 41
+PAUSE: Final = 42
 ACCEPTED: Final = 48
 ANSWER: Final = 49
 EVENT: Final = 50
@@ -36,19 +41,32 @@ RECALL: Final = 66
 DRAIN: Final = 68
 
 # Attributes; odd ones are promises.
+A_DELAY: Final = 1
 A_ERROR: Final = 2
+A_DEADLINE: Final = 3
 A_ATTEMPT: Final = 4
+A_RUN_TIMEOUT: Final = 5
 A_WORKER: Final = 6
+A_ATTEMPTS: Final = 7
 A_TRACE: Final = 8
+A_BACKOFF: Final = 9
 A_BAGGAGE: Final = 10
 A_REPLY: Final = 15
 A_RESENT: Final = 17
+A_TIME_LEFT: Final = 24
+A_REASON: Final = 26
 A_CODEC: Final = 27
+A_HISTORY: Final = 28
 A_COMPRESSION: Final = 29
+A_CHECKPOINT: Final = 33
+A_PRIORITY: Final = 51
 A_RERUN_OK: Final = 53
 A_WAIT: Final = 55
 A_NO_RETRY: Final = 57
 A_CRASHED: Final = 59
+A_HEARTBEAT_TIMEOUT: Final = 65
+A_NO_RETRY_ON: Final = 67
+A_FOLLOW: Final = 69
 
 SUCCEEDED: Final = 1
 FAILED: Final = 2
@@ -64,10 +82,13 @@ LIMITS: Final = {
     "frames": 256,
     "session_bytes": 256 << 20,
     "push_window": 1024,
+    "checkpoint": 256 << 10,
 }
 
 # Odd attributes that an SDK carries out in what it is sent.
-_KNOWN_ODD: Final = frozenset({A_CODEC, A_COMPRESSION, A_NO_RETRY, A_CRASHED, A_RESENT, A_RERUN_OK})
+_KNOWN_ODD: Final = frozenset(
+    {A_CODEC, A_COMPRESSION, A_CHECKPOINT, A_NO_RETRY, A_CRASHED, A_RESENT, A_RERUN_OK}
+)
 
 
 class Malformed(Exception):
@@ -102,7 +123,8 @@ _SHAPES: dict[int, tuple[tuple[type, ...], int]] = {
     GOAWAY: ((str, list), 1),
     ACCEPTED: ((int,), 1),
     ANSWER: ((int, object), 2),
-    CANCEL: ((int, bytes), 2),
+    CANCEL: ((int, bytes, dict), 2),
+    LOG: ((int, int, str, dict), 3),
     RECALL: ((int, list), 2),
     DRAIN: ((str,), 0),
 }
@@ -158,7 +180,7 @@ class PacketReader:
         """The records of a packet, bodies in place of references to frames.
 
         Tasks and items come with 8 elements (the last is the ticket, see worker), results and
-        events with 5. Raises Malformed; then nothing of the packet counts.
+        events with 5, progress with 4. Raises Malformed; then nothing of the packet counts.
         """
         first = frames[0]
         records: list[list[Any]] = []
@@ -218,6 +240,19 @@ class PacketReader:
                     elif body is not None and type(body) is not bytes:
                         raise Malformed("a body is neither bytes nor a frame", at)
                     if record[4] is not None and type(record[4]) is not dict:
+                        raise Malformed("attributes are not a map", at)
+                elif kind == PROGRESS:
+                    while len(record) < 4:
+                        record.append(None)
+                    body = record[2]
+                    if type(record[1]) is not int:
+                        raise Malformed("an element is of another type", at)
+                    if type(body) is int:
+                        used += 1
+                        record[2] = _frame(frames, body, at)
+                    elif body is not None and type(body) is not bytes:
+                        raise Malformed("a body is neither bytes nor a frame", at)
+                    if record[3] is not None and type(record[3]) is not dict:
                         raise Malformed("attributes are not a map", at)
                 elif type(record) is not list or type(kind) is not int or kind < 0:
                     raise Malformed("a record is not an array that begins with its kind", at)
