@@ -7,15 +7,19 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tagged import from_tagged, to_tagged
 
 from tuskd import (
+    Backoff,
     BrokerError,
     Client,
     Subscription,
     Task,
+    TaskCancelled,
+    TaskExpired,
     TaskFailed,
     TuskError,
     Unavailable,
@@ -36,6 +40,17 @@ def options(command: dict[str, Any]) -> dict[str, Any]:
         found["id"] = bytes.fromhex(command["id"])
     if "resent" in command:
         found["resent"] = command["resent"]
+    for name in ("delay", "deadline", "run_timeout", "heartbeat_timeout"):
+        if name in command:
+            found[name] = command[name] / 1000
+    for name in ("priority", "attempts", "no_retry_on"):
+        if name in command:
+            found[name] = command[name]
+    if "not_before" in command:
+        found["not_before"] = datetime.now(UTC) + timedelta(milliseconds=command["not_before"])
+    if "backoff" in command:
+        first, most, factor, jitter = command["backoff"]
+        found["backoff"] = Backoff(first / 1000, most / 1000, factor, jitter)
     return found
 
 
@@ -50,6 +65,19 @@ def submit(command: dict[str, Any]) -> str:
 def call(command: dict[str, Any]) -> Any:
     body = from_tagged(command["body"])
     return to_tagged(client.call(command["type"], body, **options(command)))
+
+
+def follow(command: dict[str, Any]) -> dict[str, Any]:
+    progress: list[Any] = []
+    logs: list[Any] = []
+    result = client.call(
+        command["type"],
+        from_tagged(command["body"]),
+        on_progress=lambda value, _attempt: progress.append(to_tagged(value)),
+        on_log=lambda level, text, _attempt: logs.append([level, text]),
+        **options(command),
+    )
+    return {"result": to_tagged(result), "progress": progress, "logs": logs}
 
 
 def post(command: dict[str, Any]) -> str:
@@ -152,6 +180,7 @@ OPERATIONS: dict[str, Any] = {
     "submit": submit,
     "result": lambda c: to_tagged(tasks[c["id"]].result(c.get("timeout", 60_000) / 1000)),
     "post": post,
+    "follow": follow,
     "cancel": lambda c: client.cancel(bytes.fromhex(c["id"])),
     "many": many,
     "roundtrip": roundtrip,
@@ -168,6 +197,13 @@ OPERATIONS: dict[str, Any] = {
 
 def describe(error: TuskError) -> dict[str, Any]:
     found = {"class": type(error).__name__, "code": error.code, "text": str(error)}
+    if isinstance(error, (TaskFailed, TaskCancelled, TaskExpired)):
+        names = ("attempt", "worker", "started", "ended", "type", "message")
+        found["history"] = [
+            {name: getattr(run, name) for name in names}
+            | {"started": run.started * 1000, "ended": run.ended * 1000}
+            for run in error.history
+        ]
     if isinstance(error, TaskFailed):
         for name in ("type", "message", "language", "stack", "attempt", "worker"):
             found[name] = getattr(error, name)

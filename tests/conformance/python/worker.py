@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from tuskd import DROP, Context, NoRetry, Worker
+from tuskd import DROP, Context, Defer, NoRetry, Worker
 
 worker = Worker()
 suffix = os.environ.get("TUSK_TEST_SUFFIX", "-python")
@@ -59,6 +59,80 @@ def count(body: Any, *, context: Context) -> Any:
 @worker.task("unserialisable" + suffix)
 def unserialisable(_body: Any) -> Any:
     return object()
+
+
+@worker.task("flaky" + suffix)
+def flaky(body: dict[str, Any], *, context: Context) -> int:
+    if context.attempt <= body["fails"]:
+        raise type(body.get("type", "Flaky"), (Exception,), {})(f"run {context.attempt}")
+    return context.attempt
+
+
+@worker.task("deferring" + suffix)
+def deferring(body: dict[str, Any], *, context: Context) -> int:
+    if context.attempt <= body["times"]:
+        raise Defer(body["after"] / 1000)
+    return context.attempt
+
+
+@worker.task("pausing" + suffix)
+def pausing(body: dict[str, Any], *, context: Context) -> None:
+    context.pause_type(body["pause"] / 1000)
+
+
+@worker.task("progressing" + suffix)
+def progressing(body: dict[str, Any], *, context: Context) -> int:
+    steps: int = body["steps"]
+    for step in range(1, steps + 1):
+        context.progress(step)
+        context.log("info", f"step {step}")
+        time.sleep(body.get("pause", 0) / 1000)
+    return steps
+
+
+@worker.task("checkpointed" + suffix)
+def checkpointed(body: dict[str, Any], *, context: Context) -> list[Any]:
+    if context.attempt <= body["fails"]:
+        context.checkpoint(body["value"])
+        raise RuntimeError(f"run {context.attempt}")
+    return [context.attempt, context.last_checkpoint]
+
+
+def sleep_unless_cancelled(seconds: float, context: Context) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        context.check()
+        time.sleep(0.005)
+
+
+@worker.task("beating" + suffix)
+def beating(body: dict[str, Any], *, context: Context) -> int:
+    for _ in range(body["beats"]):
+        sleep_unless_cancelled(body["every"] / 1000, context)
+        context.heartbeat()
+    sleep_unless_cancelled(body.get("silent", 0) / 1000, context)
+    beats: int = body["beats"]
+    return beats
+
+
+@worker.task("time_left" + suffix)
+def time_left(_body: Any, *, context: Context) -> int | None:
+    return None if context.time_left is None else round(context.time_left * 1000)
+
+
+@worker.task("stubborn" + suffix)
+def stubborn(ms: int) -> int:
+    time.sleep(ms / 1000)
+    return ms
+
+
+@worker.task("stopping" + suffix)
+def stopping(_body: Any, *, context: Context) -> None:
+    while not context.cancelled:
+        time.sleep(0.005)
+    line = f"{context.id.hex()} {context.attempt} {context.cancel_reason} {context.type}\n"
+    os.write(counts, line.encode())
+    context.check()
 
 
 def marked(item: dict[str, Any], name: str) -> Any:
