@@ -16,7 +16,36 @@ const subscriptions = new Map();
 let stopped = false;
 
 const hex = (id) => id.replaceAll("-", "");
-const options = ({ timeout, id, resent }) => ({ timeout, id, resent });
+const options = (c) => ({
+  timeout: c.timeout,
+  id: c.id,
+  resent: c.resent,
+  priority: c.priority,
+  delay: c.delay,
+  notBefore: c.not_before === undefined ? undefined : new Date(Date.now() + c.not_before),
+  deadline: c.deadline,
+  runTimeout: c.run_timeout,
+  heartbeatTimeout: c.heartbeat_timeout,
+  attempts: c.attempts,
+  backoff: c.backoff && {
+    first: c.backoff[0],
+    most: c.backoff[1],
+    factor: c.backoff[2],
+    jitter: c.backoff[3],
+  },
+  noRetryOn: c.no_retry_on,
+});
+
+async function follow(c) {
+  const progress = [];
+  const logs = [];
+  const result = await client.call(c.type, fromTagged(c.body), {
+    ...options(c),
+    onProgress: (value) => progress.push(toTagged(value)),
+    onLog: (level, text) => logs.push([level, text]),
+  });
+  return { result: toTagged(result), progress, logs };
+}
 
 async function outcomesOf({ type, bodies }) {
   const found = [];
@@ -79,6 +108,7 @@ const operations = {
     return hex(task.id);
   },
   result: async (c) => toTagged(await tasks.get(c.id).result),
+  follow,
   post: async (c) => hex(await client.post(c.type, fromTagged(c.body), options(c))),
   cancel: (c) => client.cancel(c.id),
   many: outcomesOf,
@@ -108,6 +138,7 @@ function describe(error) {
     const { retryable, ...fields } = error.remote;
     Object.assign(found, fields, { retry: retryable });
   }
+  if (error.history !== undefined) found.history = error.history;
   if (error instanceof BrokerError) {
     Object.assign(found, { limit: error.details.limit, value: error.details.value });
   }

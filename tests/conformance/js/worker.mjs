@@ -1,6 +1,7 @@
 // The JavaScript worker of the conformance tests; ../programs.py says what it serves.
 import { openSync, writeSync } from "node:fs";
-import { DROP, NoRetry, Worker } from "../../../workers/js/dist/index.js";
+import { setTimeout as pauseFor } from "node:timers/promises";
+import { Defer, DROP, NoRetry, Worker } from "../../../workers/js/dist/index.js";
 
 const env = process.env;
 const suffix = env.TUSK_TEST_SUFFIX ?? "-javascript";
@@ -40,6 +41,50 @@ task("count", (body, { id, attempt, type }) => {
   return body;
 });
 task("unserialisable", () => () => "a function");
+
+task("flaky", ({ fails, type = "Flaky" }, { attempt }) => {
+  if (attempt <= fails) throw Object.assign(new Error(`run ${attempt}`), { name: type });
+  return attempt;
+});
+task("deferring", ({ times, after }, { attempt }) => {
+  if (attempt <= times) throw new Defer(after);
+  return attempt;
+});
+task("pausing", ({ pause }, { pauseType }) => pauseType(pause));
+/** Rejects when the run is told to stop. */
+const unlessCancelled = (ms, signal) => pauseFor(ms, undefined, { signal });
+task("progressing", async ({ steps, pause }, { progress, log }) => {
+  for (let step = 1; step <= steps; step++) {
+    progress(step);
+    log("info", `step ${step}`);
+    if (pause !== undefined) await pauseFor(pause);
+  }
+  return steps;
+});
+task("checkpointed", ({ fails, value }, { attempt, checkpoint, lastCheckpoint }) => {
+  if (attempt > fails) return [attempt, lastCheckpoint ?? null];
+  checkpoint(value);
+  throw new Error(`run ${attempt}`);
+});
+task("beating", async ({ beats, every, silent = 0 }, { heartbeat, signal }) => {
+  for (let n = 0; n < beats; n++) {
+    await unlessCancelled(every, signal);
+    heartbeat();
+  }
+  await unlessCancelled(silent, signal);
+  return beats;
+});
+task("time_left", (_, { timeLeft }) => (timeLeft === undefined ? null : Math.round(timeLeft)));
+task("stubborn", async (ms) => {
+  await pauseFor(ms);
+  return ms;
+});
+task("stopping", async (_, context) => {
+  const { id, attempt, type, signal } = context;
+  await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  writeSync(counts, `${id.replaceAll("-", "")} ${attempt} ${context.cancelReason} ${type}\n`);
+  throw signal.reason;
+});
 
 const marked = (item, name) =>
   item.drop === name ? DROP : { ...item, path: [...item.path, name] };

@@ -171,6 +171,14 @@ export class Attributes {
   worker: string | undefined;
   noRetry = false;
   crashed = false;
+  /** Of a task: ms that the run may take. */
+  timeLeft: number | undefined;
+  /** Of a task: a copy of what an earlier run saved. */
+  checkpoint: Buffer | undefined;
+  /** Of a cancel. */
+  reason: string | undefined;
+  /** Of an ending. */
+  history: unknown;
   /** The first odd key that is unknown here: a promise that cannot be kept. */
   unsupported: number | undefined;
 
@@ -182,6 +190,10 @@ export class Attributes {
     this.worker = undefined;
     this.noRetry = false;
     this.crashed = false;
+    this.timeLeft = undefined;
+    this.checkpoint = undefined;
+    this.reason = undefined;
+    this.history = undefined;
     this.unsupported = undefined;
   }
 
@@ -214,6 +226,20 @@ export class Attributes {
           break;
         case Attribute.crashed:
           this.crashed = reader.bool();
+          break;
+        case Attribute.timeLeft:
+          this.timeLeft = reader.int();
+          break;
+        case Attribute.checkpoint: {
+          const length = reader.bin();
+          this.checkpoint = Buffer.from(reader.buf.subarray(reader.pos - length, reader.pos));
+          break;
+        }
+        case Attribute.reason:
+          this.reason = reader.str();
+          break;
+        case Attribute.history:
+          this.history = reader.value();
           break;
         default:
           if (key % 2 !== 0) this.unsupported ??= key;

@@ -8,9 +8,16 @@ import { type EventSink, Requests } from "./requests.js";
 import { nothingElseRuns } from "./running.js";
 import type { Subscription } from "./subscription.js";
 import { Task } from "./task.js";
+import {
+  type FollowOptions,
+  refuseCallbacks,
+  type TaskTerms,
+  termsOf,
+  termsOfEach,
+} from "./terms.js";
 import { Topics } from "./topics.js";
 import { idBytes, type TaskId } from "./uuid.js";
-import { DEFAULT_URL, Kind, MAX_NAME, Reply } from "./wire.js";
+import { DEFAULT_URL, Kind, MAX_NAME, MAX_TRACE, Reply } from "./wire.js";
 
 /** close() waits this long, in ms, for the broker to acknowledge what was sent. */
 const CLOSE_WAIT = 1000;
@@ -25,7 +32,7 @@ export interface ClientOptions {
   elsewhereAfter?: number;
 }
 
-export interface CallOptions {
+export interface PostOptions extends TaskTerms {
   /** How long to wait, in ms; by default what the broker says, 5,000 before it has. Infinity: for ever. */
   timeout?: number;
   /** Cancels the task when it is aborted. */
@@ -41,6 +48,11 @@ export interface CallOptions {
   /** W3C `baggage`, handed on to the worker. */
   baggage?: string;
 }
+
+export interface CallOptions extends PostOptions, FollowOptions {}
+
+/** Options of each of many tasks. */
+export interface MapOptions extends ManyOptions, TaskTerms {}
 
 export interface SubmitOptions extends CallOptions {
   /**
@@ -104,7 +116,8 @@ export class Client {
   /**
    * Runs a task and resolves to what its handler returned.
    *
-   * Rejects with TaskFailed or TaskDead (the handler's error is in `remote`), TaskCancelled,
+   * Rejects with a RangeError or TypeError for an option out of its bounds, before anything is sent, and
+   * with TaskFailed or TaskDead (the handler's error is in `remote`), TaskCancelled,
    * TaskExpired, Timeout (the task goes on), Unavailable (no broker), BodyError (the body or the result
    * has no exact form here), TooLarge, Busy, or another BrokerError.
    */
@@ -117,7 +130,8 @@ export class Client {
   /**
    * Begins a task and returns its handle, for its id, its result later, or to cancel it.
    *
-   * @throws BodyError, TooLarge, Busy or Closed at once, if it cannot be sent
+   * @throws BodyError, TooLarge, Busy or Closed at once, if it cannot be sent; RangeError or TypeError
+   * for an option out of its bounds
    */
   submit<Result = unknown>(type: string, body?: unknown, options?: SubmitOptions): Task<Result> {
     return new Task<Result>(
@@ -127,7 +141,8 @@ export class Client {
   }
 
   /** Hands over a task whose result nobody waits for; resolves to its id when the broker has it. */
-  async post(type: string, body?: unknown, options?: CallOptions): Promise<string> {
+  async post(type: string, body?: unknown, options?: PostOptions): Promise<string> {
+    refuseCallbacks("post", options);
     const task = this.submit(type, body, { ...options, reply: "accepted" });
     await task.result;
     return task.id;
@@ -141,7 +156,7 @@ export class Client {
   map<Result = unknown>(
     type: string,
     bodies: Iterable<unknown> | AsyncIterable<unknown>,
-    options?: ManyOptions,
+    options?: MapOptions,
   ): AsyncIterableIterator<Result> {
     return new Many(this.#starter(type, options), bodies, options, valueOrThrow<Result>);
   }
@@ -150,7 +165,7 @@ export class Client {
   mapSettled<Result = unknown>(
     type: string,
     bodies: Iterable<unknown> | AsyncIterable<unknown>,
-    options?: ManyOptions,
+    options?: MapOptions,
   ): AsyncIterableIterator<Outcome<Result>> {
     return new Many<Result, Outcome<Result>>(
       this.#starter(type, options),
@@ -369,11 +384,15 @@ export class Client {
     });
   }
 
-  #starter(type: string, options: ManyOptions | undefined) {
-    const each = options?.timeout === undefined ? undefined : { timeout: options.timeout };
+  #starter(type: string, options: MapOptions | undefined) {
+    refuseCallbacks("map", options);
+    // How many are under way, and in which order, is no affair of a task.
+    const { inFlight: _inFlight, ordered: _ordered, ...own } = options ?? {};
+    const none = Object.values(own).every((value) => value === undefined);
+    const each = none ? () => undefined : termsOfEach<TaskTerms & { timeout?: number }>(own);
     return {
       start: (body: unknown, done: (value: unknown) => void, failed: (error: TuskError) => void) =>
-        this.#submit(type, body, each, done, failed),
+        this.#submit(type, body, each(), done, failed),
       abandon: (pending: Pending, error: TuskError) => this.#requests.abandon(pending, error),
     };
   }
@@ -409,6 +428,8 @@ function attributesOf(
   options: { [K in keyof SubmitOptions]: SubmitOptions[K] | undefined },
   kind: number = Kind.submit,
 ): RequestAttributes {
+  checkTrace("trace", options.trace);
+  checkTrace("baggage", options.baggage);
   return {
     reply: Reply[options.reply ?? "result"],
     resent: options.resent ?? false,
@@ -416,7 +437,15 @@ function attributesOf(
     tellWait: kind === Kind.submit && options.timeout !== undefined && options.reply !== "accepted",
     trace: options.trace,
     baggage: options.baggage,
+    terms: kind === Kind.submit ? termsOf(options) : undefined,
   };
+}
+
+function checkTrace(name: string, text: string | undefined): void {
+  if (text === undefined || text.length <= MAX_TRACE / 3) return;
+  const bytes = Buffer.byteLength(text);
+  if (bytes > MAX_TRACE)
+    throw new RangeError(`${name} has at most ${MAX_TRACE} bytes, not ${bytes}`);
 }
 
 function checkName(name: string): void {

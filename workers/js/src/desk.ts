@@ -9,6 +9,7 @@ import { type BatchHost, isThenable, startBatches } from "./batches.js";
 import { Attributes } from "./body.js";
 import { Malformed, TuskError, Unknown } from "./errors.js";
 import { type Failure, failureOf } from "./failure.js";
+import { CANCEL_REASONS, type CancelReason, type Word } from "./context.js";
 import type { BatchLane, Lane } from "./lanes.js";
 import { Waiting } from "./lanes.js";
 import { Link } from "./link.js";
@@ -20,6 +21,7 @@ import { Results } from "./results.js";
 import { Run, RunState } from "./run.js";
 import { DROP } from "./values.js";
 import { Kind } from "./wire.js";
+import { Words } from "./words.js";
 
 /** Plain handlers run for so long, in ms, before results are sent and the socket is read again. */
 const SLICE = 1;
@@ -54,6 +56,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   readonly #options: DeskOptions;
   readonly #listener: DeskListener;
   readonly #results: Results;
+  readonly #words: Words;
   /** All runs that have no result yet, by handle. */
   readonly #runs = new Map<number, Run>();
   readonly #main = new Waiting();
@@ -71,11 +74,14 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     this.#listener = listener;
     this.link = new Link<Run>(options.url, this, options.name);
     this.#results = new Results(this.link);
+    this.#words = new Words(this.link);
   }
 
   /** Begins to connect; all handlers are there. */
   open(): void {
-    for (const lane of this.#options.stages.values()) {
+    const { tasks, stages } = this.#options;
+    for (const lane of [...tasks.values(), ...stages.values()]) lane.words = this.#words;
+    for (const lane of stages.values()) {
       if (lane.kind === "batch") this.#batches.push(lane);
     }
     this.link.open();
@@ -101,7 +107,8 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
 
   /** Tells all handlers that still run to stop. */
   cancelAll(): void {
-    for (const run of this.#runs.values()) if (run.state === RunState.running) this.#cancel(run);
+    for (const run of this.#runs.values())
+      if (run.state === RunState.running) this.#tellHandler(run, "moved");
   }
 
   // ---- Peer ----
@@ -125,6 +132,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
 
   welcomed(welcome: Welcome): void {
     if (!welcome.resumed) this.#adopt(welcome);
+    this.#words.welcomed(this.#runs.values(), !welcome.resumed);
     this.#listener.welcomed();
     if (this.#draining) this.drain();
   }
@@ -167,8 +175,12 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
       this.#unqueue(run);
       run.state = RunState.over;
     } else {
-      this.#tellHandler(run);
+      this.#tellHandler(run, "moved");
     }
+  }
+
+  acknowledged(): void {
+    this.#words.catchUp();
   }
 
   disconnected(): void {
@@ -221,7 +233,14 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
         return true;
       case Kind.cancel: {
         const run = this.#runs.get(reader.int());
-        if (run !== undefined) this.#cancel(run);
+        let reason: string | undefined;
+        if (length > 3) {
+          reader.bin();
+          attributes.read(reader);
+          reason = attributes.reason;
+        }
+        const known = CANCEL_REASONS.find((one) => one === reason);
+        if (run !== undefined) this.#cancel(run, known ?? "cancelled");
         return true;
       }
       case Kind.recall:
@@ -255,6 +274,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
       run.place.codec = attributes.codec;
       run.place.compressed = attributes.compressed;
       unsupported = attributes.unsupported;
+      run.begins(attributes.timeLeft, attributes.checkpoint);
     }
     this.#runs.set(handle, run);
     if (unsupported !== undefined) {
@@ -326,20 +346,20 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     else this.#main.size--;
   }
 
-  #cancel(run: Run): void {
+  #cancel(run: Run, reason: CancelReason): void {
     if (run.state === RunState.waiting) {
       this.#forget(run);
       this.#results.cancelled(run);
       this.link.flushSoon();
     } else if (run.state === RunState.running) {
-      this.#tellHandler(run);
+      this.#tellHandler(run, reason);
     }
   }
 
-  #tellHandler(run: Run): void {
+  #tellHandler(run: Run, reason: CancelReason): void {
     const { lane } = run;
-    if (lane.kind === "pool" || lane.kind === "batch") lane.pool?.cancel(run);
-    run.cancel();
+    if (lane.kind === "pool" || lane.kind === "batch") lane.pool?.cancel(run, reason);
+    run.cancel(reason);
   }
 
   // ---- running ----
@@ -431,7 +451,8 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
 
   give(pool: Pool, runs: Run[], isList = true): void {
     for (const run of runs) this.#begin(run);
-    pool.give(runs, isList, this.#results.rules);
+    const { checkpoint } = this.link.limits;
+    pool.give(runs, isList, { ...this.#results.rules, checkpoint });
   }
 
   end(run: Run, value: unknown, failure: Failure | undefined): void {
@@ -454,7 +475,8 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
 
   #end(run: Run, value: unknown, failure: Failure | undefined): void {
     if (!this.#over(run)) return;
-    if (run.cancelled) this.#results.cancelled(run);
+    // A success counts although a time is up; all else says that the run has stopped.
+    if (run.cancelled && (failure !== undefined || !run.timesUp)) this.#results.cancelled(run);
     else if (failure !== undefined) this.#results.failure(run, failure);
     else if (run.isItem && value === DROP) this.#results.body(run, undefined, false);
     else this.#results.value(run, value);
@@ -466,16 +488,22 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     this.#running--;
     if (!run.dropped) this.#runs.delete(run.handle);
     if (this.#running === 0) this.#listener.empty();
-    return !run.dropped;
+    if (run.dropped) return false;
+    this.#words.ending(run);
+    return true;
   }
 
   // ---- PoolListener ----
 
   succeeded(run: Run, body: Buffer | undefined, compressed: boolean): void {
     if (!this.#over(run)) return;
-    if (run.cancelled) this.#results.cancelled(run);
+    if (run.cancelled && !run.timesUp) this.#results.cancelled(run);
     else this.#results.body(run, body, compressed);
     this.link.flushSoon();
+  }
+
+  said(run: Run, word: Word): void {
+    run.say(word);
   }
 
   failed(run: Run, failure: Failure): void {

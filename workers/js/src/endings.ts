@@ -1,6 +1,7 @@
 /** Requests and their endings, in words. */
 import type { Attributes } from "./body.js";
 import {
+  type Attempt,
   Closed,
   type RemoteFailure,
   TaskCancelled,
@@ -8,6 +9,7 @@ import {
   TaskExpired,
   TaskFailed,
   type TuskError,
+  type Unsuccessful,
 } from "./errors.js";
 import type { Pending } from "./pending.js";
 import { Kind, State } from "./wire.js";
@@ -39,6 +41,32 @@ export function describe(pending: Pending): string {
 
 /** The error for an ending that is not a success. */
 export function endingError(pending: Pending, state: number, attributes: Attributes): TuskError {
+  const error = errorOf(pending, state, attributes);
+  error.history = historyOf(attributes.history);
+  return error;
+}
+
+function historyOf(told: unknown): Attempt[] {
+  if (!Array.isArray(told)) return [];
+  const maps = told.filter((run) => typeof run === "object" && run !== null);
+  return (maps as Record<string, unknown>[]).map((run) => {
+    const error = (run.error ?? {}) as Record<string, unknown>;
+    const text = (value: unknown) => (typeof value === "string" ? value : "");
+    const number = (value: unknown) => (typeof value === "number" ? value : 0);
+    return {
+      attempt: number(run.attempt),
+      worker: text(run.worker),
+      started: number(run.started),
+      ended: number(run.ended),
+      type: text(error.type),
+      message: text(error.message),
+      stack: typeof error.stack === "string" ? error.stack : undefined,
+      language: text(error.language),
+    };
+  });
+}
+
+function errorOf(pending: Pending, state: number, attributes: Attributes): Unsuccessful {
   const { id, name } = pending;
   if (state === State.cancelled)
     return new TaskCancelled(`task ${id} of type "${name}" was cancelled`, id);

@@ -3,6 +3,7 @@
  *
  * All are `TuskError`: `code` is for programs and never changes, `message` is for people.
  */
+import { milliseconds } from "./durations.js";
 
 /** The root of all errors of this package. */
 export class TuskError extends Error {
@@ -33,6 +34,22 @@ export class BodyError extends TuskError {
   }
 }
 
+/** A run that failed, in the `history` of an error. */
+export interface Attempt {
+  /** Which run it was, from 1. */
+  attempt: number;
+  /** The name of the worker that ran it. */
+  worker: string;
+  /** When it began and ended, in ms before the task's ending. */
+  started: number;
+  ended: number;
+  /** Of its error, shortened. */
+  type: string;
+  message: string;
+  stack: string | undefined;
+  language: string;
+}
+
 /** What is known about the failure of a handler, the same from every language. */
 export interface RemoteFailure {
   /** The language of the worker, such as `"python"`. */
@@ -51,8 +68,16 @@ export interface RemoteFailure {
   retryable: boolean;
 }
 
+/**
+ * An ending that is no success. `history` has the runs that failed before it, the last 16; it is empty
+ * when only one was allowed.
+ */
+export class Unsuccessful extends TuskError {
+  history: readonly Attempt[] = [];
+}
+
 /** The handler failed. `remote` has what it raised, in whatever language. */
-export class TaskFailed extends TuskError {
+export class TaskFailed extends Unsuccessful {
   readonly remote: RemoteFailure;
 
   constructor(what: string, remote: RemoteFailure, taskId: string, code = "failed") {
@@ -71,14 +96,14 @@ export class TaskDead extends TaskFailed {
 }
 
 /** Somebody cancelled the task. */
-export class TaskCancelled extends TuskError {
+export class TaskCancelled extends Unsuccessful {
   constructor(message: string, taskId?: string, options?: ErrorOptions) {
     super("cancelled", message, taskId, options);
   }
 }
 
-/** The task's deadline passed before it was run. */
-export class TaskExpired extends TuskError {
+/** The task's deadline passed before it ended. */
+export class TaskExpired extends Unsuccessful {
   constructor(message: string, taskId: string) {
     super("expired", message, taskId);
   }
@@ -188,4 +213,20 @@ export function tooLarge(what: string, size: number, limit: string, bound: numbe
  */
 export class NoRetry extends Error {
   override name = "NoRetry";
+}
+
+/**
+ * What a handler throws when it cannot run now: the task runs again in `after` ms. It neither fails nor
+ * succeeds, and none of its attempts is used up. In a list handler: each of its items.
+ *
+ * @throws RangeError when `after` is not 0 to 100 years
+ */
+export class Defer extends Error {
+  override name = "Defer";
+  readonly after: number;
+
+  constructor(after: number) {
+    super(`not now; again in ${after} ms`);
+    this.after = milliseconds("after", after);
+  }
 }

@@ -1,5 +1,5 @@
 /** What a handler threw, as the error map that every language understands. */
-import { NoRetry } from "./errors.js";
+import { Defer, NoRetry } from "./errors.js";
 import { LANGUAGE } from "./identity.js";
 import { MAX_STACK } from "./wire.js";
 
@@ -10,10 +10,15 @@ export interface Failure {
   noRetry: boolean;
   /** The process or thread that ran it is gone. */
   crashed: boolean;
+  /** It is no failure at all: the task runs again in so many ms. */
+  defer?: number;
 }
+
+const DEFERRED = { type: "Defer", message: "", stack: undefined, noRetry: false, crashed: false };
 
 /** Describes whatever was thrown; never throws itself. */
 export function failureOf(thrown: unknown, noRetry = false): Failure {
+  if (thrown instanceof Defer) return { ...DEFERRED, defer: thrown.after };
   let error = thrown;
   let final = noRetry;
   if (error instanceof NoRetry) {

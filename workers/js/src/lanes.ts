@@ -1,6 +1,8 @@
 /** Where runs wait: for the main thread, for a batch to fill, or for a thread of a pool. */
 import type { Pool } from "./pool.js";
-import { type Context, type Run, RunState } from "./run.js";
+import type { Context } from "./context.js";
+import { type Run, RunState } from "./run.js";
+import type { Words } from "./words.js";
 
 /* eslint-disable @typescript-eslint/no-explicit-any -- what a body holds is between caller and handler */
 export type Handler = (body: any, context: Context) => unknown;
@@ -43,12 +45,18 @@ export class Waiting {
   }
 }
 
-export interface MainLane {
+/** Of every lane. */
+interface Speaking {
+  /** Where its runs may say something of themselves, once there is a connection. */
+  words?: Words;
+}
+
+export interface MainLane extends Speaking {
   kind: "main";
   handler: Handler;
 }
 
-export type BatchLane = {
+export type BatchLane = Speaking & {
   kind: "batch";
   waiting: Waiting;
   /** At most so many items in one list. */
@@ -60,13 +68,13 @@ export type BatchLane = {
   due: boolean;
 } & ({ handler: BatchHandler; pool?: undefined } | { pool: Pool });
 
-export interface PoolLane {
+export interface PoolLane extends Speaking {
   kind: "pool";
   pool: Pool;
 }
 
 /** The lane of a type that this worker did not announce. */
-export interface NoLane {
+export interface NoLane extends Speaking {
   kind: "none";
 }
 

@@ -1,5 +1,6 @@
 /** Requests that wait for their answer, and the times until when they do. */
 import type { TuskError } from "./errors.js";
+import type { Terms } from "./terms.js";
 import { idText } from "./uuid.js";
 
 const ID_BYTES = 16;
@@ -13,6 +14,8 @@ export interface RequestAttributes {
   tellWait: boolean;
   trace: string | undefined;
   baggage: string | undefined;
+  /** What the task asks for beside that. */
+  terms: Terms | undefined;
 }
 
 export const NO_ATTRIBUTES: Readonly<RequestAttributes> = {
@@ -22,6 +25,7 @@ export const NO_ATTRIBUTES: Readonly<RequestAttributes> = {
   tellWait: false,
   trace: undefined,
   baggage: undefined,
+  terms: undefined,
 };
 
 /** The callback of a request whose answer nobody waits for. */

@@ -1,5 +1,6 @@
 /** What a pool and its threads say to each other. */
 import type { BodyRules } from "./body.js";
+import type { Word } from "./context.js";
 import type { Failure } from "./failure.js";
 
 export interface PoolThreadData {
@@ -14,9 +15,15 @@ export interface CallMessage {
   isItem: boolean;
   isList: boolean;
   runs: RunMessage[];
-  /** For each run whether it was cancelled; readable while the thread is blocked. */
+  /** For each run 0, or which of CANCEL_REASONS, from 1; readable while the thread is blocked. */
   cancelled: SharedArrayBuffer;
-  rules: BodyRules;
+  rules: PoolRules;
+}
+
+/** What holds for what a thread sends. */
+export interface PoolRules extends BodyRules {
+  /** The largest checkpoint, in bytes. */
+  checkpoint: number;
 }
 
 export interface RunMessage {
@@ -25,6 +32,9 @@ export interface RunMessage {
   body: Uint8Array | undefined;
   codec: number;
   compressed: boolean;
+  /** Ms, from now. */
+  timeLeft: number | undefined;
+  checkpoint: Uint8Array | undefined;
 }
 
 export type ToThread = { call: CallMessage } | { cancel: number; index: number };
@@ -45,4 +55,7 @@ export type RunResult =
   { body: Uint8Array | undefined; compressed: boolean } | { failure: Failure };
 
 export type FromThread =
-  { ready: PoolNames } | { broken: string } | { number: number; results: RunResult[] };
+  | { ready: PoolNames }
+  | { broken: string }
+  | { number: number; index: number; word: Word }
+  | { number: number; results: RunResult[] };

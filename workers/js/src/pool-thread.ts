@@ -2,7 +2,15 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { wrongLength } from "./batches.js";
 import { readValue } from "./body.js";
-import { BodyError, TaskCancelled, tooLarge } from "./errors.js";
+import {
+  CANCEL_REASONS,
+  type CancelReason,
+  type Context,
+  Speaker,
+  stopped,
+  type Word,
+} from "./context.js";
+import { BodyError, tooLarge } from "./errors.js";
 import { type Failure, failureOf } from "./failure.js";
 import type { BatchHandler, Handler } from "./lanes.js";
 import { compress } from "./lz4.js";
@@ -16,7 +24,6 @@ import type {
   RunResult,
   ToThread,
 } from "./pool-messages.js";
-import type { Context } from "./run.js";
 import { DROP } from "./values.js";
 
 const port = parentPort!;
@@ -26,24 +33,43 @@ const stages = new Map<string, Handler>();
 const lists = new Map<string, { handler: BatchHandler; options: ListOptions }>();
 let current: { number: number; contexts: PoolContext[] } | undefined;
 
-class PoolContext implements Context {
-  readonly #cancelled: Int32Array;
+class PoolContext extends Speaker implements Context {
+  readonly id: string;
+  readonly type: string;
+  readonly attempt: number;
+  protected readonly given: Uint8Array | undefined;
+  protected readonly bounds: { body: number; checkpoint: number };
+  readonly #number: number;
   readonly #index: number;
+  readonly #cancelled: Int32Array;
+  readonly #until: number | undefined;
   #controller: AbortController | undefined;
 
-  constructor(
-    cancelled: Int32Array,
-    index: number,
-    readonly id: string,
-    readonly type: string,
-    readonly attempt: number,
-  ) {
-    this.#cancelled = cancelled;
+  constructor({ number, type, runs, rules }: CallMessage, index: number, cancelled: Int32Array) {
+    super();
+    const { id, attempt, timeLeft, checkpoint } = runs[index];
+    this.id = id;
+    this.type = type;
+    this.attempt = attempt;
+    this.given = checkpoint;
+    this.bounds = { body: rules.limit, checkpoint: rules.checkpoint };
+    this.#number = number;
     this.#index = index;
+    this.#cancelled = cancelled;
+    this.#until = timeLeft === undefined ? undefined : performance.now() + timeLeft;
+  }
+
+  get cancelReason(): CancelReason | undefined {
+    const code = Atomics.load(this.#cancelled, this.#index);
+    return code === 0 ? undefined : CANCEL_REASONS[code - 1];
   }
 
   get cancelled(): boolean {
-    return Atomics.load(this.#cancelled, this.#index) !== 0;
+    return this.cancelReason !== undefined;
+  }
+
+  get timeLeft(): number | undefined {
+    return this.#until === undefined ? undefined : Math.max(0, this.#until - performance.now());
   }
 
   get signal(): AbortSignal {
@@ -55,7 +81,15 @@ class PoolContext implements Context {
   }
 
   abort(): void {
-    this.#controller?.abort(new TaskCancelled(`task ${this.id} was cancelled`, this.id));
+    this.#controller?.abort(stopped(this.id, this.cancelReason ?? "cancelled"));
+  }
+
+  protected say(word: Word): void {
+    // The main thread puts it in order with the result, which comes the same way.
+    if (current?.number !== this.#number) return;
+    const { body } = word as { body?: Uint8Array };
+    const own = body === undefined ? word : { ...word, body: new Uint8Array(body) };
+    say({ number: this.#number, index: this.#index, word: own });
   }
 }
 
@@ -72,9 +106,7 @@ function say(message: FromThread): void {
 async function call(message: CallMessage): Promise<void> {
   const { number, type, isItem, isList, runs, rules } = message;
   const cancelled = new Int32Array(message.cancelled);
-  const contexts = runs.map(({ id, attempt }, i) => {
-    return new PoolContext(cancelled, i, id, type, attempt);
-  });
+  const contexts = runs.map((_, i) => new PoolContext(message, i, cancelled));
   current = { number, contexts };
   const results: RunResult[] = [];
   const bodies: unknown[] = [];
@@ -105,6 +137,7 @@ async function call(message: CallMessage): Promise<void> {
       results[i] = failure ? { failure } : written((values as unknown[])[n], isItem, rules);
     });
   }
+  current = undefined;
   say({ number, results });
 }
 

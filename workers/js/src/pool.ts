@@ -5,12 +5,13 @@
  * `crashed` and another thread takes its place.
  */
 import { Worker as Thread } from "node:worker_threads";
-import type { BodyRules } from "./body.js";
+import { CANCEL_REASONS, type CancelReason, type Word } from "./context.js";
 import type { Failure } from "./failure.js";
 import { Waiting } from "./lanes.js";
 import type {
   FromThread,
   PoolNames,
+  PoolRules,
   PoolThreadData,
   RunMessage,
   RunResult,
@@ -27,6 +28,8 @@ export interface PoolListener {
   /** A run succeeded; without a body the item ends. */
   succeeded(run: Run, body: Buffer | undefined, compressed: boolean): void;
   failed(run: Run, failure: Failure): void;
+  /** A run that goes on says something of itself. */
+  said(run: Run, word: Word): void;
   /** A thread is free again. */
   free(): void;
 }
@@ -74,7 +77,7 @@ export class Pool {
   }
 
   /** Gives runs of one handler to a free thread: a list for a list handler, else one. */
-  give(runs: Run[], isList: boolean, rules: BodyRules): void {
+  give(runs: Run[], isList: boolean, rules: PoolRules): void {
     for (const member of this.#members) {
       if (!member.ready || member.runs.length > 0) continue;
       this.#lastNumber = (this.#lastNumber % 0x7fff_ffff) + 1;
@@ -100,11 +103,11 @@ export class Pool {
     throw new Error("no thread of the pool is free");
   }
 
-  cancel(run: Run): void {
+  cancel(run: Run, reason: CancelReason): void {
     for (const member of this.#members) {
       const index = member.runs.indexOf(run);
       if (index < 0) continue;
-      Atomics.store(member.cancelled, index, 1);
+      Atomics.compareExchange(member.cancelled, index, 0, CANCEL_REASONS.indexOf(reason) + 1);
       const message: ToThread = { cancel: member.number, index };
       member.thread.postMessage(message);
     }
@@ -138,6 +141,9 @@ export class Pool {
         } else if ("broken" in message) {
           reason = message.broken;
           void thread.terminate();
+        } else if ("word" in message) {
+          const run = message.number === member.number ? member.runs[message.index] : undefined;
+          if (run !== undefined) this.#listener?.said(run, message.word);
         } else {
           this.#onResults(member, message.number, message.results);
         }
@@ -197,9 +203,9 @@ export class Pool {
   }
 }
 
-function messageOf({ id, attempt, place }: Run): RunMessage {
+function messageOf({ id, attempt, place, timeLeft, checkpointGiven }: Run): RunMessage {
   const { buf, start, end, codec, compressed } = place;
   // Its own copy: the buffer goes over with its ownership.
   const body = buf && new Uint8Array(buf.subarray(start, end));
-  return { id, attempt, body, codec, compressed };
+  return { id, attempt, body, codec, compressed, timeLeft, checkpoint: checkpointGiven };
 }

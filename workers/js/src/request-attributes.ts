@@ -4,14 +4,19 @@ import type { Writer } from "./msgpack/writer.js";
 import { NO_ATTRIBUTES, type Pending } from "./pending.js";
 import { Attribute, Reply } from "./wire.js";
 
+/** A map of so many entries has its length in two bytes. */
+const LONG_MAP = 16;
+
 /** Writes a request's attributes; false if it has none, and then nothing. */
 export function writeAttributes(writer: Writer, pending: Pending): boolean {
   const { attributes: chosen, compressed } = pending;
   const resent = pending.resent || (pending.writtenIn !== 0 && hasId(pending.kind));
   if (chosen === NO_ATTRIBUTES && !resent && !compressed) return false;
   const start = writer.pos;
-  writer.map(0);
-  let count = 0;
+  // With terms they may be more than the short form of a map holds.
+  if (chosen.terms === undefined) writer.map(0);
+  else writer.map(LONG_MAP);
+  let count = chosen.terms?.write(writer) ?? 0;
   const put = (key: number) => {
     writer.int(key);
     count++;
@@ -45,6 +50,7 @@ export function writeAttributes(writer: Writer, pending: Pending): boolean {
     writer.int(Math.max(1, Math.ceil(pending.deadline - performance.now())));
   }
   if (count === 0) writer.pos = start;
-  else writer.buf[start] = 0x80 | count;
+  else if (chosen.terms === undefined) writer.buf[start] = 0x80 | count;
+  else writer.buf.writeUInt16BE(count, start + 1);
   return count > 0;
 }

@@ -2,6 +2,7 @@
  * The client's side of the protocol: requests out, answers in, and everything sent again that a new
  * session needs. `Client` is the face of it.
  */
+import { isThenable } from "./batches.js";
 import { Attributes, BodyPlace, writeRaw } from "./body.js";
 import { describe, endingError, hasId } from "./endings.js";
 import { Busy, brokerError, Timeout, TuskError, tooLarge, Unavailable } from "./errors.js";
@@ -13,6 +14,7 @@ import type { Packet } from "./packet.js";
 import type { Peer, Welcome } from "./peer.js";
 import { Deadlines, NO_ATTRIBUTES, nobody, Pending, type RequestAttributes } from "./pending.js";
 import { writeAttributes } from "./request-attributes.js";
+import { LOG_LEVELS } from "./terms.js";
 import { writeUuid7 } from "./uuid.js";
 import { Kind, Reply, State } from "./wire.js";
 
@@ -418,6 +420,12 @@ export class Requests implements Peer<never> {
         pending.done(value);
         return true;
       }
+      case Kind.progress:
+        this.#onProgress(length, reader, frames);
+        return true;
+      case Kind.log:
+        this.#onLog(length, reader);
+        return true;
       case Kind.event: {
         const sequence = reader.int();
         const topic = reader.str();
@@ -432,6 +440,48 @@ export class Requests implements Peer<never> {
       }
       default:
         return false;
+    }
+  }
+
+  #onProgress(length: number, reader: Reader, frames: Buffer[]): void {
+    const pending = this.#pending.get(reader.int());
+    const onProgress = pending?.attributes.terms?.onProgress;
+    if (onProgress === undefined) return;
+    place.clear();
+    if (length > 2) place.locate(reader, frames);
+    attributes.clear();
+    if (length > 3) attributes.read(reader);
+    place.codec = attributes.codec;
+    place.compressed = attributes.compressed;
+    const { attempt } = attributes;
+    this.#callBack("onProgress", pending!, () =>
+      onProgress(place.read(this.link.limits.body), attempt ?? 0),
+    );
+  }
+
+  #onLog(length: number, reader: Reader): void {
+    const pending = this.#pending.get(reader.int());
+    const onLog = pending?.attributes.terms?.onLog;
+    if (onLog === undefined) return;
+    const level = LOG_LEVELS[reader.int() - 1] ?? "info";
+    const text = reader.str();
+    attributes.clear();
+    if (length > 4) attributes.read(reader);
+    const { attempt } = attributes;
+    this.#callBack("onLog", pending!, () => onLog(level, text, attempt ?? 0));
+  }
+
+  /** A callback that throws is no reason for anything but a word. */
+  #callBack(name: string, pending: Pending, call: () => unknown): void {
+    const failed = (error: unknown) => {
+      const told = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.complain(`${name} of ${describe(pending)} threw: ${told}`);
+    };
+    try {
+      const result = call();
+      if (isThenable(result)) result.then(undefined, failed);
+    } catch (error) {
+      failed(error);
     }
   }
 

@@ -61,7 +61,23 @@ export class Results {
     while (!outbox.end(run));
   }
 
+  /** Puts a run off: no result, but its end. */
+  deferred(run: Run, after: number): void {
+    const { outbox } = this.#link;
+    do {
+      const { writer } = outbox.begin();
+      writer.array(3);
+      writer.int(Kind.defer);
+      writer.int(run.handle);
+      writer.int(after);
+    } while (!outbox.end(run));
+  }
+
   failure(run: Run, failure: Failure): void {
+    if (failure.defer !== undefined) {
+      this.deferred(run, failure.defer);
+      return;
+    }
     const { outbox } = this.#link;
     try {
       do this.#writeFailure(outbox.begin(), run, failure);
@@ -122,7 +138,15 @@ export class Results {
     const place = new BodyPlace();
     while (!reader.atEnd) {
       const elements = reader.array();
-      if (reader.int() !== Kind.result) {
+      const kind = reader.int();
+      if (kind === Kind.defer) {
+        const run = packet.owners[next++];
+        reader.int(); // the old handle
+        const after = reader.int();
+        if (hasHandle(run)) this.deferred(run, after);
+        continue;
+      }
+      if (kind !== Kind.result) {
         for (let i = 1; i < elements; i++) reader.skip(1);
         continue;
       }

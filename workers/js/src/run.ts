@@ -1,34 +1,31 @@
 /** One run of a task or an item, from its arrival until its result is acknowledged. */
 import { BodyPlace } from "./body.js";
-import { TaskCancelled } from "./errors.js";
+import { type CancelReason, type Context, Speaker, stopped, type Word } from "./context.js";
 import type { Lane } from "./lanes.js";
 import { idText } from "./uuid.js";
 
-/** What a handler may want to know about the run that it does. */
-export interface Context {
-  /** The task's id: UUID text. The same for every attempt. */
-  readonly id: string;
-  /** The type of the task, or the handler's name for an item. */
-  readonly type: string;
-  /** Which run of this task it is, from 1. */
-  readonly attempt: number;
-  /** Aborted when somebody cancels the task; hand it on to whatever can be aborted. */
-  readonly signal: AbortSignal;
-  /** Whether the task was cancelled. In a pool's thread it tells even while a loop blocks it. */
-  readonly cancelled: boolean;
-}
-
 export const RunState = { waiting: 0, running: 1, over: 2 } as const;
 
-export class Run implements Context {
+/** What few runs have. */
+interface Extra {
+  /** performance.now() at which its time is up. */
+  until: number | undefined;
+  /** What an earlier run saved. */
+  given: Buffer | undefined;
+  /** What this one saved last; null: it took that away. */
+  saved: Uint8Array | null | undefined;
+}
+
+export class Run extends Speaker implements Context {
   state: number = RunState.waiting;
-  cancelled = false;
+  cancelReason: CancelReason | undefined = undefined;
   /** The broker gave the task to somebody else; its result interests nobody. */
   dropped = false;
   /** The broker could not read its result, and gets a failure instead. */
   refused = false;
   readonly place = new BodyPlace();
   #controller: AbortController | undefined;
+  #extra: Extra | undefined;
   #idBuffer: Buffer;
   #idAt: number;
 
@@ -41,6 +38,7 @@ export class Run implements Context {
     readonly isItem: boolean,
     readonly lane: Lane,
   ) {
+    super();
     this.#idBuffer = idBuffer;
     this.#idAt = idAt;
   }
@@ -56,19 +54,74 @@ export class Run implements Context {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.cancelled) this.#abort();
+      this.#abort();
     }
     return this.#controller.signal;
   }
 
-  cancel(): void {
-    if (this.cancelled) return;
-    this.cancelled = true;
-    if (this.#controller !== undefined) this.#abort();
+  get cancelled(): boolean {
+    return this.cancelReason !== undefined;
+  }
+
+  /** Whether it was told to stop because of a time: a success counts all the same. */
+  get timesUp(): boolean {
+    const reason = this.cancelReason;
+    return reason !== undefined && reason !== "cancelled" && reason !== "moved";
+  }
+
+  cancel(reason: CancelReason): void {
+    if (this.cancelReason !== undefined) return;
+    this.cancelReason = reason;
+    this.#abort();
   }
 
   #abort(): void {
-    this.#controller?.abort(new TaskCancelled(`task ${this.id} was cancelled`, this.id));
+    if (this.cancelReason === undefined) return;
+    this.#controller?.abort(stopped(this.id, this.cancelReason));
+  }
+
+  /** What its task's record says beside its body. */
+  begins(timeLeft: number | undefined, given: Buffer | undefined): void {
+    if (timeLeft === undefined && given === undefined) return;
+    const until = timeLeft === undefined ? undefined : performance.now() + timeLeft;
+    this.#extra = { until, given, saved: undefined };
+  }
+
+  get timeLeft(): number | undefined {
+    const until = this.#extra?.until;
+    return until === undefined ? undefined : Math.max(0, until - performance.now());
+  }
+
+  /** The checkpoint that it came with. */
+  get checkpointGiven(): Buffer | undefined {
+    return this.#extra?.given;
+  }
+
+  get saved(): Uint8Array | null | undefined {
+    return this.#extra?.saved;
+  }
+
+  set saved(saved: Uint8Array | null) {
+    this.#extra ??= { until: undefined, given: undefined, saved };
+    this.#extra.saved = saved;
+  }
+
+  /** Whether what it says interests anybody. */
+  get goesOn(): boolean {
+    return this.state === RunState.running && !this.dropped;
+  }
+
+  protected get given(): Buffer | undefined {
+    return this.checkpointGiven;
+  }
+
+  protected get bounds() {
+    return this.lane.words?.limits;
+  }
+
+  /** Something that this run says of itself, here or in its thread. */
+  say(word: Word): void {
+    if (this.goesOn) this.lane.words?.say(this, word);
   }
 
   /** Lets go of the packet that it came in, which may be large, for a run that takes longer. */

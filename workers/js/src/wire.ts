@@ -20,7 +20,12 @@ export const Kind = {
   push: 24,
   result: 32,
   returned: 33,
+  progress: 36,
+  log: 37,
+  checkpoint: 38,
   slots: 40,
+  defer: 41,
+  pause: 42,
   accepted: 48,
   answer: 49,
   event: 50,
@@ -34,19 +39,32 @@ export const Kind = {
 export const FIRST_IGNORABLE_KIND = 128;
 
 export const Attribute = {
+  delay: 1,
   error: 2,
+  deadline: 3,
   attempt: 4,
+  runTimeout: 5,
   worker: 6,
+  attempts: 7,
   trace: 8,
+  backoff: 9,
   baggage: 10,
   reply: 15,
   resent: 17,
+  timeLeft: 24,
+  reason: 26,
   codec: 27,
+  history: 28,
   compression: 29,
+  checkpoint: 33,
+  priority: 51,
   rerunOk: 53,
   wait: 55,
   noRetry: 57,
   crashed: 59,
+  heartbeatTimeout: 65,
+  noRetryOn: 67,
+  follow: 69,
 } as const;
 
 export const State = { succeeded: 1, failed: 2, expired: 3, cancelled: 4, dead: 5 } as const;
@@ -63,6 +81,12 @@ export const OWN_FRAME = 8 * 1024;
 /** A name of a type, topic, stage or worker is at most this many bytes. */
 export const MAX_NAME = 255;
 
+/** A trace and a baggage are each at most this many bytes. */
+export const MAX_TRACE = 8192;
+
+/** A line of a log is at most this many bytes. */
+export const MAX_LOG = 16 * 1024;
+
 /** Bounds that the broker states in WELCOME; these defaults hold before. */
 export interface Limits {
   frame: number;
@@ -71,6 +95,7 @@ export interface Limits {
   frames: number;
   session_bytes: number;
   push_window: number;
+  checkpoint: number;
 }
 
 export const DEFAULT_LIMITS: Readonly<Limits> = {
@@ -80,6 +105,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   frames: 256,
   session_bytes: 256 << 20,
   push_window: 1024,
+  checkpoint: 256 << 10,
 };
 
 /** The longest stack of a failure that is sent, in bytes. */

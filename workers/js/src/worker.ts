@@ -1,11 +1,11 @@
 /** The worker: handlers by name, and a life from hello to bye. */
 import { fileURLToPath } from "node:url";
+import type { Context } from "./context.js";
 import { Desk, type DeskListener } from "./desk.js";
 import type { TuskError } from "./errors.js";
 import { LANGUAGE } from "./identity.js";
 import { type BatchHandler, type Handler, type Lane, Waiting } from "./lanes.js";
 import { Pool } from "./pool.js";
-import type { Context } from "./run.js";
 import { running } from "./running.js";
 import type { DROP } from "./values.js";
 import { DEFAULT_URL, MAX_NAME } from "./wire.js";
