@@ -70,11 +70,14 @@ def wait_for_workers(broker: Tuskd, *names: str) -> list[dict[str, Any]]:
 
 
 class World:
-    """A broker with a worker and a client of every language. Workers are `worker-LANGUAGE`."""
+    """A broker with a worker and a client of every language. Workers are `worker-LANGUAGE`, and
+    write what they count to `counts`."""
 
     def __init__(self, broker: Tuskd, programs: Programs) -> None:
         self.broker = broker
-        self.workers = {lang: programs.worker(lang, broker.url) for lang in LANGUAGES}
+        self.counts = programs.folder / "counts"
+        counts = {"TUSK_TEST_COUNTS": str(self.counts)}
+        self.workers = {lang: programs.worker(lang, broker.url, **counts) for lang in LANGUAGES}
         self.clients = {lang: programs.client(lang, broker.url) for lang in LANGUAGES}
         wait_for_workers(broker, *(f"worker-{lang}" for lang in LANGUAGES))
 

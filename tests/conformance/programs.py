@@ -19,8 +19,8 @@ Every language has the same two programs beside this file, so that one test serv
     pausing         {"pause": ms}: pauses its type for so long, returns at once
     progressing     {"steps": n, ["pause": ms]}: progress 1 to n, each with an info line "step N";
                     returns n
-    checkpointed    {"fails": n, "value": v}: returns [attempt, the checkpoint that it was given];
-                    but so many first runs make a checkpoint of v and fail
+    checkpointed    {"fails": n, "value": v, ["hang": ms]}: returns [attempt, the checkpoint that it
+                    was given]; but so many first runs make a checkpoint of v, sleep and fail
     beating         {"beats": n, "every": ms}: so many heartbeats, then sleeps "silent" ms or until
                     it is cancelled; returns n
     time_left       the ms that the run may take, or null

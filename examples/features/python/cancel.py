@@ -22,6 +22,7 @@ def handle(what: str, context: Context) -> None:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     tasks = {"running": client.submit("cancel-python", "wait")}
     begun.wait()

@@ -20,6 +20,7 @@ def work(steps: int, context: Context) -> int:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     print("result", client.call("checkpoint-python", 4, attempts=2, backoff=Backoff(0.05, 1)))
 worker.stop()

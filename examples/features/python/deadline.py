@@ -21,6 +21,7 @@ def handle(what: str, context: Context) -> None:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     before = client.submit("deadline-python", "sleep")
     try:

@@ -16,6 +16,7 @@ def handle(context: Context) -> int:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     print("ran as attempt", client.call("defer-python", attempts=1))
 worker.stop()

@@ -1,7 +1,6 @@
 """A task that does not run before its time."""
 
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 
 from tuskd import Client, Worker
@@ -10,19 +9,17 @@ worker = Worker()
 
 
 @worker.task("delay-python")
-def now() -> float:
-    return time.monotonic()
+def handle(earliest: datetime) -> str:
+    return "in time" if datetime.now(UTC) >= earliest else "too early"
 
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
-    begun = time.monotonic()
-    ran = client.call("delay-python", delay=0.3)
-    print("delay:", "in time" if ran - begun >= 0.3 else "too early")
-
-    begun = time.monotonic()
-    ran = client.call("delay-python", not_before=datetime.now(UTC) + timedelta(seconds=0.3))
-    print("not_before:", "in time" if ran - begun >= 0.3 else "too early")
+    earliest = datetime.now(UTC) + timedelta(seconds=0.3)
+    print("delay:", client.call("delay-python", earliest, delay=0.3))
+    earliest = datetime.now(UTC) + timedelta(seconds=0.3)
+    print("not_before:", client.call("delay-python", earliest, not_before=earliest))
 worker.stop()
 running.join()

@@ -24,6 +24,7 @@ def handle(what: str, context: Context) -> str:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     print("spoke:", client.call("heartbeat-python", "speak", heartbeat_timeout=0.3))
     try:

@@ -17,6 +17,7 @@ def handle(what: str, context: Context) -> float:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     first = client.call("pause-python", "pause")
     second = client.call("pause-python", "run")

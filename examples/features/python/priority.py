@@ -19,6 +19,7 @@ def handle(name: str) -> None:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     client.send("priority-python", "first")
     busy.wait()

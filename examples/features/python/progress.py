@@ -18,6 +18,7 @@ def count(upto: int, context: Context) -> int:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     result = client.call(
         "progress-python",

@@ -25,6 +25,7 @@ def handle(what: str, context: Context) -> int:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     print("flaky: attempt", client.call("retries-python", "flaky", attempts=3, backoff=pauses))
     try:

@@ -18,6 +18,7 @@ def wait(context: Context) -> None:
 
 running = threading.Thread(target=worker.run, daemon=True)
 running.start()
+worker.wait_until_ready()
 with Client() as client:
     try:
         client.call("run_timeout-python", run_timeout=0.2, attempts=2, backoff=Backoff(0.05, 1))

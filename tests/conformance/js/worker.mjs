@@ -61,9 +61,10 @@ task("progressing", async ({ steps, pause }, { progress, log }) => {
   }
   return steps;
 });
-task("checkpointed", ({ fails, value }, { attempt, checkpoint, lastCheckpoint }) => {
-  if (attempt > fails) return [attempt, lastCheckpoint ?? null];
-  checkpoint(value);
+task("checkpointed", async (body, { attempt, checkpoint, lastCheckpoint }) => {
+  if (attempt > body.fails) return [attempt, lastCheckpoint ?? null];
+  checkpoint(body.value);
+  await pauseFor(body.hang ?? 0);
   throw new Error(`run ${attempt}`);
 });
 task("beating", async ({ beats, every, silent = 0 }, { heartbeat, signal }) => {

@@ -94,6 +94,7 @@ def progressing(body: dict[str, Any], *, context: Context) -> int:
 def checkpointed(body: dict[str, Any], *, context: Context) -> list[Any]:
     if context.attempt <= body["fails"]:
         context.checkpoint(body["value"])
+        time.sleep(body.get("hang", 0) / 1000)
         raise RuntimeError(f"run {context.attempt}")
     return [context.attempt, context.last_checkpoint]
 

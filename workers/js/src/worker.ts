@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import type { Context } from "./context.js";
 import { Desk, type DeskListener } from "./desk.js";
-import type { TuskError } from "./errors.js";
+import { Closed, type TuskError } from "./errors.js";
 import { LANGUAGE } from "./identity.js";
 import { type BatchHandler, type Handler, type Lane, Waiting } from "./lanes.js";
 import { Pool } from "./pool.js";
@@ -62,6 +62,9 @@ export class Worker {
   #desk: Desk | undefined;
   #stop: ((reason: "asked" | "signal" | "drain") => void) | undefined;
   #ran = false;
+  /** Whether a broker has taken it; undefined while nothing is known. */
+  #taken: boolean | undefined;
+  #tellReady: (() => void)[] = [];
 
   constructor(options: WorkerOptions = {}) {
     this.#options = options;
@@ -163,12 +166,35 @@ export class Worker {
       await Promise.all(this.#pools.map((pool) => pool.end()));
       if (signals) process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
       running.workers--;
+      this.#settleReady(false);
     }
   }
 
   /** Stops it in an orderly way; `run` resolves when it has. */
   stop(): void {
     this.#stop?.("asked");
+  }
+
+  /**
+   * Resolves when a broker has taken this worker for the first time: from then on what it runs is
+   * served. Rejects with Closed when `run` ends before. For programs that run worker and client, and for
+   * tests.
+   */
+  get ready(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const tell = () => {
+        if (this.#taken === true) resolve();
+        else reject(new Closed("the worker ended before a broker took it"));
+      };
+      if (this.#taken === undefined) this.#tellReady.push(tell);
+      else tell();
+    });
+  }
+
+  #settleReady(taken: boolean): void {
+    if (this.#taken !== undefined) return;
+    this.#taken = taken;
+    for (const tell of this.#tellReady.splice(0)) tell();
   }
 
   /** Whether the broker knows this worker now. */
@@ -207,6 +233,7 @@ export class Worker {
       refused,
       empty: () => this.#onEmpty?.(),
       welcomed: () => {
+        this.#settleReady(true);
         this.#complainedAt = Number.NEGATIVE_INFINITY;
       },
       complain: (message) => this.#complain(message),

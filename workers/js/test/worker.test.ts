@@ -70,6 +70,16 @@ describe("worker", () => {
     assert.deepEqual(hello.capabilities, []);
   });
 
+  it("tells when the broker has taken it, or never will", async () => {
+    const early = new Worker({ url: broker.url, signals: false });
+    await start((w) => w.task("add", () => 1));
+    await worker!.ready;
+    assert.equal(worker!.isConnected, true);
+    const refused = assert.rejects(early.ready, /ended before a broker took it/);
+    await assert.rejects(early.run(), /without handlers/);
+    await refused;
+  });
+
   it("runs plain and async handlers", async () => {
     const peer = await start(
       (w) =>

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lz4.frame
+import msgpack
 import pytest
 from conftest import Start
 from fake_broker import FakeBroker
@@ -95,6 +96,24 @@ def test_hello(broker: FakeBroker, url: str, running: Running) -> None:
     )
     assert hello["types"] == ["add", "echo", "fail", "never", "nothing", "rest", "who"]
     assert hello["handlers"] == ["clean"] and hello["claims"] == [] and "capabilities" not in hello
+
+
+def test_a_program_can_wait_until_its_worker_is_taken(
+    broker: FakeBroker, url: str, running: Running
+) -> None:
+    worker = plain(url)
+    assert worker.wait_until_ready(0.01) is False
+    running(worker)
+    broker.hello()
+    assert worker.wait_until_ready(0.01) is False
+    broker.welcome()
+    assert worker.wait_until_ready(10) is True
+    refused = plain(url)
+    future = running(refused)
+    broker.hello()
+    broker.raw(msgpack.packb([5, 0, "refused", "not here"]))
+    assert refused.wait_until_ready(10) is False
+    assert isinstance(future.exception(10), tuskd.Refused)
 
 
 def test_environment_of_the_supervisor(

@@ -108,6 +108,7 @@ class Runs:
         pool: str | None,
         slots: int,
         lookahead: bool,
+        on_ready: Callable[[], None],
         on_end: Callable[[str, TuskError | None], None],
     ) -> None:
         self.link = Link(url, self, name="tuskd-worker", complain=True)
@@ -124,6 +125,7 @@ class Runs:
         self._name = name
         self._pool = pool
         self._lookahead = lookahead
+        self._on_ready = on_ready
         self._on_end = on_end
         self._pack = msgpack.Packer(buf_size=4096).pack
         self._claimed: list[Run] = []
@@ -420,6 +422,7 @@ class Runs:
         if self.draining:
             self.draining = False
             self._drain()
+        self._on_ready()
 
     def _rename(self, granted: list[Any], lost: list[Packet]) -> None:
         """A new session: what it still wants has new handles, the rest is dropped."""

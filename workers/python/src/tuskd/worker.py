@@ -60,6 +60,8 @@ class Worker:
         self._error: TuskError | None = None
         self._grace = STOP_GRACE
         self._runs: Runs | None = None
+        self._settled = threading.Event()  # it is ready, or never will be
+        self._is_ready = False
 
     def task(self, type: str) -> Callable[[F], F]:
         """Decorator: this function, plain or async, runs tasks of `type`."""
@@ -113,6 +115,20 @@ class Worker:
         self._grace = grace
         self._end("stop", None)
 
+    def wait_until_ready(self, timeout: float | None = None) -> bool:
+        """Waits until a broker has taken this worker for the first time: from then on what it runs
+        is served. For programs that run worker and client, and for tests.
+
+        False: that did not come in `timeout` seconds, or `run` ended before. Any thread but the one
+        that runs it, also before `run`.
+        """
+        self._settled.wait(timeout)
+        return self._is_ready
+
+    def _taken(self) -> None:
+        self._is_ready = True
+        self._settled.set()
+
     def _end(self, reason: str, error: TuskError | None) -> None:
         if not self._reason:
             self._reason = reason
@@ -148,6 +164,7 @@ class Worker:
     def _finish(self) -> None:
         reason, error = self._reason, self._error
         self._runs = None
+        self._settled.set()
         self._reason, self._error = "", None
         self._bell.hush()
         if error is not None:
@@ -172,6 +189,7 @@ class Worker:
             pool=self._pool,
             slots=self.slots,
             lookahead=lookahead,
+            on_ready=self._taken,
             on_end=self._end,
         )
 

@@ -1,0 +1,353 @@
+"""What a task may ask for, and what its runs may say, shown language by language.
+
+The parameter `client` is the language that asks, `worker` the one whose handler runs; the other
+side is a language that changes from case to case.
+"""
+
+import re
+import time
+from typing import Any
+
+import pytest
+from conftest import wait_for
+from peer import task_id
+
+from .fixtures import Programs, World, wait_for_workers
+from .programs import LANGUAGES, ClientProgram, ProgramError, tag, untag
+
+clients = pytest.mark.parametrize("client", LANGUAGES)
+workers = pytest.mark.parametrize("worker", LANGUAGES)
+
+SOON = [20, 20, 1, 0]  # a back-off of 20 ms
+# A busy machine is late with everything; only what must not be too early is measured closely.
+LONG = 60_000
+
+
+def other(language: str, by: int) -> str:
+    """The language `by` places behind this one, in a circle."""
+    return LANGUAGES[(LANGUAGES.index(language) + by) % len(LANGUAGES)]
+
+
+def fails(program: ClientProgram, op: str = "call", **fields: Any) -> ProgramError:
+    with pytest.raises(ProgramError) as caught:
+        program.do(op, **fields)
+    return caught.value
+
+
+def state(world: World, id: str) -> str:
+    return str(world.broker.query("task", {"id": bytes.fromhex(id)})["state"])
+
+
+def wait_until_it_runs(world: World, id: str) -> None:
+    wait_for(lambda: state(world, id) == "running", "the task to run")
+
+
+def stops(world: World, id: str) -> list[list[str]]:
+    """Attempt and reason of the runs of `stopping`."""
+    lines = [line.split() for line in world.counts.read_text().splitlines()]
+    return [[attempt, reason] for found, attempt, reason, _ in lines if found == id]
+
+
+# ---- time and urgency: the asking side ----
+
+
+@pytest.mark.shows("priority, by name and by number")
+@clients
+def test_the_highest_priority_is_next(
+    world: World, programs: Programs, tmp_path, client: str
+) -> None:
+    program, worker = world.clients[client], other(client, 1)
+    suffix, counts = f"-priority-of-{client}", tmp_path / "counts"
+    programs.worker(
+        worker,
+        world.broker.url,
+        name=f"priority-{client}",
+        slots=1,
+        TUSK_TEST_SUFFIX=suffix,
+        TUSK_TEST_COUNTS=str(counts),
+    )
+    wait_for_workers(world.broker, f"priority-{client}")
+    first = program.do("submit", type=f"sleep{suffix}", body=tag(LONG))
+    wait_until_it_runs(world, first)
+    given = [-100, "low", "normal", None, 5, "high", "critical", 100, "high"]
+    for n, priority in enumerate(given):
+        chosen = {} if priority is None else {"priority": priority}
+        program.do("post", type=f"count{suffix}", body=tag({"n": n}), **chosen)
+    program.do("cancel", id=first)
+
+    def ran() -> list[str]:
+        return counts.read_text().splitlines() if counts.exists() else []
+
+    wait_for(lambda: len(ran()) == len(given), "the tasks to run")
+    order = [given[int(line.split()[2])] for line in ran()]
+    assert order == [100, "critical", "high", "high", 5, "normal", None, "low", -100]
+
+
+@pytest.mark.shows("delay")
+@clients
+def test_a_delayed_task_waits(world: World, client: str) -> None:
+    program, type = world.clients[client], f"echo-{other(client, 2)}"
+    start = time.monotonic()
+    assert program.call(type, 1, delay=300) == 1
+    assert time.monotonic() - start >= 0.3
+    id = program.do("submit", type=type, body=tag(2), delay=LONG)
+    wait_for(lambda: state(world, id) == "delayed", "the task")
+    assert program.do("cancel", id=id) == "cancelled"
+    assert fails(program, "result", id=id).code == "cancelled"
+
+
+@pytest.mark.shows("not before a point in time")
+@clients
+def test_a_task_waits_for_a_point_in_time(world: World, client: str) -> None:
+    program, type = world.clients[client], f"echo-{other(client, 3)}"
+    start = time.monotonic()
+    assert program.call(type, 1, not_before=300) == 1
+    assert time.monotonic() - start >= 0.298, "a point in time may be cut to milliseconds"
+    assert program.call(type, 2, not_before=-1000) == 2
+    id = program.do("submit", type=type, body=tag(3), not_before=LONG)
+    wait_for(lambda: state(world, id) == "delayed", "the task")
+    program.do("cancel", id=id)
+
+
+@pytest.mark.shows("deadline of a task that waits")
+@clients
+def test_a_task_that_waits_expires(world: World, client: str) -> None:
+    program = world.clients[client]
+    start = time.monotonic()
+    error = fails(program, type=f"echo-{client}", body=tag(1), delay=LONG, deadline=200)
+    assert error.code == "expired" and time.monotonic() - start >= 0.2
+    assert program.call(f"echo-{client}", 1, deadline=LONG) == 1
+
+
+# ---- retries: the asking side ----
+
+
+@pytest.mark.shows("attempts and back-off")
+@clients
+def test_failed_runs_are_tried_again(world: World, client: str) -> None:
+    program, type = world.clients[client], f"flaky-{other(client, 1)}"
+    start = time.monotonic()
+    backoff = [100, 1000, 2, 0]
+    assert program.call(type, {"fails": 2}, attempts=3, backoff=backoff) == 3
+    assert time.monotonic() - start >= 0.3, "100 ms and then 200"
+    error = fails(program, type=type, body=tag({"fails": 2}), attempts=2, backoff=SOON)
+    assert (error.code, error.attempt, error.type) == ("dead", 2, "Flaky")
+
+
+@pytest.mark.shows("no_retry_on")
+@clients
+def test_some_errors_are_not_worth_another_run(world: World, client: str) -> None:
+    program, type = world.clients[client], f"flaky-{other(client, 2)}"
+    retries = {"attempts": 5, "backoff": SOON, "no_retry_on": ["BadInput", "Hopeless"]}
+    error = fails(program, type=type, body=tag({"fails": 4, "type": "Hopeless"}), **retries)
+    assert (error.code, error.attempt, error.type) == ("failed", 1, "Hopeless")
+    assert program.call(type, {"fails": 1, "type": "Other"}, **retries) == 2
+
+
+@pytest.mark.shows("the history of an error")
+@clients
+def test_an_error_has_the_history_of_its_task(world: World, client: str) -> None:
+    program, worker = world.clients[client], other(client, 3)
+    body = tag({"fails": 9, "type": "Broken"})
+    error = fails(program, type=f"flaky-{worker}", body=body, attempts=3, backoff=SOON)
+    assert error.code == "dead"
+    assert [run["attempt"] for run in error.history] == [1, 2, 3]
+    for run in error.history:
+        assert (run["worker"], run["type"]) == (f"worker-{worker}", "Broken")
+        assert isinstance(run["message"], str)
+        assert run["started"] >= run["ended"] >= 0
+    first, second, third = error.history
+    assert first["ended"] >= second["started"] + 19, "the back-off, cut to milliseconds"
+    assert second["ended"] >= third["started"] + 19
+    assert not fails(program, type=f"fail-{worker}", body=tag("once"), attempts=1).history
+
+
+# ---- what no SDK sends ----
+
+BAD: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("a priority that there is not", {"priority": "urgent"}, ["urgent", "low", "critical"]),
+    ("a priority over 100", {"priority": 101}, ["priority", "100"]),
+    ("no attempts", {"attempts": 0}, ["attempts", "1000"]),
+    ("too many attempts", {"attempts": 1001}, ["attempts", "1000"]),
+    ("delay and not_before", {"delay": 1, "not_before": 1}, ["delay", "notbefore"]),
+    ("a negative delay", {"delay": -1}, ["delay"]),
+    ("a delay of 200 years", {"delay": 200 * 365 * 86_400_000}, ["delay", "100"]),
+    ("a negative deadline", {"deadline": -1}, ["deadline"]),
+    ("no run time-out", {"run_timeout": 0}, ["runtimeout"]),
+    ("no heartbeat time-out", {"heartbeat_timeout": 0}, ["heartbeattimeout"]),
+    ("a factor below 1", {"backoff": [1, 2, 0.5, 0]}, ["factor"]),
+    ("a jitter over 1", {"backoff": [1, 2, 2, 1.5]}, ["jitter"]),
+    ("33 types of errors", {"no_retry_on": ["x"] * 33}, ["noretryon", "32"]),
+    ("a type of 256 bytes", {"no_retry_on": ["x" * 256]}, ["noretryon", "255"]),
+]
+
+
+@pytest.mark.shows("what is out of bounds is told at the caller")
+@pytest.mark.parametrize(("options", "words"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+@clients
+def test_options_out_of_bounds(
+    world: World, client: str, options: dict[str, Any], words: list[str]
+) -> None:
+    """Named as the language writes them: not_before, notBefore, NotBefore; 1000 or 1,000."""
+    before = world.broker.query("status")["counters"]["submitted"]
+    error = fails(world.clients[client], type="echo-go", body=tag(1), **options)
+    text = re.sub(r"[_, ]", "", error.text).lower()
+    for word in words:
+        assert word in text, error.text
+    assert world.broker.query("status")["counters"]["submitted"] == before
+
+
+# ---- what a run says ----
+
+
+@pytest.mark.shows("progress and logs, in order, before the result")
+@clients
+@workers
+def test_what_a_run_says_comes_in_order_and_before_its_result(
+    world: World, client: str, worker: str
+) -> None:
+    for body in ({"steps": 30}, {"steps": 3, "pause": 20}):
+        steps = range(1, body["steps"] + 1)
+        told = world.clients[client].do("follow", type=f"progressing-{worker}", body=tag(body))
+        assert untag(told["result"]) == body["steps"]
+        assert [untag(value) for value in told["progress"]] == list(steps)
+        assert told["logs"] == [["info", f"step {n}"] for n in steps]
+
+
+@pytest.mark.shows("a checkpoint survives a failed run")
+@workers
+def test_the_next_run_gets_the_checkpoint(world: World, worker: str) -> None:
+    value = {"at": [1, 2.5, "\u00e4", None], "bytes": b"\x00\xff"}
+    body = {"fails": 2, "value": value}
+    program, type = world.clients[other(worker, 1)], f"checkpointed-{worker}"
+    assert program.call(type, body, attempts=3, backoff=SOON) == [3, value]
+    assert program.call(type, {"fails": 0, "value": value}) == [1, None]
+
+
+@pytest.mark.shows("a checkpoint survives kill -9 of the worker")
+@workers
+def test_a_checkpoint_outlives_its_worker(world: World, programs: Programs, worker: str) -> None:
+    """The next run is in another language, and goes on from there."""
+    suffix = f"-killed-{worker}"
+    first = programs.worker(
+        worker, world.broker.url, name=f"first-{worker}", TUSK_TEST_SUFFIX=suffix
+    )
+    wait_for_workers(world.broker, f"first-{worker}")
+    program = world.clients[other(worker, 2)]
+    body = {"fails": 1, "value": "so far", "hang": LONG}
+    answer = program.ask("follow", type=f"checkpointed{suffix}", body=tag(body), attempts=1)
+
+    def running() -> bool:
+        types = {t["name"]: t for t in world.broker.query("types")}
+        return bool(types.get(f"checkpointed{suffix}", {}).get("running"))
+
+    wait_for(running, "the first run")
+    time.sleep(0.5)  # nobody sees from outside that the checkpoint is there
+    first.kill()
+    programs.worker(other(worker, 1), world.broker.url, TUSK_TEST_SUFFIX=suffix)
+    assert untag(answer.get()["result"]) == [2, "so far"]
+
+
+@pytest.mark.shows("heartbeats, and a run that gives none")
+@workers
+def test_a_run_that_is_silent_is_told_to_stop(world: World, worker: str) -> None:
+    program = world.clients[other(worker, 3)]
+    body = {"beats": 12, "every": 100, "silent": 0}
+    assert program.call(f"beating-{worker}", body, heartbeat_timeout=700, attempts=1) == 12
+    id = task_id().hex()
+    options = {"id": id, "heartbeat_timeout": 300, "attempts": 1}
+    error = fails(program, type=f"stopping-{worker}", body=None, timeout=LONG, **options)
+    assert (error.code, error.type) == ("failed", "HeartbeatTimeout")
+    assert stops(world, id) == [["1", "heartbeat_timeout"]]
+
+
+# ---- what a run is told ----
+
+
+@pytest.mark.shows("deadline of a task that runs")
+@workers
+def test_a_run_is_told_of_the_deadline(world: World, worker: str) -> None:
+    id = task_id().hex()
+    options = {"id": id, "deadline": 300, "timeout": LONG, "attempts": 3}
+    error = fails(world.clients[other(worker, 1)], type=f"stopping-{worker}", body=None, **options)
+    assert error.code == "expired"
+    assert stops(world, id) == [["1", "deadline"]]
+
+
+@pytest.mark.shows("run time-out: told to stop, then the next run")
+@workers
+def test_a_run_takes_too_long(world: World, worker: str) -> None:
+    id = task_id().hex()
+    options = {"id": id, "run_timeout": 200, "attempts": 2, "backoff": SOON, "timeout": LONG}
+    error = fails(world.clients[other(worker, 2)], type=f"stopping-{worker}", body=None, **options)
+    assert (error.code, error.type) == ("dead", "RunTimeout")
+    assert stops(world, id) == [["1", "run_timeout"], ["2", "run_timeout"]]
+    first, second = error.history
+    assert (first["type"], second["type"]) == ("RunTimeout", "RunTimeout")
+    assert first["started"] - first["ended"] >= 199
+    assert first["ended"] >= second["started"], "never two runs at once"
+
+
+@pytest.mark.shows("run time-out: a success that comes late counts")
+@workers
+def test_a_run_that_takes_too_long_and_succeeds(world: World, worker: str) -> None:
+    program = world.clients[other(worker, 3)]
+    options = {"run_timeout": 200, "attempts": 2, "backoff": SOON, "timeout": LONG}
+    start = time.monotonic()
+    assert program.call(f"stubborn-{worker}", 600, **options) == 600
+    assert time.monotonic() - start >= 0.6
+
+
+@pytest.mark.shows("the reason of a cancel")
+@workers
+def test_a_run_is_told_that_it_was_cancelled(world: World, worker: str) -> None:
+    program = world.clients[other(worker, 1)]
+    id = program.do("submit", type=f"stopping-{worker}", body=None)
+    wait_until_it_runs(world, id)
+    assert program.do("cancel", id=id) == "cancelling"
+    assert fails(program, "result", id=id).code == "cancelled"
+    assert stops(world, id) == [["1", "cancelled"]]
+
+
+@pytest.mark.shows("the time that is left")
+@workers
+def test_a_run_knows_its_time(world: World, worker: str) -> None:
+    program, type = world.clients[other(worker, 2)], f"time_left-{worker}"
+    assert program.call(type) is None
+    assert 20_000 < program.call(type, run_timeout=40_000) <= 40_000
+    assert 10_000 < program.call(type, run_timeout=40_000, deadline=20_000) <= 20_000
+    assert 10_000 < program.call(type, deadline=20_000) <= 20_000
+
+
+# ---- handlers that cannot run now ----
+
+
+@pytest.mark.shows("defer: put off, no attempt used up")
+@workers
+def test_a_handler_puts_its_task_off(world: World, worker: str) -> None:
+    program = world.clients[other(worker, 3)]
+    start = time.monotonic()
+    body = {"times": 2, "after": 150}
+    assert program.call(f"deferring-{worker}", body, attempts=1) == 3
+    assert time.monotonic() - start >= 0.3
+
+
+@pytest.mark.shows("pause of a type")
+@workers
+def test_a_handler_pauses_its_type(world: World, worker: str) -> None:
+    program, type = world.clients[other(worker, 1)], f"pausing-{worker}"
+    start = time.monotonic()
+    assert program.call(type, {"pause": 500}) is None
+    assert program.call(f"echo-{worker}", "another type") == "another type"
+    assert program.call(type, {"pause": 0}) is None
+    assert time.monotonic() - start >= 0.5
+
+
+@pytest.mark.shows("errors of the language's own types, in a history")
+@workers
+def test_a_worker_names_the_type_of_its_error(world: World, worker: str) -> None:
+    program = world.clients[other(worker, 2)]
+    body = tag({"fails": 9})
+    error = fails(program, type=f"flaky-{worker}", body=body, attempts=2, backoff=SOON)
+    assert (error.code, error.type, error.language) == ("dead", "Flaky", worker)
+    assert [run["type"] for run in error.history] == ["Flaky", "Flaky"]
