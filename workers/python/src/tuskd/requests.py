@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 5.0
 NAME_BYTES = 255
 _NOTHING: dict[int, Any] = {}
+_WORDS = frozenset({wire.PROGRESS, wire.LOG})
 
 
 class Requests:
@@ -300,7 +301,7 @@ class Requests:
                 continue
             if kind == wire.ERROR and record[2] == "shutting_down":
                 continue  # no ending: it is said again in the next session
-            if kind in (wire.PROGRESS, wire.LOG):
+            if kind in _WORDS:
                 followed = self.pending.get(record[1])
                 if followed is not None and followed.wanted is not None:
                     self._told(followed, record)
