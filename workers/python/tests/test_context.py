@@ -149,9 +149,12 @@ def test_a_run_is_told_its_time_and_its_checkpoint(
     broker.say([64, 5, ID, "speak", 2, None, {24: 2000, 33: encode({"at": 7})}])
     last, left, reason = decode(broker.expect(32)[3])
     assert last == {"at": 7} and 1.0 < left <= 2.0 and reason is None
-    broker.say([64, 6, ID, "speak", 2, None, {24: 0, 33: b"\xc1"}])
-    failed = broker.expect(32)
-    assert failed[2] == 2 and failed[4][2]["type"] == "BodyError"
+    for handle, checkpoint in enumerate((b"\xc1", "text", 7), 6):
+        broker.say([64, handle, ID, "speak", 2, None, {24: 0, 33: checkpoint}])
+        failed = broker.expect(32)
+        assert failed[2] == 2 and failed[4][2]["type"] == "BodyError"
+    broker.say([64, 9, ID, "speak", 2, None, {24: "soon"}])
+    assert decode(broker.expect(32)[3]) == [None, None, None]
 
 
 def test_async_handlers_speak(broker: FakeBroker, url: str, running: Running) -> None:
@@ -219,6 +222,7 @@ REASONS: list[tuple[str | None, str, int]] = [
     (None, "check", 4),
     ("cancelled", "success", 4),
     ("moved", "success", 4),
+    ("something new", "check", 4),
     ("deadline", "check", 4),
     ("run_timeout", "success", 1),
     ("deadline", "success", 1),
@@ -237,7 +241,8 @@ def test_a_run_is_told_why_it_is_to_stop(
     broker.say([64, 1, ID, "stop", 1, encode(then)])
     assert broker.expect(36)[2] == encode("begun")
     broker.say([17, 1, ID] if reason is None else [17, 1, ID, {26: reason}])
-    assert decode(broker.expect(36)[2]) == (reason or "cancelled")
+    told = "cancelled" if reason in (None, "something new") else reason
+    assert decode(broker.expect(36)[2]) == told
     assert broker.expect(32)[:3] == [32, 1, state]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from . import values, wire
 from .durations import milliseconds
-from .errors import Cancelled, too_large
+from .errors import BodyError, Cancelled, too_large
 
 LOG_BYTES = 16 << 10
 STACK_BYTES = 64 << 10
@@ -121,6 +121,8 @@ class Context:
         """What the last run that made a checkpoint left for this one; None if there is none. Raises
         BodyError."""
         body = self._attributes.get(wire.A_CHECKPOINT)
+        if body is not None and type(body) is not bytes:
+            raise BodyError("the checkpoint that the broker sent is not bytes")
         return None if body is None else values.decode(body)
 
     def checkpoint(self, value: Any) -> None:

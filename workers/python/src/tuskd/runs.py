@@ -53,7 +53,8 @@ class Instead(NamedTuple):
 
 
 # Why a run may be told to stop; else somebody cancelled it, or it is not this worker's any more.
-TIMES_UP = frozenset({"deadline", "run_timeout", "heartbeat_timeout"})
+TIMES_UP = ("deadline", "run_timeout", "heartbeat_timeout")
+REASONS = (*TIMES_UP, "cancelled", "moved")
 # Without a connection so many words of runs may wait, each up to NOTE_BYTES; they are at most once.
 MOST_NOTES = 1000
 NOTE_BYTES = 8 << 10
@@ -273,6 +274,7 @@ class Runs:
         note.waits = False
         handle, said = run[HANDLE], note.said
         if handle is None or self.held.get(handle) is not run:
+            self._checkpoints.pop(id(run), None)  # it may have come a moment after the end
             return b""
         if type(said) is bytes and len(said) >= wire.FRAME_BODY:
             bodies.append(said)
@@ -313,7 +315,8 @@ class Runs:
                     self._collect(record, handler)
             elif kind == wire.CANCEL:
                 attributes = record[3] if len(record) > 3 else {}
-                self._cancel(record[1], str(attributes.get(wire.A_REASON, "cancelled")))
+                reason = attributes.get(wire.A_REASON)
+                self._cancel(record[1], reason if reason in REASONS else "cancelled")
             elif kind == wire.RECALL:
                 self._recall(record[1], record[2])
             elif kind == wire.DRAIN:
@@ -338,8 +341,8 @@ class Runs:
             reason = f"this SDK does not carry out attribute {odd}"
             self._refuse(run, refusal("Unsupported", reason))
             return
-        left = run[ATTRIBUTES].get(wire.A_TIME_LEFT)
-        if left is not None:
+        left = run[ATTRIBUTES].pop(wire.A_TIME_LEFT, None)
+        if type(left) is int:
             # As a point of time.monotonic(), which all processes here share.
             run[ATTRIBUTES][wire.A_TIME_LEFT] = time.monotonic() + left / 1000
         if handler.batch == 0:
