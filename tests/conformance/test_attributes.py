@@ -214,6 +214,29 @@ def test_what_a_run_says_comes_in_order_and_before_its_result(
         assert told["logs"] == [["info", f"step {n}"] for n in steps]
 
 
+@pytest.mark.shows("a run speaks on after a restart of the broker")
+@workers
+def test_a_followed_run_outlives_the_broker(tuskd, programs: Programs, worker: str) -> None:
+    """The worker goes on under a new handle, and the client follows the same task again."""
+    broker = tuskd()
+    programs.worker(worker, broker.url, name="w", TUSK_TEST_SUFFIX="")
+    wait_for_workers(broker, "w")
+    program = programs.client(other(worker, 1), broker.url)
+    steps = 40
+    body = tag({"steps": steps, "pause": 100})
+    answer = program.ask("follow", type="progressing", body=body, timeout=LONG, priority="high")
+    wait_for(lambda: any(t["running"] for t in broker.query("types")), "the run")
+    time.sleep(0.5)
+    broker.kill()
+    broker.start()
+    told = answer.get()
+    assert untag(told["result"]) == steps
+    seen = [untag(value) for value in told["progress"]]
+    assert seen == sorted(set(seen)), "in order, none twice"
+    assert seen[0] == 1 and seen[-1] == steps, "before the restart, and behind it"
+    assert told["logs"][-1] == ["info", f"step {steps}"]
+
+
 @pytest.mark.shows("a checkpoint survives a failed run")
 @workers
 def test_the_next_run_gets_the_checkpoint(world: World, worker: str) -> None:
