@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 5.0
 NAME_BYTES = 255
 _NOTHING: dict[int, Any] = {}
-_WORDS = frozenset({wire.PROGRESS, wire.LOG})
 
 
 class Requests:
@@ -295,16 +294,7 @@ class Requests:
         pop = self.pending.pop
         for record in records:
             kind = record[0]
-            if kind == wire.EVENT:
-                for feed in self.feeds.get(record[2], ()):
-                    feed.event(record)
-                continue
-            if kind == wire.ERROR and record[2] == "shutting_down":
-                continue  # no ending: it is said again in the next session
-            if kind in _WORDS:
-                followed = self.pending.get(record[1])
-                if followed is not None and followed.wanted is not None:
-                    self._told(followed, record)
+            if kind != wire.RESULT and self._is_no_answer(record):
                 continue
             request = pop(record[1], None)
             if request is None:
@@ -341,6 +331,21 @@ class Requests:
                 self.pending[request.number] = request  # a worker's record: not for us
         if self.after_records is not None:
             self.after_records()
+
+    def _is_no_answer(self, record: list[Any]) -> bool:
+        """Deals with what leaves its request as it is."""
+        kind = record[0]
+        if kind == wire.EVENT:
+            for feed in self.feeds.get(record[2], ()):
+                feed.event(record)
+        elif kind in (wire.PROGRESS, wire.LOG):
+            followed = self.pending.get(record[1])
+            if followed is not None and followed.wanted is not None:
+                self._told(followed, record)
+        else:
+            # No ending: it is said again in the next session.
+            return bool(kind == wire.ERROR and record[2] == "shutting_down")
+        return True
 
     def _told(self, request: Request, record: list[Any]) -> None:
         """Word of a task that goes on."""
