@@ -26,10 +26,12 @@ SHAPES = {
     16: "udsb?a",
     17: "ud?a",
     18: "us?m",
+    19: "uda?b",
     20: "usb?a",
     21: "us?a",
     22: "us",
     24: "uDsb?a",
+    29: "ud?a",
     32: "uu?ba",
     33: "ul",
     36: "u?ba",
@@ -49,7 +51,7 @@ def _is_real(value: Any, least: float, most: float) -> bool:
     return type(value) in (int, float) and least <= value <= most
 
 
-# What only a submit may have, and what is then right.
+# What only a submit may have (some of it also an await or an update), and what is then right.
 TERMS: dict[int, Callable[[Any], bool]] = {
     1: _is_time,
     3: _is_time,
@@ -63,6 +65,9 @@ TERMS: dict[int, Callable[[Any], bool]] = {
         and _is_real(v[2], 1, 100)
         and _is_real(v[3], 0, 1)
     ),
+    13: _is_time,
+    19: lambda v: type(v) is str and 1 <= len(v.encode()) <= 255,
+    21: lambda v: type(v) is int and 0 <= v <= 4,
     51: lambda v: type(v) is int and -100 <= v <= 100,
     65: lambda v: _is_time(v, 1),
     67: lambda v: (
@@ -71,7 +76,9 @@ TERMS: dict[int, Callable[[Any], bool]] = {
         and all(type(t) is str and len(t.encode()) <= 255 for t in v)
     ),
     69: lambda v: type(v) is int and 0 <= v <= 3,
+    71: _is_time,
 }
+TERMS_OF = {16: TERMS.keys(), 19: {1, 51}, 29: {69}}
 
 TEXT = {37: 16 << 10}  # bytes; a name has 255
 
@@ -204,7 +211,7 @@ def read(frames: list[bytes]) -> list[list[Any]]:
             elif letter == "a":
                 if len(value) > 64:
                     alone = alone or Refused("too_large", index)
-                known = KNOWN_ODD | (TERMS.keys() if kind == 16 else set())
+                known = KNOWN_ODD | TERMS_OF.get(kind, set())
                 if any(k & 1 and k not in known for k in value):
                     alone = alone or Refused("unsupported", index)
                 elif any(k in TERMS and not TERMS[k](v) for k, v in value.items()):

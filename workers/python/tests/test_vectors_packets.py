@@ -21,7 +21,24 @@ KINDS = {
 ATTRIBUTES = {
     name[2:].lower(): number for name, number in vars(wire).items() if name.startswith("A_")
 }
-ATTRIBUTES_AT = {16: 5, 17: 3, 20: 4, 21: 3, 24: 5, 32: 4, 36: 3, 37: 4, 50: 4, 64: 6, 65: 6}
+# What SPEC has and this SDK has no use for.
+KINDS |= {"update": 19, "await": 29}
+ATTRIBUTES |= {"retention": 13, "unique": 19, "unique_policy": 21, "task": 30, "unique_for": 71}
+ATTRIBUTES_AT = {
+    16: 5,
+    17: 3,
+    19: 3,
+    20: 4,
+    21: 3,
+    24: 5,
+    29: 3,
+    32: 4,
+    36: 3,
+    37: 4,
+    50: 4,
+    64: 6,
+    65: 6,
+}
 
 
 def load(kind: str) -> list[dict[str, Any]]:
@@ -59,7 +76,7 @@ def records(entry: dict[str, Any]) -> list[list[Any]]:
             made[at] = {
                 ATTRIBUTES[k] if k in ATTRIBUTES else int(k): v for k, v in made[at].items()
             }
-        body = {16: 4, 20: 3, 24: 4, 32: 3, 36: 2, 38: 2, 50: 3, 64: 5, 65: 5}.get(kind)
+        body = {16: 4, 19: 4, 20: 3, 24: 4, 32: 3, 36: 2, 38: 2, 50: 3, 64: 5, 65: 5}.get(kind)
         if body is not None and len(made) > body and type(made[body]) is int:
             made[body] = frames[made[body]]
         out.append(made)
