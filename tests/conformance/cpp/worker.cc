@@ -54,7 +54,8 @@ struct Progressing {
 struct Checkpointed {
   unsigned fails;
   tusk::Value value;
-  TUSK_FIELDS(fails, value);
+  std::optional<int> hang;
+  TUSK_FIELDS(fails, value, hang);
 };
 
 struct Beating {
@@ -136,6 +137,7 @@ void add_runs(tusk::Worker& worker, const std::string& suffix) {
   worker.task("checkpointed" + suffix, [](const Checkpointed& body, Context& context) {
     if (context.attempt() <= body.fails) {
       context.checkpoint(body.value);
+      std::this_thread::sleep_for(std::chrono::milliseconds(body.hang.value_or(0)));
       throw std::runtime_error("again from there");
     }
     return tusk::list(context.attempt(), context.last_checkpoint().value_or(Value()));

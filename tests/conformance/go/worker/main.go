@@ -27,6 +27,7 @@ type progressingBody struct{ Steps, Pause int }
 type checkpointedBody struct {
 	Fails int
 	Value any
+	Hang  int
 }
 
 type beatingBody struct{ Beats, Every, Silent int }
@@ -145,7 +146,9 @@ func handleRuns(worker *tusk.Worker, s string) {
 	tusk.Handle(worker, "checkpointed"+s, func(ctx context.Context, body checkpointedBody) (any, error) {
 		task, _ := tusk.TaskFromContext(ctx)
 		if task.Attempt <= body.Fails {
-			return nil, errors.Join(task.Checkpoint(body.Value), errors.New("again from there"))
+			err := task.Checkpoint(body.Value)
+			time.Sleep(time.Duration(body.Hang) * time.Millisecond)
+			return nil, errors.Join(err, errors.New("again from there"))
 		}
 		var last any
 		_, err := task.LastCheckpoint(&last)
