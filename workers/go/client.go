@@ -170,7 +170,7 @@ func Call[Out any](ctx context.Context, c *Client, taskType string, in any, opti
 }
 
 // Enqueue submits a task and returns when the broker has accepted it. Nobody is told its ending; ask
-// by Query.
+// by AwaitTask, or Client.Task.
 func (c *Client) Enqueue(ctx context.Context, taskType string, in any, options ...CallOption) (TaskID, error) {
 	r, err := c.submit(ctx, taskType, in, acceptedOnly, nil, options)
 	if err != nil {
@@ -209,7 +209,7 @@ func (c *Client) start(ctx context.Context, r *request, in any, options []CallOp
 			return newError(ErrInvalid, r.id, "trace and baggage are UTF-8 of at most %d bytes, not %.40q...", maxTrace, text)
 		}
 	}
-	if r.terms != nil || r.follow != nil {
+	if r.terms != nil || r.follow != nil || r.change != nil {
 		if err := r.checkTerms(); err != nil {
 			return err
 		}
@@ -223,6 +223,8 @@ func (c *Client) start(ctx context.Context, r *request, in any, options []CallOp
 // checkTerms looks at what only a task may ask for.
 func (r *request) checkTerms() error {
 	switch {
+	case r.change != nil:
+		return invalid("body", "WithBody is for Update; this has its body already")
 	case r.kind != wire.Submit:
 		return newError(ErrInvalid, r.id, "what an item or event is sent with has no say in how a task runs: only tasks have priorities, times, attempts and callbacks")
 	case r.follow != nil && r.reply == acceptedOnly:
@@ -235,6 +237,14 @@ func (r *request) checkTerms() error {
 
 // ask queues a request that is whole but for its deadline.
 func (c *Client) ask(ctx context.Context, r *request) error {
+	if err := c.prepare(ctx, r); err != nil {
+		return err
+	}
+	return c.enqueue(r)
+}
+
+// prepare gives a request its deadline.
+func (c *Client) prepare(ctx context.Context, r *request) error {
 	if err := ctx.Err(); err != nil {
 		return c.contextError(r, err)
 	}
@@ -255,7 +265,7 @@ func (c *Client) ask(ctx context.Context, r *request) error {
 	}
 	r.bounded = !r.deadline.IsZero() && !r.patient
 	r.done = make(chan struct{})
-	return c.enqueue(r)
+	return nil
 }
 
 func checkName(name string) error {
@@ -270,23 +280,30 @@ func checkName(name string) error {
 	return nil
 }
 
-func (c *Client) enqueue(r *request) error {
+// enqueue queues requests so that they go into one packet if they fit.
+func (c *Client) enqueue(all ...*request) error {
 	limit := c.session.terms().Limits.SessionBytes
+	r, cost := all[0], int64(0)
+	for _, r := range all {
+		cost += r.cost()
+	}
 	c.mu.Lock()
 	switch {
 	case c.closing:
 		c.mu.Unlock()
 		return c.failure(r, ErrClosed, "the client was closed")
-	case c.queued.Load()+c.session.unacknowledged()+r.cost() > limit && c.pending.Load() > 0:
+	case c.queued.Load()+c.session.unacknowledged()+cost > limit && c.pending.Load() > 0:
 		c.mu.Unlock()
 		err := c.failure(r, ErrBusy, "more than %d bytes wait for the broker (limit `session_bytes`)", limit)
 		err.Details = map[string]any{"limit": "session_bytes", "value": limit}
 		return err
-	case c.pending.Load() >= maxPending:
+	case c.pending.Load()+int64(len(all)) > maxPending:
 		c.mu.Unlock()
 		return c.failure(r, ErrBusy, "%d requests wait for an answer", maxPending)
 	}
-	c.insist(r)
+	for _, r := range all {
+		c.insist(r)
+	}
 	c.mu.Unlock()
 	c.session.wake()
 	return nil
@@ -316,11 +333,13 @@ func (c *Client) await(ctx context.Context, r *request) error {
 	}
 	c.giveUp(r)
 	select {
-	case <-r.done: // it ended meanwhile
-		return r.err
+	case <-r.done:
+		if !r.givenUp { // it ended meanwhile
+			return r.err
+		}
 	default:
-		return c.contextError(r, ctx.Err())
 	}
+	return c.contextError(r, ctx.Err())
 }
 
 // giveUp tells the broker, without waiting, that nobody wants the answer any more.
@@ -345,6 +364,11 @@ func (c *Client) contextError(r *request, cause error) error {
 		err.cause = cause
 		return err
 	}
+	if r.kind == wire.Await { // which ends only the waiting
+		err := c.failure(r, ErrCancelled, "the caller's context ended; the task goes on")
+		err.cause = cause
+		return err
+	}
 	return &TaskError{State: string(ErrCancelled), ID: r.id, TaskType: r.name,
 		Message: "the caller's context ended", cause: cause}
 }
@@ -359,8 +383,8 @@ func (r *request) read(target any, c *Client) error {
 	return err
 }
 
-// Query asks the broker about itself: "status", "workers", "types", "stages", "topics", or "task" with
-// the arguments {"id": []byte}. The answer is a map or a list of maps, as SPEC.md says.
+// Query asks the broker about itself: "status", "workers", "types", "stages" or "topics"; for "task"
+// there is Client.Task. The answer is a map or a list of maps, as SPEC.md says.
 func (c *Client) Query(ctx context.Context, what string, arguments map[string]any) (any, error) {
 	r := &request{kind: wire.Query, name: what}
 	if arguments != nil {
@@ -375,25 +399,25 @@ func (c *Client) Query(ctx context.Context, what string, arguments map[string]an
 // Cancel cancels a task by its id. It returns the state that the task is now in: "cancelled",
 // "cancelling" while its worker winds down, or the ending that it already had.
 func (c *Client) Cancel(ctx context.Context, id TaskID) (string, error) {
-	found, err := c.answer(ctx, &request{kind: wire.Cancel, name: "cancel", id: id})
-	if err != nil {
-		return "", err
-	}
-	answer, _ := found.(map[string]any)
-	state, _ := answer["state"].(string)
-	return state, nil
+	var answer struct{ State string }
+	err := c.answerInto(ctx, &request{kind: wire.Cancel, name: "cancel", id: id}, &answer)
+	return answer.State, err
 }
 
-func (c *Client) answer(ctx context.Context, r *request) (any, error) {
+func (c *Client) answer(ctx context.Context, r *request) (found any, err error) {
+	return found, c.answerInto(ctx, r, &found)
+}
+
+// answerInto reads the answer into the variable that target points to.
+func (c *Client) answerInto(ctx context.Context, r *request, target any) error {
 	if err := c.ask(ctx, r); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.await(ctx, r); err != nil {
-		return nil, err
+		return err
 	}
-	found, err := decodeValue(r.answer)
-	if err != nil {
-		return nil, c.failure(r, ErrBody, "the answer cannot be read: %v", err)
+	if err := value.Decode(r.answer, target); err != nil {
+		return c.failure(r, ErrBody, "the answer cannot be read: %v", err)
 	}
-	return found, nil
+	return nil
 }

@@ -60,6 +60,7 @@ func (c *Client) abandon(r *request) {
 		return
 	}
 	sent := target.sends > 0
+	target.givenUp = true
 	c.end(target, &TaskError{State: string(ErrCancelled), ID: target.id, TaskType: target.name,
 		Message: "its caller gave it up"})
 	if sent && target.kind == wire.Submit {
@@ -239,14 +240,19 @@ func (c *Client) take(r *wire.Record, now time.Time) {
 				c.session.say(appendErrorRecord(nil, r.Ref, ErrUnsupported, err.Message, "attribute", r.Attrs.Unsupported))
 			}
 			c.end(asked, err)
-		} else if r.State == wire.Succeeded {
+			return
+		}
+		if r.Attrs != nil && r.Attrs.Task != nil {
+			asked.counts = TaskID(r.Attrs.Task)
+		}
+		if r.State == wire.Succeeded {
 			asked.ending = received(r)
 			if asked.keep && len(r.Body) < wire.FrameBody {
 				asked.ending.bytes = slices.Clone(r.Body) // else it would keep the whole packet
 			}
 			c.end(asked, nil)
 		} else {
-			c.end(asked, taskError(r, asked.id, asked.name))
+			c.end(asked, taskError(r, asked))
 		}
 	case wire.Accepted:
 		if asked.kind != wire.Submit || asked.reply == acceptedOnly {
@@ -260,7 +266,7 @@ func (c *Client) take(r *wire.Record, now time.Time) {
 		asked.answer = slices.Clone(r.Raw)
 		c.end(asked, nil)
 	case wire.Error:
-		if string(r.Name) == "shutting_down" && (asked.kind == wire.Submit || asked.kind == wire.Push) {
+		if string(r.Name) == "shutting_down" && asked.mayWaitForAnother() {
 			c.hold(asked)
 			return
 		}
@@ -268,11 +274,16 @@ func (c *Client) take(r *wire.Record, now time.Time) {
 	}
 }
 
+// mayWaitForAnother says whether the next broker may answer what this one does not: what has an id.
+func (r *request) mayWaitForAnother() bool {
+	return r.kind == wire.Submit || r.kind == wire.Push || r.kind == wire.Await
+}
+
 func (c *Client) refused(r *request, err *Error) {
 	if r.kind == wire.Subscribe && r.sub == nil {
 		c.endTopic(r.name, err)
 	}
-	c.end(r, err)
+	c.end(r, asDuplicate(err))
 }
 
 func (c *Client) refusedPacket(number int64, err *Error) (any bool) {
@@ -352,7 +363,7 @@ func (c *Client) tooLarge(p *packet, _ time.Time) {
 
 func (c *Client) timeout(r *request) *Error {
 	text := "no answer in time; the task goes on"
-	if r.kind != wire.Submit {
+	if r.kind != wire.Submit && r.kind != wire.Await {
 		text = "no answer in time"
 	} else if r.sends == 0 {
 		text = "could not be sent in time"

@@ -53,7 +53,8 @@ const (
 	ErrFull           = code("full")            // a queue or table of the broker is full; try later
 	ErrTooLarge       = code("too_large")       // over a limit
 	ErrIDConflict     = code("id_conflict")     // the id belongs to another type or body
-	ErrAlreadyEnded   = code("already_ended")   // the task ended and its ending was acknowledged
+	ErrDuplicate      = code("duplicate")       // another task has the unique key; see DuplicateError
+	ErrAlreadyEnded   = code("already_ended")   // the task ended and its ending is not kept
 	ErrUnknownOutcome = code("unknown_outcome") // it may have run before; the caller decides
 	ErrUnknownTask    = code("unknown_task")
 	ErrUnknownTopic   = code("unknown_topic")
@@ -67,6 +68,29 @@ const (
 	ErrClosed         = code("closed") // the client was closed
 )
 
+// DuplicateError says that another task has the unique key of a submit, which has done nothing. It is
+// ErrDuplicate.
+type DuplicateError struct {
+	ID    TaskID // of the task that has the key
+	State string // of that task: "waiting", "delayed", "running", or how it ended if it keeps the key for a while
+	cause *Error
+}
+
+func (e *DuplicateError) Error() string { return e.cause.Error() }
+
+// Unwrap returns the *Error that this is.
+func (e *DuplicateError) Unwrap() error { return e.cause }
+
+// asDuplicate makes an error what its code says.
+func asDuplicate(err *Error) error {
+	if err.Code != string(ErrDuplicate) {
+		return err
+	}
+	text := func(key string) string { s, _ := err.Details[key].(string); return s }
+	holder, _ := ParseTaskID(text("id")) // zero if the broker did not say it
+	return &DuplicateError{ID: holder, State: text("state"), cause: err}
+}
+
 // What a TaskError may be, for errors.Is.
 const (
 	ErrFailed    = code("failed")    // the handler failed; a dead task failed too
@@ -78,8 +102,8 @@ const (
 // TaskError is the ending of a task that is not a success.
 type TaskError struct {
 	State    string // "failed", "dead", "cancelled" or "expired"
-	ID       TaskID
-	TaskType string // the task's
+	ID       TaskID // of the task that ended: another than was submitted if that joined it by a unique key
+	TaskType string // the task's; empty if AwaitTask asked
 	Type     string // the exception's class in the handler's language
 	Message  string
 	Language string // the handler's
@@ -106,7 +130,11 @@ type Attempt struct {
 
 func (e *TaskError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "tusk: task %s %s", e.TaskType, e.State)
+	b.WriteString("tusk: task ")
+	if e.TaskType != "" {
+		b.WriteString(e.TaskType + " ")
+	}
+	b.WriteString(e.State)
 	if e.Type != "" {
 		b.WriteString(": " + e.Type)
 	}
@@ -213,8 +241,14 @@ var stateNames = map[int64]code{
 }
 
 // taskError turns an ending that is not a success into a TaskError.
-func taskError(r *wire.Record, id TaskID, taskType string) *TaskError {
-	e := &TaskError{State: string(stateNames[r.State]), ID: id, TaskType: taskType}
+func taskError(r *wire.Record, asked *request) *TaskError {
+	e := &TaskError{State: string(stateNames[r.State]), ID: asked.id}
+	if asked.kind == wire.Submit {
+		e.TaskType = asked.name
+	}
+	if asked.counts != (TaskID{}) {
+		e.ID = asked.counts
+	}
 	e.Retry = r.State == wire.Failed || r.State == wire.Dead
 	a := r.Attrs
 	if a == nil {
@@ -231,13 +265,23 @@ func taskError(r *wire.Record, id TaskID, taskType string) *TaskError {
 
 // history reads the list of runs that failed.
 func history(raw []byte) []Attempt {
-	var told []struct {
-		Attempt        int
-		Worker         string
-		Started, Ended int64 // ms before the ending
-		Error          failure
-	}
+	var told []toldAttempt
 	if raw == nil || value.Decode(raw, &told) != nil {
+		return nil
+	}
+	return attempts(told)
+}
+
+// toldAttempt is a run that failed as the broker tells it.
+type toldAttempt struct {
+	Attempt        int
+	Worker         string
+	Started, Ended int64 // ms before the ending
+	Error          failure
+}
+
+func attempts(told []toldAttempt) []Attempt {
+	if told == nil {
 		return nil
 	}
 	found := make([]Attempt, 0, len(told))

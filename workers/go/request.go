@@ -26,6 +26,7 @@ type request struct {
 	terms   *terms    // of a submit; nil: none
 	follow  *follower // of a submit; nil: nobody listens
 	sub     *Subscription
+	change  *any            // of an update: the value of its body; nil: the body stays
 	target  *request        // of a cancel by a context: what it gives up; nobody waits for the answer
 	notify  chan<- *request // gets the request when it ends; has room for it
 	keep    bool            // the ending may be looked at much later
@@ -35,12 +36,14 @@ type request struct {
 	patience time.Duration
 	place    int // in the heap of deadlines, from 1; 0: not there
 
-	number int64 // the request number; 0: not sent in this session
-	packet int64 // that it went out in
-	sends  int
-	ended  bool
+	number  int64 // the request number; 0: not sent in this session
+	packet  int64 // that it went out in
+	sends   int
+	ended   bool
+	givenUp bool // ended because its caller has gone
 
-	ending body // of a success
+	ending body   // of a success
+	counts TaskID // of an ending: of the task whose it is; zero: id
 	answer []byte
 	err    error
 	done   chan struct{}
@@ -81,6 +84,12 @@ func (r *request) append(p *packet, now time.Time) {
 	case wire.Cancel:
 		p.list(3, wire.Cancel, r.number)
 		p.head = wire.AppendBytes(p.head, r.id[:])
+	case wire.Update:
+		r.appendUpdate(p, attributes)
+		return
+	case wire.Await:
+		p.list(3+attributes.any(), wire.Await, r.number)
+		p.head = wire.AppendBytes(p.head, r.id[:])
 	case wire.Query:
 		n := 3
 		if r.args != nil {
@@ -94,6 +103,22 @@ func (r *request) append(p *packet, now time.Time) {
 		p.head = wire.AppendText(p.head, r.name)
 	}
 	p.head = attributes.append(p.head)
+}
+
+// appendUpdate writes an update: its body, if it has one, comes behind the attributes.
+func (r *request) appendUpdate(p *packet, attributes pairs) {
+	n := 3 + attributes.any()
+	if r.change != nil {
+		n = 5
+	}
+	p.list(n, wire.Update, r.number)
+	p.head = wire.AppendBytes(p.head, r.id[:])
+	if n > 3 {
+		p.head = attributes.pairsOnly(wire.AppendMap(p.head, attributes.len()))
+	}
+	if r.change != nil {
+		p.body(r.body.bytes)
+	}
 }
 
 // pairs are the attributes of a record: key and value.
@@ -166,14 +191,15 @@ func (r *request) attributes(now time.Time) (a pairs) {
 	}
 	a.addText(wire.Trace, r.trace)
 	a.addText(wire.Baggage, r.baggage)
-	if r.kind == wire.Submit && r.reply != acceptedOnly && !r.deadline.IsZero() {
+	awaits := r.kind == wire.Submit && r.reply != acceptedOnly || r.kind == wire.Await
+	if awaits && !r.deadline.IsZero() {
 		a.add(wire.Wait, max(1, r.deadline.Sub(now).Milliseconds()))
 	}
 	if r.follow != nil {
 		a.add(wire.Follow, r.follow.bits())
 	}
 	if r.terms != nil {
-		a.raw, a.rawN = r.terms.append(nil, now)
+		a.raw, a.rawN = r.terms.append(nil, now, r.kind == wire.Update)
 	}
 	return a
 }

@@ -11,8 +11,21 @@ type Task struct {
 	request *request
 }
 
-// ID names the task for ever.
+// ID names the task for ever. One with a unique key may join another: see JoinedID.
 func (t *Task) ID() TaskID { return t.request.id }
+
+// JoinedID is the id that counts once the task has ended: that of the task which it joined by its
+// unique key, else its own.
+func (t *Task) JoinedID() TaskID {
+	select {
+	case <-t.request.done:
+		if t.request.counts != (TaskID{}) {
+			return t.request.counts
+		}
+	default:
+	}
+	return t.request.id
+}
 
 // Done is closed when the task has ended, or its time is over.
 func (t *Task) Done() <-chan struct{} { return t.request.done }

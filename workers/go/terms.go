@@ -75,6 +75,10 @@ type terms struct {
 	backoff          *Backoff
 	priority         *Priority
 	noRetryOn        []string
+	unique           *string
+	uniquePolicy     *UniquePolicy
+	uniqueFor        *time.Duration
+	retention        *time.Duration
 }
 
 func (r *request) asks() *terms {
@@ -168,6 +172,7 @@ func (t *terms) begin(now time.Time) error {
 	}{
 		{"delay", t.delay, 0}, {"deadline", t.deadline, 0},
 		{"run_timeout", t.runTimeout, time.Millisecond}, {"heartbeat_timeout", t.heartbeatTimeout, time.Millisecond},
+		{"unique_for", t.uniqueFor, 0}, {"retention", t.retention, 0},
 	} {
 		if err := checkDuration(d.name, d.value, d.least); err != nil {
 			return err
@@ -185,6 +190,9 @@ func (t *terms) begin(now time.Time) error {
 		if len(name) > wire.MaxName || !utf8.ValidString(name) {
 			return invalid("no_retry_on", "no_retry_on has a name that is not UTF-8 of at most %d bytes: %.40q", wire.MaxName, name)
 		}
+	}
+	if err := t.checkUnique(); err != nil {
+		return err
 	}
 	return t.checkBackoff()
 }
@@ -225,6 +233,9 @@ func (t *terms) size() int {
 	for _, name := range t.noRetryOn {
 		size += len(name) + 5
 	}
+	if t.unique != nil {
+		size += len(*t.unique)
+	}
 	return size
 }
 
@@ -239,14 +250,14 @@ func duration(ms int64) time.Duration {
 }
 
 // append writes the terms as pairs of a map and says how many: delay and deadline as what is left of
-// them.
-func (t *terms) append(b []byte, now time.Time) (_ []byte, n int) {
+// them. A delay that is over is left out, unless it changes another.
+func (t *terms) append(b []byte, now time.Time, changes bool) (_ []byte, n int) {
 	number := func(key uint64, value uint64) {
 		b = wire.AppendUint(wire.AppendUint(b, key), value)
 		n++
 	}
 	passed := max(0, now.Sub(t.began))
-	if t.delay != nil && *t.delay > passed {
+	if t.delay != nil && (changes || *t.delay > passed) {
 		number(wire.Delay, millis(*t.delay-passed))
 	}
 	if t.deadline != nil {
@@ -277,6 +288,19 @@ func (t *terms) append(b []byte, now time.Time) (_ []byte, n int) {
 			b = wire.AppendText(b, name)
 		}
 		n++
+	}
+	if t.retention != nil {
+		number(wire.Retention, millis(*t.retention))
+	}
+	if t.unique != nil {
+		b = wire.AppendText(wire.AppendUint(b, wire.Unique), *t.unique)
+		n++
+	}
+	if t.uniquePolicy != nil && *t.uniquePolicy != UniqueJoin {
+		number(wire.UniquePolicy, uint64(*t.uniquePolicy))
+	}
+	if t.uniqueFor != nil {
+		number(wire.UniqueFor, millis(*t.uniqueFor))
 	}
 	return b, n
 }

@@ -50,6 +50,10 @@ func TestWhatATaskAsksForIsSent(t *testing.T) {
 		{[]CallOption{WithBackoff(Backoff{Factor: 100, Jitter: NoJitter})}, map[int64]any{wire.Backoff: []any{int64(0), int64(0), 100.0, 0.0}}},
 		{[]CallOption{WithRunTimeout(longest)}, map[int64]any{wire.RunTimeout: int64(3_153_600_000_000)}},
 		{[]CallOption{OnLog(func(LogLine) {})}, map[int64]any{wire.Follow: int64(2)}},
+		{[]CallOption{WithRetention(time.Hour)}, map[int64]any{wire.Retention: int64(3_600_000)}},
+		{[]CallOption{WithUnique("k"), WithUniquePolicy(UniqueJoin)}, map[int64]any{wire.Unique: "k"}},
+		{[]CallOption{WithUnique(strings.Repeat("k", 255)), WithUniquePolicy(UniqueFollowUp), WithUniqueFor(1500 * time.Microsecond)},
+			map[int64]any{wire.Unique: strings.Repeat("k", 255), wire.UniquePolicy: int64(4), wire.UniqueFor: int64(2)}},
 	} {
 		if got := ask(c.options...); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("sent %v, want %v", got, c.want)
@@ -76,6 +80,15 @@ func TestWhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound(t *testing.T) {
 		"attempts is 1001":                                               {WithAttempts(1001)},
 		"priority is 101, and has to be from -100 to 100":                {WithPriority(101)},
 		"priority is -101":                                               {WithPriority(-101)},
+		"retention is -1ns, and has to be from 0s to 100 years":          {WithRetention(-1)},
+		"unique_for is 876001h0m0s, and has":                             {WithUnique("k"), WithUniqueFor(longest + time.Hour)},
+		"unique_for says how long":                                       {WithUniqueFor(1)},
+		"unique_policy says what":                                        {WithUniquePolicy(UniqueRefuse)},
+		"unique_policy 5 does not exist; the names are join, refuse":     {WithUnique("k"), WithUniquePolicy(5)},
+		"unique_policy -1 does not exist":                                {WithUnique("k"), WithUniquePolicy(-1)},
+		"unique is \"\", and has to be UTF-8 of 1 to 255 bytes":          {WithUnique("")},
+		"unique is \"xx":                                                 {WithUnique(strings.Repeat("x", 256))},
+		"unique is \"\\xff\"":                                            {WithUnique("\xff")},
 		"backoff.First is -1s":                                           {WithBackoff(Backoff{First: -time.Second})},
 		"backoff.Most is ":                                               {WithBackoff(Backoff{Most: longest + 1})},
 		"backoff.Factor is 0.5, and has to be from 1 to 100":             {WithBackoff(Backoff{Factor: 0.5})},
@@ -97,6 +110,17 @@ func TestWhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound(t *testing.T) {
 		if found, err := ParsePriority(p.name); err != nil || found != p.value || found.String() != p.name {
 			t.Error(p, found, err)
 		}
+	}
+	for policy, name := range policyNames {
+		if found, err := ParseUniquePolicy(name); err != nil || int(found) != policy || found.String() != name {
+			t.Error(name, found, err)
+		}
+	}
+	if _, err := ParseUniquePolicy("Join"); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "join, refuse, replace, debounce, follow_up") {
+		t.Error(err)
+	}
+	if text := UniquePolicy(-1).String(); text != "policy -1" {
+		t.Error(text)
 	}
 	if text := Priority(7).String(); text != "7" {
 		t.Error(text)

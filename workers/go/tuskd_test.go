@@ -440,3 +440,74 @@ func TestWithTuskdCutConnectionsLoseAndRepeatNothing(t *testing.T) {
 		t.Fatal(i, "calls,", runs.Load(), "runs", counters)
 	}
 }
+
+// Another client than the submitter's looks after tasks by their ids, and keys keep one task at a time.
+func TestWithTuskdTasksAreUniqueChangedAndAwaitedByID(t *testing.T) {
+	d := newDaemon(t)
+	gate, begun := make(chan struct{}), make(chan struct{}, 9)
+	d.worker(WorkerOptions{Slots: 1}, func(w *Worker) {
+		Handle(w, "double", func(_ context.Context, n int) (int, error) {
+			begun <- struct{}{}
+			<-gate
+			if n < 0 {
+				return 0, TypedError("Negative", errors.New("no"))
+			}
+			return 2 * n, nil
+		})
+	})
+	c, other := d.client(within), d.client(within)
+	submit := func(n int, options ...CallOption) *Task {
+		t.Helper()
+		task, err := c.Submit(ctx, "double", n, options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return task
+	}
+	first := submit(1, WithUnique("k"))
+	<-begun
+	joined := submit(2, WithUnique("k"))
+	next := submit(3, WithUnique("k"), WithUniquePolicy(UniqueFollowUp))
+	replaced := submit(4, WithUnique("k"), WithUniquePolicy(UniqueReplace)) // next, which waits
+	_, err := Call[int](ctx, c, "double", 5, WithUnique("k"), WithUniquePolicy(UniqueRefuse))
+	var duplicate *DuplicateError
+	if !errors.As(err, &duplicate) || duplicate.ID != first.ID() || duplicate.State != "running" {
+		t.Fatal(err)
+	}
+	bad := submit(-1, WithRetention(time.Minute), WithAttempts(2), WithBackoff(Backoff{}))
+	late, err := c.Enqueue(ctx, "double", 10, WithRetention(time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, updated, err := other.Update(ctx, late, WithBody(11), WithPriority(50)); err != nil || state != "waiting" || !updated {
+		t.Fatal(state, updated, err)
+	}
+	status, err := other.Task(ctx, late)
+	if err != nil || status.State != "waiting" || status.Type != "double" || status.Priority != 50 || status.Attempts != 0 {
+		t.Fatalf("%+v %v", status, err)
+	}
+	close(gate)
+	for task, want := range map[*Task]int{first: 2, joined: 2, next: 8, replaced: 8} {
+		if got, err := Result[int](ctx, task); err != nil || got != want {
+			t.Error(got, want, err)
+		}
+	}
+	if joined.JoinedID() != first.ID() || replaced.JoinedID() != next.ID() {
+		t.Error("joined another task")
+	}
+	nobody := NewTaskID()
+	outcomes := AwaitAll[int](ctx, other, []TaskID{late, bad.ID(), nobody})
+	if outcomes[0].Value != 22 || !errors.Is(outcomes[1].Err, ErrDead) || !errors.Is(outcomes[2].Err, ErrUnknownTask) {
+		t.Fatal(outcomes)
+	}
+	status, err = other.Task(ctx, bad.ID())
+	if err != nil || status.State != "dead" || status.Failures != 2 || len(status.History) != 2 || status.Error == nil || status.Error.Type != "Negative" {
+		t.Fatalf("%+v %v", status, err)
+	}
+	if status, err = other.Task(ctx, nobody); err != nil || status.State != "unknown" {
+		t.Fatal(status, err)
+	}
+	if state, updated, err := other.Update(ctx, late, WithDelay(0)); err != nil || state != "succeeded" || updated {
+		t.Fatal(state, updated, err)
+	}
+}

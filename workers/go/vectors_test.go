@@ -77,7 +77,7 @@ func TestWhatIsWrittenEqualsThePacketVectors(t *testing.T) {
 		})
 	}
 	for _, kind := range []wire.Kind{wire.Pong, wire.Bye, wire.Submit, wire.Cancel, wire.Query, wire.Publish,
-		wire.Subscribe, wire.Unsubscribe, wire.Push, wire.Result, wire.Returned} {
+		wire.Subscribe, wire.Unsubscribe, wire.Push, wire.Update, wire.Await, wire.Result, wire.Returned} {
 		if written[kind] == 0 {
 			t.Errorf("no vector of kind %d was written", kind)
 		}
@@ -91,7 +91,7 @@ func longer(records [][]any) bool {
 		for _, element := range r[1:] {
 			switch element := element.(type) {
 			case float64:
-				if r[0] == "submit" || r[0] == "result" || r[0] == "publish" {
+				if r[0] == "submit" || r[0] == "update" || r[0] == "result" || r[0] == "publish" {
 					return true // a body in a frame
 				}
 			case map[string]any:
@@ -119,13 +119,19 @@ func writeAgain(t *testing.T, p *packet, r *wire.Record) bool {
 	if a == nil {
 		a = &wire.Attributes{}
 	}
+	if r.Kind >= wire.Update && a.Unsupported != 0 { // what is not read is not there to be written again
+		return false
+	}
 	q := &request{kind: r.Kind, number: r.Ref, id: r.ID, name: string(r.Name), args: r.Raw, sends: 1,
 		reply: a.Reply, resent: a.Resent, rerunOK: a.RerunOK, body: body{bytes: r.Body, compressed: a.Compression == 1}}
 	if a.Wait > 0 {
 		q.deadline = now.Add(time.Duration(a.Wait) * time.Millisecond)
 	}
 	switch r.Kind {
-	case wire.Submit, wire.Push, wire.Publish, wire.Cancel, wire.Query, wire.Subscribe, wire.Unsubscribe:
+	case wire.Submit, wire.Push, wire.Publish, wire.Cancel, wire.Query, wire.Subscribe, wire.Unsubscribe, wire.Await:
+		q.append(p, now)
+	case wire.Update:
+		q.change = new(any)
 		q.append(p, now)
 	case wire.Result:
 		answer := result{run: &run{handle: r.Ref}, state: r.State, noRetry: a.NoRetry,

@@ -49,6 +49,13 @@ type command struct {
 	Attempts         *int
 	Backoff          []float64
 	NoRetryOn        []string `json:"no_retry_on"`
+	Unique           *string
+	UniquePolicy     *string `json:"unique_policy"`
+	UniqueFor        *int    `json:"unique_for"`
+	Retention        *int
+
+	IDs     []string
+	hasBody bool // which may be null
 }
 
 var (
@@ -76,7 +83,7 @@ func (c *command) options() ([]tusk.CallOption, error) {
 		option func(time.Duration) tusk.CallOption
 	}{
 		{c.Delay, tusk.WithDelay}, {c.Deadline, tusk.WithDeadline}, {c.RunTimeout, tusk.WithRunTimeout},
-		{c.HeartbeatTimeout, tusk.WithHeartbeatTimeout},
+		{c.HeartbeatTimeout, tusk.WithHeartbeatTimeout}, {c.UniqueFor, tusk.WithUniqueFor}, {c.Retention, tusk.WithRetention},
 	} {
 		if d.given != nil {
 			found = append(found, d.option(ms(float64(*d.given))))
@@ -97,6 +104,16 @@ func (c *command) options() ([]tusk.CallOption, error) {
 			backoff.Jitter = tusk.NoJitter
 		}
 		found = append(found, tusk.WithBackoff(backoff))
+	}
+	if c.Unique != nil {
+		found = append(found, tusk.WithUnique(*c.Unique))
+	}
+	if c.UniquePolicy != nil {
+		policy, err := tusk.ParseUniquePolicy(*c.UniquePolicy)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, tusk.WithUniquePolicy(policy))
 	}
 	return c.withPriority(found)
 }
@@ -124,9 +141,88 @@ func follow(c *command, options []tusk.CallOption) (any, error) {
 	return map[string]any{"result": toTagged(found), "progress": progress, "logs": logs}, err
 }
 
+// awaitTask, awaitAll and update have the id as what they are about.
+func awaitTask(c *command) (any, error) {
+	id := c.takeID()
+	options, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	found, err := tusk.AwaitTask[any](ctx, client, id, options...)
+	return toTagged(found), err
+}
+
+func awaitAll(c *command) (any, error) {
+	options, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]tusk.TaskID, len(c.IDs))
+	for i, id := range c.IDs {
+		ids[i] = must(tusk.ParseTaskID(id))
+	}
+	found := []any{}
+	for _, o := range tusk.AwaitAll[any](ctx, client, ids, options...) {
+		found = append(found, answer(toTagged(o.Value), o.Err))
+	}
+	return found, nil
+}
+
+func update(c *command) (any, error) {
+	id := c.takeID()
+	options, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	if c.hasBody {
+		options = append(options, tusk.WithBody(fromTagged(c.Body)))
+	}
+	state, updated, err := client.Update(ctx, id, options...)
+	return map[string]any{"state": state, "updated": updated}, err
+}
+
+func (c *command) takeID() tusk.TaskID {
+	id := must(tusk.ParseTaskID(c.ID))
+	c.ID = ""
+	return id
+}
+
+func status(c *command) (any, error) {
+	found, err := client.Task(ctx, c.takeID())
+	if err != nil {
+		return nil, err
+	}
+	told := map[string]any{"state": found.State}
+	if found.Type == "" {
+		return told, nil
+	}
+	told["type"], told["attempts"], told["failures"] = found.Type, found.Attempts, found.Failures
+	told["crashes"], told["priority"], told["age"] = found.Crashes, int(found.Priority), found.Age.Milliseconds()
+	if found.Worker != "" {
+		told["worker"] = found.Worker
+	}
+	if found.History != nil {
+		told["history"] = history(found.History)
+	}
+	if e := found.Error; e != nil {
+		told["error"] = map[string]any{"type": e.Type, "message": e.Message, "language": e.Language, "stack": e.Stack}
+	}
+	return told, nil
+}
+
 func hexOf(id tusk.TaskID) string { return hex.EncodeToString(id[:]) }
 
 func run(c *command) (any, error) {
+	switch c.Op {
+	case "await":
+		return awaitTask(c)
+	case "await_all":
+		return awaitAll(c)
+	case "update":
+		return update(c)
+	case "task":
+		return status(c)
+	}
 	options, err := c.options()
 	if err != nil {
 		return nil, err
@@ -305,10 +401,10 @@ var classes = []struct {
 	{"TaskDead", tusk.ErrDead}, {"TaskFailed", tusk.ErrFailed}, {"TaskCancelled", tusk.ErrCancelled},
 	{"TaskExpired", tusk.ErrExpired}, {"Unavailable", tusk.ErrUnavailable}, {"Timeout", tusk.ErrTimeout},
 	{"Unserved", tusk.ErrUnserved}, {"Busy", tusk.ErrBusy}, {"Full", tusk.ErrFull},
-	{"TooLarge", tusk.ErrTooLarge}, {"IdConflict", tusk.ErrIDConflict},
+	{"TooLarge", tusk.ErrTooLarge}, {"Duplicate", tusk.ErrDuplicate}, {"IdConflict", tusk.ErrIDConflict},
 	{"AlreadyEnded", tusk.ErrAlreadyEnded}, {"UnknownOutcome", tusk.ErrUnknownOutcome},
 	{"UnknownTask", tusk.ErrUnknownTask}, {"UnknownTopic", tusk.ErrUnknownTopic},
-	{"UnknownStage", tusk.ErrUnknownStage}, {"BodyError", tusk.ErrBody}, {"Closed", tusk.ErrClosed},
+	{"UnknownStage", tusk.ErrUnknownStage}, {"Invalid", tusk.ErrInvalid}, {"BodyError", tusk.ErrBody}, {"Closed", tusk.ErrClosed},
 }
 
 func describe(err error) map[string]any {
@@ -327,15 +423,23 @@ func describe(err error) map[string]any {
 		found["type"], found["message"], found["language"] = ended.Type, ended.Message, ended.Language
 		found["stack"], found["attempt"], found["worker"] = ended.Stack, ended.Attempt, ended.Worker
 		found["retry"] = ended.Retry
-		history := []any{}
-		for _, run := range ended.History {
-			history = append(history, map[string]any{"attempt": run.Attempt, "worker": run.Worker,
-				"started": run.Started.Milliseconds(), "ended": run.Ended.Milliseconds(), "type": run.Type, "message": run.Message})
-		}
-		found["history"] = history
+		found["history"] = history(ended.History)
 	case errors.As(err, &other):
 		found["code"], found["url"] = other.Code, other.URL
 		found["limit"], found["value"] = other.Details["limit"], other.Details["value"]
+	}
+	var duplicate *tusk.DuplicateError
+	if errors.As(err, &duplicate) {
+		found["id"], found["state"] = hexOf(duplicate.ID), duplicate.State
+	}
+	return found
+}
+
+func history(runs []tusk.Attempt) []any {
+	found := []any{}
+	for _, run := range runs {
+		found = append(found, map[string]any{"attempt": run.Attempt, "worker": run.Worker,
+			"started": run.Started.Milliseconds(), "ended": run.Ended.Milliseconds(), "type": run.Type, "message": run.Message})
 	}
 	return found
 }
@@ -370,6 +474,11 @@ func main() {
 		if err := reader.Decode(c); err != nil {
 			panic(err)
 		}
+		var given map[string]json.RawMessage
+		if err := json.Unmarshal(line, &given); err != nil {
+			panic(err)
+		}
+		_, c.hasBody = given["body"]
 		if c.Op == "close" {
 			return
 		}

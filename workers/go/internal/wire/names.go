@@ -16,10 +16,12 @@ const (
 	Submit      Kind = 16
 	Cancel      Kind = 17
 	Query       Kind = 18
+	Update      Kind = 19
 	Publish     Kind = 20
 	Subscribe   Kind = 21
 	Unsubscribe Kind = 22
 	Push        Kind = 24
+	Await       Kind = 29
 	Result      Kind = 32
 	Returned    Kind = 33
 	Progress    Kind = 36
@@ -47,8 +49,11 @@ const (
 	RunTimeout       = 5
 	Attempts         = 7
 	Backoff          = 9
+	Retention        = 13
 	Reply            = 15
 	Resent           = 17
+	Unique           = 19
+	UniquePolicy     = 21
 	Codec            = 27
 	Compression      = 29
 	LastCheckpoint   = 33
@@ -60,6 +65,7 @@ const (
 	HeartbeatTimeout = 65
 	NoRetryOn        = 67
 	Follow           = 69
+	UniqueFor        = 71
 	ErrorMap         = 2
 	Attempt          = 4
 	Worker           = 6
@@ -68,6 +74,7 @@ const (
 	TimeLeft         = 24
 	Reason           = 26
 	History          = 28
+	TaskOf           = 30
 )
 
 // The endings of a task, and of a run.

@@ -29,6 +29,7 @@ type Attributes struct {
 	Error, History                           []byte // a map, and a list of maps, as msgpack
 	Worker, Trace, Baggage, Reason           []byte
 	Checkpoint                               []byte // nil: none
+	Task                                     []byte // 16 bytes: the id that counts; nil: it was not said
 	TimeLeft                                 int64  // ms, if HasTimeLeft
 	HasTimeLeft                              bool
 	Unsupported                              int64 // the first unknown odd key; 0: none
@@ -101,8 +102,8 @@ type decoder struct {
 // Behind '?' they may be left out. The letter's place in Record follows from kind and letter.
 var shapes = [Ignorable]string{
 	Hello: "um", Welcome: "um", Ping: "i", Pong: "i", Error: "ust?m", Bye: "?s", Goaway: "s?l",
-	Submit: "udsb?a", Cancel: "ud?a", Query: "us?v", Publish: "usb?a", Subscribe: "us?a",
-	Unsubscribe: "us", Push: "uDsb?a", Result: "uc?ba", Returned: "uh", Progress: "u?ba",
+	Submit: "udsb?a", Cancel: "ud?a", Query: "us?v", Update: "ud?ab", Publish: "usb?a", Subscribe: "us?a",
+	Unsubscribe: "us", Push: "uDsb?a", Await: "ud?a", Result: "uc?ba", Returned: "uh", Progress: "u?ba",
 	Log: "uct?a", Checkpoint: "ub", Slots: "u", Defer: "uw", Pause: "uw", Accepted: "u",
 	Answer: "uv", Event: "usb?a", Task: "udsnb?a", Item: "udsnb?a", Recall: "uh", Drain: "s",
 }
@@ -305,6 +306,10 @@ func (a *Attributes) read(key int64, raw []byte) {
 		a.TimeLeft, a.HasTimeLeft = r.Number(), true
 	case LastCheckpoint:
 		a.Checkpoint = r.Bytes()
+	case TaskOf:
+		if a.Task = r.Bytes(); len(a.Task) != 16 {
+			r.Fail()
+		}
 	case History:
 		if r.Peek() != List {
 			r.Fail()

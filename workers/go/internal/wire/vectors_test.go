@@ -72,7 +72,7 @@ func TestMalformedVectorsAreRefusedWholeAndTheRecordNamed(t *testing.T) {
 }
 
 var kindNames = map[string]Kind{"header": HeaderKind, "hello": Hello, "welcome": Welcome, "ping": Ping, "pong": Pong,
-	"error": Error, "bye": Bye, "goaway": Goaway, "submit": Submit, "cancel": Cancel, "query": Query, "publish": Publish,
+	"error": Error, "bye": Bye, "goaway": Goaway, "submit": Submit, "cancel": Cancel, "query": Query, "update": Update, "await": Await, "publish": Publish,
 	"subscribe": Subscribe, "unsubscribe": Unsubscribe, "push": Push, "result": Result, "returned": Returned,
 	"progress": Progress, "log": Log, "checkpoint": Checkpoint,
 	"slots": Slots, "defer": Defer, "pause": Pause, "accepted": Accepted, "answer": Answer, "event": Event, "task": Task, "item": Item,
@@ -217,7 +217,8 @@ func compare(t *testing.T, r *Record, want []any, frame func(int) string) {
 
 // terms are what only a broker reads.
 var terms = map[string]int64{"delay": Delay, "deadline": Deadline, "run_timeout": RunTimeout, "attempts": Attempts,
-	"backoff": Backoff, "priority": Priority, "heartbeat_timeout": HeartbeatTimeout, "no_retry_on": NoRetryOn, "follow": Follow}
+	"backoff": Backoff, "priority": Priority, "heartbeat_timeout": HeartbeatTimeout, "no_retry_on": NoRetryOn, "follow": Follow,
+	"retention": Retention, "unique": Unique, "unique_policy": UniquePolicy, "unique_for": UniqueFor}
 
 func compareAttributes(t *testing.T, a *Attributes, want map[string]any) {
 	t.Helper()
@@ -230,6 +231,9 @@ func compareAttributes(t *testing.T, a *Attributes, want map[string]any) {
 		"baggage": string(a.Baggage), "reason": string(a.Reason), "time_left": float64(a.TimeLeft)}
 	if a.Checkpoint != nil {
 		got["checkpoint"] = map[string]any{"hex": hex.EncodeToString(a.Checkpoint)}
+	}
+	if a.Task != nil {
+		got["task"] = map[string]any{"hex": hex.EncodeToString(a.Task)}
 	}
 	if a.History != nil {
 		got["history"] = plain(t, a.History)
