@@ -272,7 +272,8 @@ void read_attribute(Record& record, uint64_t key, Value value) {
       a.wait = as_number(record, value, kMaxInteger, "wait");
       break;
     case Attribute::kCheckpoint: {
-      const bool belongs = record.kind == Kind::kTask && value.binary();
+      const bool of_run = record.kind == Kind::kTask || record.kind == Kind::kItem;
+      const bool belongs = of_run && value.binary();
       if (!belongs) refuse(record, code::kUnsupported, "a checkpoint here", "attribute", key);
       break;
     }

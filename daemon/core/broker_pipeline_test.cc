@@ -107,6 +107,20 @@ TEST_F(Pipeline, AnItemThatFailsIsDeadAndItsRoomIsFree) {
   h.expect_empty();
 }
 
+TEST_F(Pipeline, ACheckpointIsForTheNextRunInTheSameStage) {
+  h.reload([](config::Orchestration& c) { c.other_type.attempts = 2; });
+  Peer& worker = h.stage_worker({"clean_rows", "add_keys", "insert"});
+  client.push(h.id(), "clean", "x");
+  Got item = worker.expect(Kind::kItem);
+  worker.checkpoint(item.ref, "half");
+  worker.fail(item.ref);
+  h.advance(1s);
+  item = worker.expect(Kind::kItem);
+  EXPECT_EQ(item.at(Attribute::kCheckpoint), (Json{{"hex", "68616c66"}}));
+  worker.succeed(item.ref, "y");
+  EXPECT_FALSE(worker.expect(Kind::kItem).has(Attribute::kCheckpoint));
+}
+
 TEST_F(Pipeline, AnItemIsTriedAgainAsATaskWouldBe) {
   h.reload([](config::Orchestration& c) { c.other_type.attempts = 2; });
   Peer& worker = h.stage_worker({"clean_rows", "add_keys", "insert"});

@@ -208,6 +208,7 @@ CASES: list[tuple[str, str, list[list[Any]], list[bytes]]] = [
     ("cancel of a run", DOWN, [H, [17, 3, ID]], []),
     ("cancel of a run, with its reason", DOWN, [H, [17, 3, ID, {26: "run_timeout"}]], []),
     ("task with time left and a checkpoint", DOWN, [H, [64, 2, ID, "add", 2, BODY, {24: 2000, 33: BODY}]], []),
+    ("item with time left and a checkpoint", DOWN, [H, [65, 3, ID, "clean", 2, BODY, {24: 2000, 33: BODY}]], []),
     ("recall", DOWN, [H, [66, 1, [1, 2, 3]]], []),
     ("recall of nothing", DOWN, [H, [66, 2, []]], []),
     ("drain", DOWN, [H, [68, "reload"]], []),
