@@ -7,15 +7,18 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tagged import from_tagged, to_tagged
 
 from tuskd import (
+    Attempt,
     Backoff,
     BrokerError,
     Client,
+    Duplicate,
     Subscription,
     Task,
     TaskCancelled,
@@ -32,6 +35,9 @@ stop = threading.Event()
 printing = threading.Lock()
 
 
+TIMES = ("delay", "deadline", "run_timeout", "heartbeat_timeout", "unique_for", "retention")
+
+
 def options(command: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "timeout" in command:
@@ -40,10 +46,10 @@ def options(command: dict[str, Any]) -> dict[str, Any]:
         found["id"] = bytes.fromhex(command["id"])
     if "resent" in command:
         found["resent"] = command["resent"]
-    for name in ("delay", "deadline", "run_timeout", "heartbeat_timeout"):
+    for name in TIMES:
         if name in command:
             found[name] = command[name] / 1000
-    for name in ("priority", "attempts", "no_retry_on"):
+    for name in ("priority", "attempts", "no_retry_on", "unique", "unique_policy"):
         if name in command:
             found[name] = command[name]
     if "not_before" in command:
@@ -83,6 +89,36 @@ def follow(command: dict[str, Any]) -> dict[str, Any]:
 def post(command: dict[str, Any]) -> str:
     body = from_tagged(command["body"])
     return client.send(command["type"], body, **options(command)).hex()
+
+
+def time_for(command: dict[str, Any]) -> float | None:
+    return command["timeout"] / 1000 if "timeout" in command else None
+
+
+def await_task(command: dict[str, Any]) -> Any:
+    return to_tagged(client.await_task(bytes.fromhex(command["id"]), timeout=time_for(command)))
+
+
+def await_all(command: dict[str, Any]) -> list[Any]:
+    ids = map(bytes.fromhex, command["ids"])
+    return [outcome(found) for found in client.await_all(ids, timeout=time_for(command))]
+
+
+def update(command: dict[str, Any]) -> dict[str, Any]:
+    chosen = {name: command[name] for name in ("priority",) if name in command}
+    if "delay" in command:
+        chosen["delay"] = command["delay"] / 1000
+    if "body" in command:
+        chosen["body"] = from_tagged(command["body"])
+    return client.update(bytes.fromhex(command["id"]), **chosen)._asdict()
+
+
+def status_of(command: dict[str, Any]) -> dict[str, Any]:
+    status = client.task(bytes.fromhex(command["id"]))
+    found = asdict(status) | {"history": history_of(status.history) or None}
+    if status.age is not None:
+        found["age"] = status.age * 1000
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def outcome(result: Any) -> dict[str, Any]:
@@ -182,6 +218,10 @@ OPERATIONS: dict[str, Any] = {
     "post": post,
     "follow": follow,
     "cancel": lambda c: client.cancel(bytes.fromhex(c["id"])),
+    "await": await_task,
+    "await_all": await_all,
+    "update": update,
+    "task": status_of,
     "many": many,
     "roundtrip": roundtrip,
     "load": lambda c: Load(c).run(),
@@ -195,15 +235,19 @@ OPERATIONS: dict[str, Any] = {
 }
 
 
+def history_of(runs: list[Attempt]) -> list[dict[str, Any]]:
+    names = ("attempt", "worker", "type", "message")
+    return [
+        {name: getattr(run, name) for name in names}
+        | {"started": run.started * 1000, "ended": run.ended * 1000}
+        for run in runs
+    ]
+
+
 def describe(error: TuskError) -> dict[str, Any]:
     found = {"class": type(error).__name__, "code": error.code, "text": str(error)}
     if isinstance(error, (TaskFailed, TaskCancelled, TaskExpired)):
-        names = ("attempt", "worker", "started", "ended", "type", "message")
-        found["history"] = [
-            {name: getattr(run, name) for name in names}
-            | {"started": run.started * 1000, "ended": run.ended * 1000}
-            for run in error.history
-        ]
+        found["history"] = history_of(error.history)
     if isinstance(error, TaskFailed):
         for name in ("type", "message", "language", "stack", "attempt", "worker"):
             found[name] = getattr(error, name)
@@ -211,6 +255,9 @@ def describe(error: TuskError) -> dict[str, Any]:
     if isinstance(error, BrokerError):
         found["limit"] = error.details.get("limit")
         found["value"] = error.details.get("value")
+    if isinstance(error, Duplicate):
+        found["id"] = error.id and error.id.hex()
+        found["state"] = error.state
     if isinstance(error, Unavailable):
         found["url"] = error.url
     return found

@@ -26,7 +26,7 @@ SHAPES = {
     16: "udsb?a",
     17: "ud?a",
     18: "us?m",
-    19: "uda?b",
+    19: "ud?ab",
     20: "usb?a",
     21: "us?a",
     22: "us",

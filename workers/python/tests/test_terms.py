@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from conftest import Start
 from fake_broker import FakeBroker
 
 import tuskd
-from tuskd import AsyncClient, Backoff, Client
+from tuskd import AsyncClient, Backoff, Client, terms
 from tuskd.values import encode
 
 ERROR = {"type": "Flaky", "message": "no", "language": "go", "stack": "s"}
@@ -48,7 +49,8 @@ def submitted(broker: FakeBroker) -> dict[int, Any]:
 TERMS: list[tuple[dict[str, Any], dict[int, Any]]] = [
     ({}, {}),
     ({"priority": "low"}, {51: -10}),
-    ({"priority": "normal"}, {}),
+    ({"priority": "normal"}, {51: 0}),  # a type may have another default
+    ({"delay": 0}, {1: 0}),
     ({"priority": "high"}, {51: 10}),
     ({"priority": "critical"}, {51: 20}),
     ({"priority": -100}, {51: -100}),
@@ -65,6 +67,16 @@ TERMS: list[tuple[dict[str, Any], dict[int, Any]]] = [
         {67: ["ValueError", "NotFound", "BodyError"]},
     ),
     ({"no_retry_on": []}, {67: []}),
+    ({"retention": 600}, {13: 600_000}),
+    ({"retention": 0}, {13: 0}),
+    ({"unique": "k"}, {19: "k"}),
+    ({"unique": "ä" * 127 + "x"}, {19: "ä" * 127 + "x"}),
+    ({"unique": "k", "unique_policy": "join", "unique_for": 0.5}, {19: "k", 71: 500}),
+    ({"unique": "k", "unique_policy": "refuse"}, {19: "k", 21: 1}),
+    ({"unique": "k", "unique_policy": "replace"}, {19: "k", 21: 2}),
+    ({"unique": "k", "unique_policy": "debounce"}, {19: "k", 21: 3}),
+    ({"unique": "k", "unique_policy": "follow_up"}, {19: "k", 21: 4}),
+    ({"unique": None, "unique_policy": None, "unique_for": None, "retention": None}, {}),
 ]
 
 
@@ -120,6 +132,18 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"no_retry_on": [int]}, TypeError, "no_retry_on"),
     ({"no_retry_on": ["x"] * 33}, ValueError, "at most 32"),
     ({"no_retry_on": ["ä" * 128]}, ValueError, "255 bytes"),
+    ({"retention": -1}, ValueError, "retention is 0 to"),
+    ({"retention": YEARS}, ValueError, "retention.*100 years"),
+    ({"unique": ""}, ValueError, "unique has 1 to 255 bytes, not 0"),
+    ({"unique": "ä" * 128}, ValueError, "unique has 1 to 255 bytes, not 256"),
+    ({"unique": b"k"}, TypeError, "unique is text"),
+    ({"unique": "k", "unique_policy": "merge"}, ValueError, "'merge'.*'join'.*'follow_up'"),
+    ({"unique": "k", "unique_policy": ""}, ValueError, "no unique_policy ''"),
+    ({"unique": "k", "unique_policy": 1}, ValueError, "no unique_policy 1"),
+    ({"unique": "k", "unique_for": -1}, ValueError, "unique_for is 0 to"),
+    ({"unique": "k", "unique_for": "1s"}, TypeError, "unique_for is a number of seconds"),
+    ({"unique_policy": "join"}, ValueError, "unique_policy without unique"),
+    ({"unique_for": 1}, ValueError, "unique_for without unique"),
     ({"dealy": 1}, TypeError, "no option 'dealy'"),
     ({"trace": "x" * 8193}, ValueError, "trace has at most 8,192 bytes"),
     ({"baggage": "ä" * 4097}, ValueError, "baggage"),
@@ -164,8 +188,8 @@ def test_times_pass_before_a_submit_and_between_sessions(
     broker.greet()
     first, second, third = (broker.expect(16) for _ in range(3))
     assert 4000 < first[5][1] <= 4700 and first[5][3] - first[5][1] in (4999, 5000, 5001)
-    assert len(second) == 5, "its time has come"
-    assert third[5] == {3: 0}
+    assert second[5] == {1: 0}, "its time has come"
+    assert third[5] == {1: 0, 3: 0}
     time.sleep(0.2)
     broker.hold = 0
     broker.cut()
@@ -182,6 +206,51 @@ def test_times_pass_before_a_submit_and_between_sessions(
     assert again[5][1] <= first[5][1] - 200 and again[5][3] <= first[5][3] - 200
     for request in (task, soon, past):
         assert not request.done()
+
+
+class Clocks(ModuleType):
+    """Both clocks of a machine, which both go on whenever somebody looks at one of them."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__("time")
+        self.now, self.step = 0, step  # in microseconds
+
+    def look(self) -> int:
+        self.now += self.step
+        return self.now
+
+    def monotonic(self) -> float:
+        return 1e6 + self.look() / 1e6
+
+    def at(self, microseconds: int) -> datetime:
+        return datetime(2031, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+
+    def __call__(self, _zone: Any) -> datetime:
+        return self.at(self.look())
+
+
+@pytest.mark.parametrize("step", [0, 1, 7, 333, 999, 1000, 1001, 2500])
+def test_no_rounding_lets_a_task_begin_before_its_point_in_time(
+    monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    clocks = Clocks(step)
+
+    class Day(datetime):
+        now = clocks  # type: ignore[assignment]
+
+    monkeypatch.setattr(terms, "datetime", Day)
+    monkeypatch.setattr(terms, "time", clocks)
+    for wait in (0, 1, 499, 500, 999, 1000, 1001, 5123, 300_000, 300_001, 299_999, 86_400_000_001):
+        begun = clocks.now
+        asked = terms.Wanted({"not_before": Day.fromisoformat(str(clocks.at(begun + wait)))})
+        each = asked.renewed()  # of many, at a later time: the point stays where it is
+        for wanted in (asked, each):
+            starts = wanted.left()[1] * 1000 + clocks.now  # at the earliest, from the last look
+            assert starts >= begun + wait
+            assert starts < max(begun + wait, clocks.now) + 2000 + step
+    asked = terms.Wanted({"delay": 0.3})
+    begun = clocks.now
+    assert asked.left()[1] * 1000 + clocks.now >= begun + 300_000
 
 
 def test_a_followed_task_tells_in_order_and_before_its_result(

@@ -16,6 +16,7 @@ from .errors import (
     Cancelled,
     Closed,
     Defer,
+    Duplicate,
     Full,
     IdConflict,
     Invalid,
@@ -38,6 +39,7 @@ from .errors import (
     Unsupported,
 )
 from .ids import new_id
+from .status import Failure, TaskStatus, Updated
 from .subscription import AsyncSubscription, Event, Subscription
 from .terms import Backoff
 from .values import Timestamp
@@ -60,7 +62,9 @@ __all__ = [
     "Closed",
     "Context",
     "Defer",
+    "Duplicate",
     "Event",
+    "Failure",
     "Full",
     "IdConflict",
     "Invalid",
@@ -73,6 +77,7 @@ __all__ = [
     "TaskDead",
     "TaskExpired",
     "TaskFailed",
+    "TaskStatus",
     "Timeout",
     "Timestamp",
     "TooLarge",
@@ -84,6 +89,7 @@ __all__ = [
     "UnknownTopic",
     "Unserved",
     "Unsupported",
+    "Updated",
     "Worker",
     "__version__",
     "new_id",

@@ -8,15 +8,19 @@ import inspect
 import itertools
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable
+from datetime import datetime
 from typing import Any, Unpack, cast
 
 from . import follow
-from .calls import Calls, Id
+from .calls import KEEP, Calls, Id, KnownId
+from .client import joined_id
 from .errors import Busy, TuskError
+from .ids import known_id
 from .request import Request
 from .requests import Requests
+from .status import TaskStatus, Updated, read_status, read_updated
 from .subscription import AsyncSubscription
-from .terms import FollowedTerms, Terms, Wanted, refuse_callbacks, wanted
+from .terms import FollowedTerms, Priority, Terms, Wanted, refuse_callbacks, wanted
 
 Told = tuple[Request, list[Any]]  # progress or a log line of a task that is followed
 
@@ -26,6 +30,7 @@ class AsyncTask:
 
     def __init__(self, client: AsyncClient, request: Request, future: asyncio.Future[Any]) -> None:
         self._client = client
+        self._request = request
         self._future = future
         # An error that nobody awaits is nobody's business.
         future.add_done_callback(lambda f: f.cancelled() or f.exception())
@@ -34,6 +39,11 @@ class AsyncTask:
 
     def done(self) -> bool:
         return self._future.done()
+
+    @property
+    def joined_id(self) -> bytes:
+        """As Task.joined_id."""
+        return joined_id(self._request) if self._future.done() else self.id
 
     def __await__(self) -> Generator[Any, None, Any]:
         return asyncio.shield(self._future).__await__()
@@ -172,10 +182,13 @@ class AsyncClient:
         try:
             return await future
         except asyncio.CancelledError:
-            self._futures.pop(request.number, None)
-            if self._requests is not None:
-                self._requests.forget(request)
+            self._give_up(request)
             raise
+
+    def _give_up(self, request: Request) -> None:
+        self._futures.pop(request.number, None)
+        if self._requests is not None:
+            self._requests.forget(request)
 
     async def call(
         self,
@@ -357,7 +370,57 @@ class AsyncClient:
             for future in flying.values():
                 future.cancel()
 
-    async def cancel(self, id: Id, *, timeout: float | None = None) -> str:
+    async def await_task(
+        self,
+        id: KnownId,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[Any, int], object] | None = None,
+        on_log: Callable[[str, str, int], object] | None = None,
+    ) -> Any:
+        """As Client.await_task; cancelling it ends only the waiting."""
+        self._ready()
+        found = wanted(FollowedTerms(on_progress=on_progress, on_log=on_log))
+        follow = found if found is not None and found.follows else None
+        return await self._answer(self._calls.await_task(id, timeout, follow, self._ended.append))
+
+    async def await_all(self, ids: Iterable[KnownId], *, timeout: float | None = None) -> list[Any]:
+        """As Client.await_all."""
+        self._ready()
+        each = self._calls.await_all(ids, timeout, self._ended.append)
+        futures = [self._future(request) for request in each]
+        try:
+            found = await asyncio.gather(*futures, return_exceptions=True)
+        except asyncio.CancelledError:
+            for request in each:
+                self._give_up(request)
+            raise
+        for outcome in found:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, TuskError):
+                raise outcome
+        return found
+
+    async def update(
+        self,
+        id: KnownId,
+        *,
+        priority: Priority | None = None,
+        delay: float | None = None,
+        not_before: datetime | None = None,
+        body: Any = KEEP,
+        timeout: float | None = None,
+    ) -> Updated:
+        """As Client.update."""
+        self._ready()
+        change = Terms(priority=priority, delay=delay, not_before=not_before)
+        request = self._calls.update(id, change, body, timeout, self._ended.append)
+        return read_updated(await self._answer(request))
+
+    async def task(self, id: KnownId, *, timeout: float | None = None) -> TaskStatus:
+        """As Client.task."""
+        return read_status(await self.query("task", {"id": known_id(id)}, timeout=timeout))
+
+    async def cancel(self, id: KnownId, *, timeout: float | None = None) -> str:
         """As Client.cancel."""
         self._ready()
         answer = await self._answer(self._calls.cancel(id, timeout, self._ended.append))

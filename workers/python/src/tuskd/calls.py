@@ -7,19 +7,21 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import wire
 from .errors import Timeout
-from .ids import as_id
+from .ids import as_id, known_id
 from .link import url_or_default
 from .request import Request
 from .requests import Requests
-from .terms import Wanted
+from .terms import Terms, Wanted, wanted
 
 TRACE_BYTES = 8192  # of a trace, of a baggage
-Id = bytes | uuid.UUID | str | None
+KEEP: Any = object()  # an update that leaves the body as it is
+KnownId = bytes | uuid.UUID | str
+Id = KnownId | None
 
 
 class Calls:
@@ -134,9 +136,70 @@ class Calls:
         return self._post(wire.PUBLISH, b"", topic, data, attributes or None, timeout, notify)
 
     def cancel(
-        self, id: Id, timeout: float | None, notify: Callable[[Request], None] | None = None
+        self, id: KnownId, timeout: float | None, notify: Callable[[Request], None] | None = None
     ) -> Request:
-        return self._post(wire.CANCEL, as_id(id), "", None, None, timeout, notify)
+        return self._post(wire.CANCEL, known_id(id), "", None, None, timeout, notify)
+
+    def await_task(
+        self,
+        id: KnownId,
+        timeout: float | None,
+        follow: Wanted | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        requests = self.requests()
+        request = self._await(requests, id, timeout, follow, notify)
+        requests.post(request)
+        return request
+
+    def await_all(
+        self,
+        ids: Iterable[KnownId],
+        timeout: float | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> list[Request]:
+        """One request for each; they are posted at once, so that they share their packets."""
+        requests = self.requests()
+        each = [self._await(requests, id, timeout, None, notify) for id in ids]
+        requests.post_all(each)
+        return each
+
+    def _await(
+        self,
+        requests: Requests,
+        id: KnownId,
+        timeout: float | None,
+        follow: Wanted | None,
+        notify: Callable[[Request], None] | None,
+    ) -> Request:
+        attributes = None if follow is None else follow.attributes
+        deadline = time.monotonic() + requests.timeout(timeout)
+        request = requests.request(wire.AWAIT, known_id(id), "", None, attributes, deadline)
+        request.wanted = follow
+        request.notify = notify
+        return request
+
+    def update(
+        self,
+        id: KnownId,
+        change: Terms,
+        body: Any,
+        timeout: float | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        """body: KEEP to leave it as it is; None is a body, null."""
+        requests = self.requests()
+        terms = wanted(change)
+        attributes: dict[int, Any] = {} if terms is None else dict(terms.attributes)
+        data = None if body is KEEP else requests.body(body, attributes)
+        deadline = time.monotonic() + requests.timeout(timeout)
+        request = requests.request(
+            wire.UPDATE, known_id(id), "", data, attributes or None, deadline
+        )
+        request.notify = notify
+        request.wanted = terms
+        requests.post(request)
+        return request
 
     def query(
         self,

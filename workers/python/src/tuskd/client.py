@@ -5,21 +5,24 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from queue import SimpleQueue
 from typing import Any, Unpack
 
-from .calls import Calls, Id, wait_at_most
-from .errors import Busy, TuskError
+from .calls import KEEP, Calls, Id, KnownId, wait_at_most
+from .errors import Busy, TuskError, id_that_counts
+from .ids import known_id
 from .request import Request
 from .requests import Requests
+from .status import TaskStatus, Updated, read_status, read_updated
 from .subscription import Subscription
-from .terms import FollowedTerms, Terms, Wanted, refuse_callbacks, wanted
+from .terms import FollowedTerms, Priority, Terms, Wanted, refuse_callbacks, wanted
 
 _BURST = 128  # requests that a loop posts before it has them sent
 
 
 class Task:
-    """A task that was submitted. `id` is its 16 bytes."""
+    """A task that was submitted. `id` is its 16 bytes; see `joined_id` if it has a unique key."""
 
     def __init__(self, client: Client, request: Request, requests: Requests) -> None:
         self._client = client
@@ -34,6 +37,14 @@ class Task:
     def done(self) -> bool:
         """Whether `result` would answer at once."""
         return self._request.done
+
+    @property
+    def joined_id(self) -> bytes:
+        """The id that counts, once it is `done`: of the task that it joined by its unique key.
+
+        It is `id` before, and for a task that joined none.
+        """
+        return joined_id(self._request)
 
     def result(self, timeout: float | None = None) -> Any:
         """What the handler returned; waits as long as it takes, or `timeout` seconds.
@@ -283,7 +294,64 @@ class Client:
                 with requests.link.changed:
                     requests.link.changed.wait(0.05)
 
-    def cancel(self, id: Id, *, timeout: float | None = None) -> str:
+    def await_task(
+        self,
+        id: KnownId,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[Any, int], object] | None = None,
+        on_log: Callable[[str, str, int], object] | None = None,
+    ) -> Any:
+        """What the handler of a task returned that anybody submitted; waits until it has ended.
+
+        timeout: in seconds, as of `call`. on_progress, on_log: see FollowedTerms. Raises
+        UnknownTask, AlreadyEnded when the ending was not kept (see `retention`), and what `call`
+        raises.
+        """
+        follow = FollowedTerms(on_progress=on_progress, on_log=on_log)
+        return self._answer(self._calls.await_task(id, timeout, _followed(follow)))
+
+    def await_all(self, ids: Iterable[KnownId], *, timeout: float | None = None) -> list[Any]:
+        """As await_task for many at once: for each id, in their order, the result or the error.
+
+        They are asked for together. timeout: in seconds, for all of them.
+        """
+        requests = self._calls.requests()
+        each = self._calls.await_all(ids, timeout)
+        requests.link.flush()
+        try:
+            for request in each:
+                request.wait()
+        except BaseException:
+            for request in each:
+                requests.forget(request)
+            raise
+        return [_outcome(requests, request) for request in each]
+
+    def update(
+        self,
+        id: KnownId,
+        *,
+        priority: Priority | None = None,
+        delay: float | None = None,
+        not_before: datetime | None = None,
+        body: Any = KEEP,
+        timeout: float | None = None,
+    ) -> Updated:
+        """Changes a task that waits or is delayed: what is given, and nothing else.
+
+        delay: seconds from now; 0: it may run at once. body: None is one, null. A task whose
+        priority changes stands behind those of its new priority. It is no error when the task runs
+        or has ended; then `updated` is False. Raises UnknownTask.
+        """
+        change = Terms(priority=priority, delay=delay, not_before=not_before)
+        return read_updated(self._answer(self._calls.update(id, change, body, timeout)))
+
+    def task(self, id: KnownId, *, timeout: float | None = None) -> TaskStatus:
+        """What the broker knows of a task. It is no error if that is nothing: state "unknown"."""
+        return read_status(self.query("task", {"id": known_id(id)}, timeout=timeout))
+
+    def cancel(self, id: KnownId, *, timeout: float | None = None) -> str:
         """Cancels a task by its id; its state now. Raises UnknownTask."""
         answer = self._answer(self._calls.cancel(id, timeout))
         return str(answer["state"]) if isinstance(answer, dict) else str(answer)
@@ -375,6 +443,20 @@ class Client:
         return requests.decode(request)
 
 
+def joined_id(request: Request) -> bytes:
+    """Of a submit: the id of the task whose ending it got, or its own."""
+    if request.error is not None:
+        return request.error.task_id or request.id
+    return id_that_counts(request.value_attributes, request.id)
+
+
+def _outcome(requests: Requests, request: Request) -> Any:
+    try:
+        return requests.decode(request)
+    except TuskError as error:
+        return error
+
+
 def _plain(terms: FollowedTerms) -> Wanted | None:
     """The terms of a call from a thread that has no loop for callbacks that are coroutines."""
     if not terms:
@@ -383,3 +465,9 @@ def _plain(terms: FollowedTerms) -> Wanted | None:
         if inspect.iscoroutinefunction(terms.get(name)):
             raise TypeError(f"{name} is a coroutine function; only AsyncClient can await it")
     return wanted(terms)
+
+
+def _followed(follow: FollowedTerms) -> Wanted | None:
+    """As _plain, for what has no other terms."""
+    found = _plain(follow)
+    return found if found is not None and found.follows else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +32,11 @@ class TuskError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A run that failed, in the `history` of an error.
+    """A run that failed, in the `history` of an error or a TaskStatus.
 
-    attempt: from 1. worker: its name. started, ended: seconds before the task's ending. type,
-    message, stack, language: of the error, shortened; stack may be empty.
+    attempt: from 1. worker: its name. started, ended: seconds before the task's ending; in a
+    TaskStatus, before now. type, message, stack, language: of the error, shortened; stack may be
+    empty.
     """
 
     attempt: int
@@ -176,7 +177,26 @@ class IdConflict(BrokerError):
 
 
 class AlreadyEnded(BrokerError):
-    """The task ended and its ending was acknowledged; `details["state"]`."""
+    """The task ended and its ending was not kept; `details["state"]`. See `retention`."""
+
+
+class Duplicate(BrokerError):
+    """Another task has the unique key. `task_id` is the id of the submit that was refused."""
+
+    @property
+    def id(self) -> bytes | None:
+        """Of the task that has the key; None if the broker did not say it."""
+        told = self.details.get("id")
+        try:
+            found = bytes.fromhex(told) if isinstance(told, str) else b""
+        except ValueError:
+            return None
+        return found if len(found) == 16 else None
+
+    @property
+    def state(self) -> str:
+        """Of that task: "waiting", "delayed", "running", or how it ended."""
+        return str(self.details.get("state", ""))
 
 
 class UnknownOutcome(BrokerError):
@@ -218,6 +238,7 @@ _BY_CODE: dict[str, type[BrokerError]] = {
     "too_large": TooLarge,
     "id_conflict": IdConflict,
     "already_ended": AlreadyEnded,
+    "duplicate": Duplicate,
     "unknown_outcome": UnknownOutcome,
     "unknown_task": UnknownTask,
     "unknown_topic": UnknownTopic,
@@ -240,8 +261,9 @@ def from_error_record(
 
 
 def from_ending(state: int, attributes: dict[int, Any], task_id: bytes) -> TuskError:
-    """The exception for an ending that is not a success."""
-    history = _history(attributes.get(28))
+    """The exception for an ending that is not a success. task_id: as it was asked for."""
+    task_id = id_that_counts(attributes, task_id)
+    history = history_of(attributes.get(28))
     if state == 3:
         return TaskExpired("the task expired", task_id=task_id, history=history)
     if state == 4:
@@ -270,7 +292,14 @@ def from_ending(state: int, attributes: dict[int, Any], task_id: bytes) -> TuskE
     )
 
 
-def _history(told: Any) -> list[Attempt]:
+def id_that_counts(attributes: Mapping[int, Any] | None, asked: bytes) -> bytes:
+    """The id of the task whose ending this is: by its unique key it may be another one."""
+    told = attributes.get(30) if attributes else None
+    return told if isinstance(told, bytes) and len(told) == 16 else asked
+
+
+def history_of(told: Any) -> list[Attempt]:
+    """What is told of runs that failed; whatever makes no sense is left out."""
     out = []
     for run in told if isinstance(told, list) else []:
         if not isinstance(run, dict):

@@ -43,3 +43,10 @@ def as_id(given: bytes | uuid.UUID | str | None) -> bytes:
     if len(given) != 16:
         raise ValueError(f"a task id has 16 bytes, not {len(given)}")
     return bytes(given)
+
+
+def known_id(given: bytes | uuid.UUID | str) -> bytes:
+    """As as_id, for what is about a task that is there: None is a TypeError and no new id."""
+    if given is None:
+        raise TypeError("an id is 16 bytes, a UUID or its text, not None")
+    return as_id(given)

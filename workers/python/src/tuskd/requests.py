@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 5.0
 NAME_BYTES = 255
 _NOTHING: dict[int, Any] = {}
+_ENDING_IN_A_RESULT = (wire.SUBMIT, wire.AWAIT)
 
 
 class Requests:
@@ -134,19 +135,12 @@ class Requests:
 
     def post(self, request: Request) -> None:
         """Puts it to what is to be said; `link.flush()` sends it. Raises Busy at the bound."""
-        if self.closed:
-            raise Closed("the client is closed")
+        self._check_open()
         link = self.link
-        if link.error is not None and link.state is not READY:
-            raise link.error
         bound = self.limit("session_bytes")
         with self._admit_lock:
             if self._outstanding and self._outstanding + request.size > bound:
-                raise Busy(
-                    f"{self._outstanding} bytes wait to be acknowledged, the limit is {bound}",
-                    code="busy",
-                    details={"limit": "session_bytes", "value": bound},
-                )
+                raise self._too_much(bound)
             self._outstanding += request.size
             self.pending[request.number] = request
             sooner = request.deadline < self._next_deadline
@@ -165,6 +159,39 @@ class Requests:
         if sooner:
             link.wake()
 
+    def post_all(self, requests: list[Request]) -> None:
+        """As `post`, for many that are no pushes: all or none, in as few packets as hold them."""
+        self._check_open()
+        if not requests:
+            return
+        bound = self.limit("session_bytes")
+        size = sum(request.size for request in requests)
+        with self._admit_lock:
+            if self._outstanding and self._outstanding + size > bound:
+                raise self._too_much(bound)
+            self._outstanding += size
+            self.pending.update((request.number, request) for request in requests)
+            soonest = min(request.deadline for request in requests)
+            sooner = soonest < self._next_deadline
+            if sooner:
+                self._next_deadline = soonest
+        self.link.outbox.extend(requests)  # in one step, as the I/O thread sees it
+        if sooner:
+            self.link.wake()
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise Closed("the client is closed")
+        if self.link.error is not None and self.link.state is not READY:
+            raise self.link.error
+
+    def _too_much(self, bound: int) -> Busy:
+        return Busy(
+            f"{self._outstanding} bytes wait to be acknowledged, the limit is {bound}",
+            code="busy",
+            details={"limit": "session_bytes", "value": bound},
+        )
+
     def busy(self, size: int) -> bool:
         return self._outstanding + size > self.limit("session_bytes")
 
@@ -178,7 +205,7 @@ class Requests:
         """The value of an answer, or its error. Decodes in the caller's thread."""
         if request.error is not None:
             raise request.error
-        if request.kind != wire.SUBMIT:
+        if request.kind not in _ENDING_IN_A_RESULT:
             return request.value
         return read_body(request.value, request.value_attributes, self.limit("body"))
 
@@ -253,8 +280,14 @@ class Requests:
         kind = request.kind
         if kind in (wire.SUBMIT, wire.PUSH, wire.PUBLISH):
             return self._write_body(request, bodies)
-        if kind == wire.CANCEL:
-            packed: bytes = self._pack((kind, request.number, request.id))
+        if kind == wire.UPDATE:
+            return self._write_update(request, bodies)
+        if kind == wire.AWAIT:
+            attributes = self._waiting(request, request.attributes)
+            head = (kind, request.number, request.id)
+            packed: bytes = self._pack((*head, attributes) if attributes else head)
+        elif kind == wire.CANCEL:
+            packed = self._pack((kind, request.number, request.id))
         elif request.body is not None:
             packed = self._pack((kind, request.number, request.name, request.body))
         else:
@@ -267,18 +300,9 @@ class Requests:
             attributes = {**(attributes or _NOTHING), **request.wanted.left()}
         if kind != wire.PUBLISH and request.resent:
             attributes = {**(attributes or _NOTHING), wire.A_RESENT: True}
-        if (
-            kind == wire.SUBMIT
-            and request.deadline != NEVER
-            and not request.until_sent
-            and not (attributes and attributes.get(wire.A_REPLY) == 1)
-        ):
-            left = max(1, int((request.deadline - time.monotonic()) * 1000))
-            attributes = {**(attributes or _NOTHING), wire.A_WAIT: left}
-        body = request.body
-        if body is not None and len(body) >= self.inline():
-            bodies.append(body)
-            body = len(bodies)
+        if kind == wire.SUBMIT and not (attributes and attributes.get(wire.A_REPLY) == 1):
+            attributes = self._waiting(request, attributes)
+        body = self._placed(request.body, bodies)
         head: tuple[Any, ...]
         if kind == wire.PUBLISH:
             head = (kind, request.number, request.name, body)
@@ -286,6 +310,34 @@ class Requests:
             head = (kind, request.number, request.id, request.name, body)
         packed: bytes = self._pack((*head, attributes) if attributes else head)
         return packed
+
+    def _write_update(self, request: Request, bodies: list[bytes]) -> bytes:
+        attributes = {**(request.attributes or _NOTHING)}
+        if request.wanted is not None:
+            attributes |= request.wanted.left()
+        head = (request.kind, request.number, request.id)
+        packed: bytes
+        if request.body is not None:
+            packed = self._pack((*head, attributes, self._placed(request.body, bodies)))
+        else:
+            packed = self._pack((*head, attributes) if attributes else head)
+        return packed
+
+    def _waiting(
+        self, request: Request, attributes: dict[int, Any] | None
+    ) -> dict[int, Any] | None:
+        """The attributes, and how long the caller waits for the ending."""
+        if request.deadline == NEVER or request.until_sent:
+            return attributes
+        left = max(1, int((request.deadline - time.monotonic()) * 1000))
+        return {**(attributes or _NOTHING), wire.A_WAIT: left}
+
+    def _placed(self, body: bytes | None, bodies: list[bytes]) -> bytes | int | None:
+        """The body as its record has it: itself, or the number of a frame of its own."""
+        if body is None or len(body) < self.inline():
+            return body
+        bodies.append(body)
+        return len(bodies)
 
     def inline(self) -> int:
         return min(wire.FRAME_BODY, self.limit("frame") // 4)
@@ -486,11 +538,13 @@ class Requests:
         id = request.id or None
         what = {wire.SUBMIT: "the task", wire.PUSH: "the item"}.get(request.kind, "the request")
         if self.link.state is not READY:
-            how = "was sent and may have run" if request.packet else "was not sent"
+            may = "may have run" if what != "the request" else "has no answer"
+            how = f"was sent and {may}" if request.packet else "was not sent"
             return Unavailable(f"no broker at {self.url}; {what} {how}", url=self.url, task_id=id)
         if not request.packet:
             return Timeout(f"{what} could not be sent in time", task_id=id)
-        return Timeout(f"no answer in time; {what} goes on", task_id=id)
+        goes_on = "the task" if request.kind == wire.AWAIT else what
+        return Timeout(f"no answer in time; {goes_on} goes on", task_id=id)
 
 
 def client_hello(name: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from . import wire
@@ -17,9 +17,12 @@ MOST_ATTEMPTS = 1000
 MOST_FACTOR = 100
 NO_RETRY_TYPES = 32
 NO_RETRY_BYTES = 255
+UNIQUE_BYTES = 255
+POLICIES = ("join", "refuse", "replace", "debounce", "follow_up")
 FOLLOW_PROGRESS, FOLLOW_LOG = 1, 2
 
 Priority = Literal["low", "normal", "high", "critical"] | int
+UniquePolicy = Literal["join", "refuse", "replace", "debounce", "follow_up"]
 
 
 class Backoff(NamedTuple):
@@ -46,6 +49,14 @@ class Terms(TypedDict, total=False):
     heartbeat_timeout: how long a run may say nothing (see Context.heartbeat). attempts: how many
     runs may fail, 1 to 1,000. backoff: the pauses between them. no_retry_on: at most 32 types of
     errors after which another run makes no sense: names, or classes of exceptions.
+
+    unique: a key of 1 to 255 bytes; of the tasks of one type with this key only one lives, from its
+    acceptance to its end and for unique_for behind it. unique_policy: what this submit does when
+    another task has the key. "join" (default) gets that task's ending; "refuse" raises Duplicate;
+    "replace" gives that task this body and these terms, and gets its ending; "debounce" does that
+    and begins its delay anew; "follow_up" joins it as long as it waits. While the other runs, the
+    last three become the one task that runs behind it. During unique_for all raise Duplicate.
+    retention: how long the ending is kept, once it is there, for await_task.
     """
 
     priority: Priority | None
@@ -57,6 +68,10 @@ class Terms(TypedDict, total=False):
     attempts: int | None
     backoff: Backoff | None
     no_retry_on: Iterable[str | type[BaseException]] | None
+    unique: str | None
+    unique_policy: UniquePolicy | None
+    unique_for: float | None
+    retention: float | None
 
 
 class FollowedTerms(Terms, total=False):
@@ -90,24 +105,25 @@ class Wanted:
         self.on_progress, self.on_log = terms.get("on_progress"), terms.get("on_log")
         self._read_times(terms)
         self._read_retries(terms)
-        given = terms.get("priority")
-        if given is not None and (value := priority(given)) != 0:
-            self.attributes[wire.A_PRIORITY] = value
+        self._read_unique(terms)
+        if (given := terms.get("priority")) is not None:
+            self.attributes[wire.A_PRIORITY] = priority(given)
         follow = FOLLOW_PROGRESS * (self.on_progress is not None)
         follow += FOLLOW_LOG * (self.on_log is not None)
         if follow:
             self.attributes[wire.A_FOLLOW] = follow
 
     def _read_times(self, terms: Terms) -> None:
-        now = time.monotonic()
         delay, not_before = terms.get("delay"), terms.get("not_before")
         if delay is not None and not_before is not None:
             raise ValueError("delay and not_before are two ways to say the same; give one")
+        wait = None if not_before is None else until(not_before)
+        now = time.monotonic()  # behind the clock of the day: what passed in between is no wait
         if delay is not None:
             self._delay = milliseconds("delay", delay) / 1000
             self.due = now + self._delay
-        elif not_before is not None:
-            self.due = now + until(not_before)
+        elif wait is not None:
+            self.due = now + wait
         if (deadline := terms.get("deadline")) is not None:
             self._deadline = milliseconds("deadline", deadline) / 1000
             self.end = now + self._deadline
@@ -116,6 +132,8 @@ class Wanted:
         if (given := terms.get("heartbeat_timeout")) is not None:
             ms = milliseconds("heartbeat_timeout", given, least=1)
             self.attributes[wire.A_HEARTBEAT_TIMEOUT] = ms
+        if (given := terms.get("retention")) is not None:
+            self.attributes[wire.A_RETENTION] = milliseconds("retention", given)
 
     def _read_retries(self, terms: Terms) -> None:
         attempts = terms.get("attempts")
@@ -132,6 +150,28 @@ class Wanted:
         if no_retry_on is not None:
             self.attributes[wire.A_NO_RETRY_ON] = type_names(no_retry_on)
 
+    def _read_unique(self, terms: Terms) -> None:
+        key = terms.get("unique")
+        if key is None:
+            for name in ("unique_policy", "unique_for"):
+                if terms.get(name) is not None:
+                    raise ValueError(f"{name} without unique, the key that it is about")
+            return
+        if not isinstance(key, str):
+            raise TypeError(f"unique is text, not {type(key).__name__}")
+        if not 1 <= len(key.encode()) <= UNIQUE_BYTES:
+            size = len(key.encode())
+            raise ValueError(f"unique has 1 to {UNIQUE_BYTES} bytes, not {size}: {key:.40}")
+        self.attributes[wire.A_UNIQUE] = key
+        policy = terms.get("unique_policy")
+        if policy is not None and policy not in POLICIES:
+            names = ", ".join(map(repr, POLICIES))
+            raise ValueError(f"there is no unique_policy {policy!r}; there are {names}")
+        if policy is not None and policy != POLICIES[0]:
+            self.attributes[wire.A_UNIQUE_POLICY] = POLICIES.index(policy)
+        if (given := terms.get("unique_for")) is not None:
+            self.attributes[wire.A_UNIQUE_FOR] = milliseconds("unique_for", given)
+
     def renewed(self) -> Wanted:
         """The same for a task that is submitted now; a point in time stays where it is."""
         other = object.__new__(Wanted)
@@ -147,8 +187,8 @@ class Wanted:
         """The attributes of the times that pass, as of now."""
         out: dict[int, Any] = {}
         now = time.monotonic()
-        if self.due is not None and self.due > now:
-            out[wire.A_DELAY] = math.ceil((self.due - now) * 1000)
+        if self.due is not None:  # also 0: a type may have a delay of its own
+            out[wire.A_DELAY] = max(0, math.ceil((self.due - now) * 1000))
         if self.end is not None:
             out[wire.A_DEADLINE] = max(0, math.ceil((self.end - now) * 1000))
         return out
@@ -176,13 +216,14 @@ def priority(given: Priority) -> int:
 
 
 def until(point: datetime) -> float:
-    """Seconds from now; 0 if it is past."""
+    """Seconds from now, in whole milliseconds that are never too few; 0 if it is past."""
     if not isinstance(point, datetime):
         raise TypeError(f"not_before is a datetime, not {type(point).__name__}")
     if point.utcoffset() is None:
         raise ValueError("not_before has no time zone; say datetime.now(UTC) + ..., for example")
-    seconds = max(0.0, (point - datetime.now(UTC)).total_seconds())
-    return milliseconds("not_before, from now,", seconds) / 1000
+    left = max(timedelta(0), point - datetime.now(UTC))
+    ms = -(-left // timedelta(milliseconds=1))  # rounded up, and not by way of a float
+    return milliseconds("not_before, from now,", ms / 1000) / 1000
 
 
 def pauses(backoff: Backoff) -> list[float]:
