@@ -26,7 +26,21 @@ ATTRIBUTES = {
 }  # fmt: skip
 
 # Where a record of this kind has its attributes.
-ATTRIBUTES_AT = {16: 5, 17: 3, 19: 3, 29: 3, 20: 4, 21: 3, 24: 5, 32: 4, 36: 3, 37: 4, 50: 4, 64: 6, 65: 6}
+ATTRIBUTES_AT = {
+    16: 5,
+    17: 3,
+    19: 3,
+    29: 3,
+    20: 4,
+    21: 3,
+    24: 5,
+    32: 4,
+    36: 3,
+    37: 4,
+    50: 4,
+    64: 6,
+    65: 6,
+}
 
 MAX = 2**53 - 1
 ID = bytes.fromhex("018f3c2a7b1e7000800000000000002a")
@@ -59,7 +73,9 @@ def record_json(record: list[Any]) -> list[Any]:
     out: list[Any] = [KIND_NAMES.get(kind, kind)]
     for index, element in enumerate(record[1:], 1):
         if index == at and isinstance(element, dict):
-            out.append({ATTRIBUTES.get(k, str(k)): to_json(v) for k, v in element.items()})
+            out.append(
+                {ATTRIBUTES.get(k, str(k)): to_json(v) for k, v in element.items()}
+            )
         else:
             out.append(to_json(element))
     return out

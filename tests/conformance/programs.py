@@ -69,7 +69,8 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
 
 At the end of stdin the program ends without a word, as a script does. An error is {"class", "code",
 "text"} and what else there is of: type, message, language, stack, attempt, worker, retry, limit,
-value, url, id and state (of the task that has a unique key), history (a list of {"attempt", "worker", "started", "ended", "type", "message"}).
+value, url, id and state (of the task that has a unique key), history (a list of {"attempt",
+"worker", "started", "ended", "type", "message"}).
 """
 
 import itertools

@@ -5,9 +5,7 @@ import time
 
 from celery import Celery
 
-app = Celery(
-    "bench", broker=os.environ["CELERY_URL"], backend=os.environ["CELERY_URL"]
-)
+app = Celery("bench", broker=os.environ["CELERY_URL"], backend=os.environ["CELERY_URL"])
 
 
 @app.task
