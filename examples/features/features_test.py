@@ -19,6 +19,10 @@ from conftest import BUILD, Tuskd  # noqa: E402
 
 FEATURES = sorted(path.stem for path in (HERE / "expected").glob("*.txt"))
 LANGUAGES = ("python", "javascript", "go", "cpp")
+# What the examples need of the config: limits stand there.
+CONFIG = "[types]\n" + "".join(
+    f"limits-{lang}:\n  key_concurrency: 2\n" for lang in LANGUAGES
+)
 
 
 def expected(feature: str) -> list[str]:
@@ -31,13 +35,15 @@ def go_programs() -> Path:
     out = ROOT / "build" / "go-features"
     out.mkdir(parents=True, exist_ok=True)
     assert shutil.which("go"), "go is missing; run scripts/setup"
-    subprocess.run(["go", "build", "-o", f"{out}/", "./..."], cwd=HERE / "go", check=True)
+    subprocess.run(
+        ["go", "build", "-o", f"{out}/", "./..."], cwd=HERE / "go", check=True
+    )
     return out
 
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory):
-    tuskd = Tuskd(tmp_path_factory.mktemp("features")).start()
+    tuskd = Tuskd(tmp_path_factory.mktemp("features"), CONFIG).start()
     yield tuskd
     tuskd.stop()
 
@@ -57,7 +63,10 @@ def test_prints_what_it_shows(
     broker: Tuskd, go_programs: Path, feature: str, language: str
 ) -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("TUSK_")}
-    env |= {"TUSK_URL": broker.url, "PYTHONPATH": str(ROOT / "workers" / "python" / "src")}
+    env |= {
+        "TUSK_URL": broker.url,
+        "PYTHONPATH": str(ROOT / "workers" / "python" / "src"),
+    }
     done = subprocess.run(
         command(language, feature, go_programs),
         env=env,

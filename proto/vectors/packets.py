@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wire import ID, ID2, KINDS, MAX, one_buffer, pack, record_json, to_json
+from wire import ATTRIBUTES, ID, ID2, KINDS, MAX, one_buffer, pack, record_json, to_json
 
 BODY = pack({"a": 1, "b": 2})
 BIG = bytes(range(256)) * 2  # stands for a large body: a frame of its own
@@ -64,43 +64,7 @@ FULL_WELCOME = {
     "session_ttl": 60000,
     "adopt_grace": 10000,
     "kinds": sorted(KINDS.values()),
-    "attributes": [
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-        7,
-        8,
-        9,
-        10,
-        13,
-        15,
-        16,
-        17,
-        19,
-        21,
-        23,
-        24,
-        26,
-        27,
-        28,
-        29,
-        30,
-        33,
-        49,
-        51,
-        53,
-        55,
-        57,
-        59,
-        65,
-        67,
-        69,
-        71,
-        73,
-    ],
+    "attributes": sorted(ATTRIBUTES),
     "claims": [[ID, 7], [ID2, None]],
     "server": "tuskd 1.0.0",
 }

@@ -24,6 +24,7 @@ Every language has the same two programs beside this file, so that one test serv
     beating         {"beats": n, "every": ms}: so many heartbeats, then sleeps "silent" ms or until
                     it is cancelled; returns n
     time_left       the ms that the run may take, or null
+    costing         {"cost": n}: tells that the run really cost so many units, returns n
     stubborn        sleeps so many ms whatever anybody asks; returns the body
     stopping        sleeps until it is cancelled, appends "ID ATTEMPT REASON TYPE" to
                     $TUSK_TEST_COUNTS, ends as cancelled
@@ -44,7 +45,7 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
                  number), delay, not_before (ms from now, given to the SDK as a point in time),
                  deadline, run_timeout, heartbeat_timeout, attempts, backoff ([first, most, factor,
                  jitter]), no_retry_on, unique, unique_policy (join, refuse, replace, debounce or
-                 follow_up), unique_for, retention
+                 follow_up), unique_for, retention, order_key, limit_key, group, cost
     follow       as call                             {"result", "progress": [...], "logs": [[level,
                                                      text], ...]}
     await        id, [timeout]                       the result of a task that anybody submitted
@@ -54,6 +55,7 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
                                                      "attempts", "failures", "crashes", "priority",
                                                      "age", "worker", "history", "error"}, a key
                                                      only if it is known
+    control      what, arguments                     pause or unblock: whether something was done
     cancel       id                                  the state, as text
     many         type, bodies                        a list of {"ok"} or {"error"}, in order
     roundtrip    type, size, noise                   whether bytes of that size came back the same
@@ -147,12 +149,16 @@ class Program:
 
     numbers = itertools.count(1)
 
-    def __init__(self, arguments: list[str], folder: Path, name: str, env: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: list[str], folder: Path, name: str, env: dict[str, str]
+    ) -> None:
         self.name = name
         self.output = folder / f"{name}-{next(self.numbers)}.log"
         self.process = self._start(arguments, env)
 
-    def _start(self, arguments: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
+    def _start(
+        self, arguments: list[str], env: dict[str, str]
+    ) -> subprocess.Popen[str]:
         with self.output.open("wb") as out:
             return subprocess.Popen(
                 arguments,
@@ -244,7 +250,9 @@ class ClientProgram(Program):
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def _start(self, arguments: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
+    def _start(
+        self, arguments: list[str], env: dict[str, str]
+    ) -> subprocess.Popen[str]:
         with self.output.open("wb") as err:
             return subprocess.Popen(
                 arguments,
@@ -260,7 +268,9 @@ class ClientProgram(Program):
         for text in self.process.stdout:
             line = json.loads(text)
             with self._lock:
-                answer = self._answers.pop(line["n"])  # a second answer is a KeyError, and seen
+                answer = self._answers.pop(
+                    line["n"]
+                )  # a second answer is a KeyError, and seen
             answer.put(line)
         with self._lock:
             left, self._answers = self._answers, {}
@@ -321,8 +331,12 @@ class Load:
 
     def check_all_succeeded(self, name: str = "") -> None:
         assert not self.errors, f"{name}: {dict(self.errors)}, the first: {self.first}"
-        assert (self.wrong, self.doubled) == (0, 0), f"{name}: wrong values or second endings"
-        assert self.ok == self.sent, f"{name}: {self.sent - self.ok} of {self.sent} had no ending"
+        assert (self.wrong, self.doubled) == (0, 0), (
+            f"{name}: wrong values or second endings"
+        )
+        assert self.ok == self.sent, (
+            f"{name}: {self.sent - self.ok} of {self.sent} had no ending"
+        )
 
 
 def tag(value: Any) -> Any:
@@ -373,13 +387,22 @@ def normal(tagged: Any, *, through_javascript: bool = False) -> Any:
         if math.isnan(number):
             return {"float": "NaN"}
         is_minus_zero = number == 0 and math.copysign(1, number) < 0
-        if through_javascript and number.is_integer() and abs(number) < 2**53 and not is_minus_zero:
+        if (
+            through_javascript
+            and number.is_integer()
+            and abs(number) < 2**53
+            and not is_minus_zero
+        ):
             return {"int": str(int(number))}
         return {"float": struct.pack(">d", number).hex()}
     if kind == "list":
-        return {"list": [normal(v, through_javascript=through_javascript) for v in inner]}
+        return {
+            "list": [normal(v, through_javascript=through_javascript) for v in inner]
+        }
     if kind == "map":
-        pairs = ([k, normal(v, through_javascript=through_javascript)] for k, v in inner)
+        pairs = (
+            [k, normal(v, through_javascript=through_javascript)] for k, v in inner
+        )
         return {"map": sorted(pairs, key=lambda pair: pair[0])}
     return tagged
 

@@ -22,6 +22,9 @@ running = threading.Thread(target=worker.run, daemon=True)
 running.start()
 worker.wait_until_ready()
 with Client() as client:
-    print("result", client.call("checkpoint-python", 4, attempts=2, backoff=Backoff(0.05, 1)))
+    print(
+        "result",
+        client.call("checkpoint-python", 4, attempts=2, backoff=Backoff(0.05, 1)),
+    )
 worker.stop()
 running.join()

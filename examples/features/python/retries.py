@@ -27,7 +27,10 @@ running = threading.Thread(target=worker.run, daemon=True)
 running.start()
 worker.wait_until_ready()
 with Client() as client:
-    print("flaky: attempt", client.call("retries-python", "flaky", attempts=3, backoff=pauses))
+    print(
+        "flaky: attempt",
+        client.call("retries-python", "flaky", attempts=3, backoff=pauses),
+    )
     try:
         client.call("retries-python", "hopeless", attempts=5, no_retry_on=[BadInput])
     except TaskFailed as error:
