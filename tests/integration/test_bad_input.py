@@ -169,8 +169,8 @@ def test_unknown_kinds_attributes_and_versions(system):
     client.send([SUBMIT, 6, task_id(), "add", pack(1), {999: True}])
     error = error_of(client)
     assert error[1:3] == [6, "unsupported"] and error[4] == {"attribute": 999}
-    client.send([SUBMIT, 7, task_id(), "add", pack(1), {1: 1000}])  # reserved: delay
-    assert error_of(client)[4] == {"attribute": 1}
+    client.send([SUBMIT, 7, task_id(), "add", pack(1), {11: True}])  # reserved: durable
+    assert error_of(client)[4] == {"attribute": 11}
     client.send([200, "may be ignored"], [3, 1])
     assert client.receive(4)[0] == [4, 1]
     stranger = Peer(broker.url)
