@@ -4,6 +4,7 @@ import { createInterface } from "node:readline";
 import {
   BrokerError,
   Client,
+  Duplicate,
   TaskFailed,
   TuskError,
   Unavailable,
@@ -34,6 +35,10 @@ const options = (c) => ({
     jitter: c.backoff[3],
   },
   noRetryOn: c.no_retry_on,
+  unique: c.unique,
+  uniquePolicy: c.unique_policy,
+  uniqueFor: c.unique_for,
+  retention: c.retention,
 });
 
 async function follow(c) {
@@ -47,12 +52,23 @@ async function follow(c) {
   return { result: toTagged(result), progress, logs };
 }
 
+const outcome = ({ value, error }) =>
+  error ? { error: describe(error) } : { ok: toTagged(value) };
+
 async function outcomesOf({ type, bodies }) {
   const found = [];
-  for await (const { value, error } of client.mapSettled(type, bodies.map(fromTagged))) {
-    found.push(error ? { error: describe(error) } : { ok: toTagged(value) });
-  }
+  for await (const one of client.mapSettled(type, bodies.map(fromTagged))) found.push(outcome(one));
   return found;
+}
+
+async function update({ id, priority, delay, body }) {
+  const changed = body === undefined ? undefined : fromTagged(body);
+  return client.update(id, { priority, delay, body: changed });
+}
+
+async function statusOf({ id }) {
+  const { history, ...status } = await client.task(id);
+  return history.length > 0 ? { ...status, history } : status; // JSON leaves undefined out
 }
 
 async function roundtrip({ type, size, noise }) {
@@ -111,6 +127,10 @@ const operations = {
   follow,
   post: async (c) => hex(await client.post(c.type, fromTagged(c.body), options(c))),
   cancel: (c) => client.cancel(c.id),
+  await: async ({ id, timeout }) => toTagged(await client.awaitTask(id, { timeout })),
+  await_all: async ({ ids, timeout }) => (await client.awaitAll(ids, { timeout })).map(outcome),
+  update,
+  task: statusOf,
   many: outcomesOf,
   roundtrip,
   load,
@@ -141,6 +161,9 @@ function describe(error) {
   if (error.history !== undefined) found.history = error.history;
   if (error instanceof BrokerError) {
     Object.assign(found, { limit: error.details.limit, value: error.details.value });
+  }
+  if (error instanceof Duplicate) {
+    Object.assign(found, { id: error.id && hex(error.id), state: error.state });
   }
   if (error instanceof Unavailable) found.url = error.url;
   return found;

@@ -4,6 +4,7 @@ import { BodyError, tooLarge } from "./errors.js";
 import { compress, decompress } from "./lz4.js";
 import { Reader } from "./msgpack/reader.js";
 import type { Packet } from "./packet.js";
+import { idText } from "./uuid.js";
 import { Attribute, Codec, OWN_FRAME } from "./wire.js";
 
 /** What holds for the bodies that go out; both from WELCOME. */
@@ -179,6 +180,8 @@ export class Attributes {
   reason: string | undefined;
   /** Of an ending. */
   history: unknown;
+  /** Of an ending: the id of the task whose it is, if it may be another than was asked for. */
+  task: string | undefined;
   /** The first odd key that is unknown here: a promise that cannot be kept. */
   unsupported: number | undefined;
 
@@ -194,6 +197,7 @@ export class Attributes {
     this.checkpoint = undefined;
     this.reason = undefined;
     this.history = undefined;
+    this.task = undefined;
     this.unsupported = undefined;
   }
 
@@ -241,6 +245,11 @@ export class Attributes {
         case Attribute.history:
           this.history = reader.value();
           break;
+        case Attribute.task: {
+          const length = reader.bin();
+          if (length === 16) this.task = idText(reader.buf, reader.pos - length);
+          break;
+        }
         default:
           if (key % 2 !== 0) this.unsupported ??= key;
           reader.skip(2);

@@ -1,6 +1,14 @@
 /** The client: tasks, queries, events and pipeline items into the broker, answers out of it. */
+import {
+  type AwaitOptions,
+  checkChange,
+  readStatus,
+  type TaskChange,
+  type TaskStatus,
+  type Updated,
+} from "./by-id.js";
 import { closedError } from "./endings.js";
-import { BodyError, Closed, TaskCancelled, type TuskError } from "./errors.js";
+import { BodyError, Closed, TaskCancelled, Timeout, type TuskError } from "./errors.js";
 import { Many, type ManyOptions, type Outcome, valueOrThrow } from "./many.js";
 import { Writer } from "./msgpack/writer.js";
 import { NO_ATTRIBUTES, Pending, type RequestAttributes } from "./pending.js";
@@ -10,6 +18,7 @@ import type { Subscription } from "./subscription.js";
 import { Task } from "./task.js";
 import {
   type FollowOptions,
+  type Given,
   refuseCallbacks,
   type TaskTerms,
   termsOf,
@@ -75,6 +84,9 @@ export interface SubscribeOptions {
   /** How many events wait for a slow reader before the oldest go; default 10,000. */
   buffer?: number;
 }
+
+type Done = (value: unknown) => void;
+type Failed = (error: TuskError) => void;
 
 /** Clients that have not been closed, for the word at exit. */
 const open = new Set<Client>();
@@ -176,6 +188,58 @@ export class Client {
   }
 
   /**
+   * Waits for a task that anybody submitted, and resolves to what its handler returned.
+   *
+   * Rejects as `call` does, and with Unknown, or with AlreadyEnded when its ending was not kept; see
+   * `TaskTerms.retention`.
+   */
+  awaitTask<Result = unknown>(id: TaskId, options: AwaitOptions = {}): Promise<Result> {
+    return new Promise<Result>((resolve, reject) => {
+      this.#await(id, options, resolve as (value: unknown) => void, reject);
+    });
+  }
+
+  /**
+   * As `awaitTask` for many at once, which are asked for together: resolves to `{ index, value }` or
+   * `{ index, error }` for each, in the order of `ids`. The time is that of all of them.
+   */
+  async awaitAll<Result = unknown>(
+    ids: Iterable<TaskId>,
+    options: { timeout?: number; signal?: AbortSignal } = {},
+  ): Promise<Outcome<Result>[]> {
+    const { timeout, signal } = options;
+    const all = Array.from(ids, (id) => idBytes(id)); // what is no id is told before any is asked for
+    const outcomes = all.map(
+      (id, index) =>
+        new Promise<Outcome<Result>>((resolve) => {
+          const done = (value: unknown) => resolve({ index, value: value as Result });
+          const failed = (error: TuskError) => resolve({ index, error });
+          this.#await(id, { timeout, signal }, done, failed);
+        }),
+    );
+    return Promise.all(outcomes);
+  }
+
+  /**
+   * Changes a task that waits or is delayed: what is given, and nothing else. That the task runs or has
+   * ended is no error; then `updated` is false. Rejects with Unknown.
+   */
+  async update(id: TaskId, change: TaskChange = {}): Promise<Updated> {
+    checkChange(change);
+    const { body, timeout, ...terms } = change;
+    const bytes = idBytes(id);
+    const whole = body === undefined ? bytes : this.#requests.encode(bytes, body);
+    const chosen = { ...NO_ATTRIBUTES, terms: termsOf(terms) };
+    const answer = await this.#request<Updated>(Kind.update, "", whole, timeout, chosen);
+    return { state: answer.state, updated: answer.updated };
+  }
+
+  /** What the broker knows of a task. That it knows nothing is no error: the state is `"unknown"`. */
+  async task(id: TaskId, options: { timeout?: number } = {}): Promise<TaskStatus> {
+    return readStatus(await this.query("task", { id: idBytes(id) }, options));
+  }
+
+  /**
    * Cancels a task by its id and resolves to what became of it: `"cancelled"` (it had not begun),
    * `"cancelling"` (its worker was told) or the name of the ending that it has.
    */
@@ -185,7 +249,7 @@ export class Client {
     return answer.state;
   }
 
-  /** Asks the broker: `status`, `workers`, `types`, `stages`, `topics`, or `task` with `{ id }`. */
+  /** Asks the broker: `status`, `workers`, `types`, `stages` or `topics`; for `task` see there. */
   query<Answer = unknown>(
     what: string,
     args?: Record<string, unknown>,
@@ -315,29 +379,36 @@ export class Client {
         accepted,
       );
     }
-    const { signal } = options;
     const id = options.id === undefined ? undefined : idBytes(options.id);
     const bytes = requests.encode(id, body);
     const timeout = this.#timeout(options.timeout);
-    if (signal === undefined) {
-      const chosen = attributesOf(options);
-      return requests.begin(Kind.submit, type, bytes, chosen, timeout, done, failed, accepted);
-    }
+    const chosen = attributesOf(options);
+    const begin = (onDone: Done, onFailed: Failed) =>
+      requests.begin(Kind.submit, type, bytes, chosen, timeout, onDone, onFailed, accepted);
+    const { signal } = options;
+    if (signal === undefined) return begin(done, failed);
+    const given = (taskId: string) =>
+      new TaskCancelled("the caller aborted", taskId, { cause: signal.reason });
+    return this.#abortable(signal, bytes, begin, done, failed, given);
+  }
+
+  /** Begins a request that `signal` ends, for its caller, with the error that `given` makes. */
+  #abortable(
+    signal: AbortSignal,
+    bytes: Buffer,
+    begin: (done: Done, failed: Failed) => Pending,
+    done: Done,
+    failed: Failed,
+    given: (taskId: string) => TuskError,
+  ): Pending {
     if (signal.aborted) {
-      const stillborn = new Pending(0, Kind.submit, type, NO_ATTRIBUTES, done, failed);
+      const stillborn = new Pending(0, Kind.submit, "", NO_ATTRIBUTES, done, failed);
       stillborn.bytes = bytes;
-      failed(new TaskCancelled("the caller had aborted", stillborn.id, { cause: signal.reason }));
+      failed(given(stillborn.id));
       return stillborn;
     }
-    const aborted = () =>
-      new TaskCancelled("the caller aborted", pending.id, { cause: signal.reason });
-    const onAbort = () => requests.abandon(pending, aborted());
-    const pending: Pending = requests.begin(
-      Kind.submit,
-      type,
-      bytes,
-      attributesOf(options),
-      timeout,
+    const onAbort = () => this.#requests.abandon(pending, given(pending.id));
+    const pending: Pending = begin(
       (value) => {
         signal.removeEventListener("abort", onAbort);
         done(value);
@@ -346,10 +417,26 @@ export class Client {
         signal.removeEventListener("abort", onAbort);
         failed(error);
       },
-      accepted,
     );
-    if (requests.waits(pending)) signal.addEventListener("abort", onAbort, { once: true });
+    if (this.#requests.waits(pending)) signal.addEventListener("abort", onAbort, { once: true });
     return pending;
+  }
+
+  #await(id: TaskId, options: Given<AwaitOptions>, done: Done, failed: Failed): void {
+    this.#checkOpen();
+    const bytes = idBytes(id);
+    const timeout = this.#timeout(options.timeout);
+    const { signal, onProgress, onLog } = options;
+    const chosen = { ...NO_ATTRIBUTES, tellWait: true, terms: termsOf({ onProgress, onLog }) };
+    const begin = (onDone: Done, onFailed: Failed) =>
+      this.#requests.begin(Kind.await, "", bytes, chosen, timeout, onDone, onFailed);
+    if (signal === undefined) {
+      begin(done, failed);
+      return;
+    }
+    const given = (taskId: string) =>
+      new Timeout("the caller aborted; the task goes on", taskId, { cause: signal.reason });
+    this.#abortable(signal, bytes, begin, done, failed, given);
   }
 
   #withBody(
@@ -376,11 +463,12 @@ export class Client {
     name: string,
     bytes: Buffer | undefined,
     timeout: number | undefined,
+    chosen: Readonly<RequestAttributes> = NO_ATTRIBUTES,
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#checkOpen();
       const done = resolve as (value: unknown) => void;
-      this.#requests.begin(kind, name, bytes, NO_ATTRIBUTES, this.#timeout(timeout), done, reject);
+      this.#requests.begin(kind, name, bytes, chosen, this.#timeout(timeout), done, reject);
     });
   }
 

@@ -17,9 +17,14 @@ import { Kind, State } from "./wire.js";
 /** Names of endings, in errors. */
 const STATE_NAMES: Readonly<Record<number, string>> = { 2: "failed", 5: "is dead" };
 
-/** Whether requests of this kind bring a task's or an item's id. */
-export function hasId(kind: number): boolean {
+/** Whether requests of this kind bring a task or an item, and with it its id. */
+export function bringsTask(kind: number): boolean {
   return kind === Kind.submit || kind === Kind.push;
+}
+
+/** Whether requests of this kind are about a task or an item, of which they have the id. */
+export function hasId(kind: number): boolean {
+  return bringsTask(kind) || kind === Kind.await || kind === Kind.update || kind === Kind.cancel;
 }
 
 export function describe(pending: Pending): string {
@@ -30,6 +35,10 @@ export function describe(pending: Pending): string {
       return `the item ${pending.id} for stage "${pending.name}"`;
     case Kind.publish:
       return `the event for topic "${pending.name}"`;
+    case Kind.await:
+      return `the await of task ${pending.id}`;
+    case Kind.update:
+      return `the update of task ${pending.id}`;
     case Kind.cancel:
       return "the cancel";
     case Kind.query:
@@ -46,7 +55,8 @@ export function endingError(pending: Pending, state: number, attributes: Attribu
   return error;
 }
 
-function historyOf(told: unknown): Attempt[] {
+/** What is told of runs that failed; what makes no sense is left out. */
+export function historyOf(told: unknown): Attempt[] {
   if (!Array.isArray(told)) return [];
   const maps = told.filter((run) => typeof run === "object" && run !== null);
   return (maps as Record<string, unknown>[]).map((run) => {
@@ -67,10 +77,10 @@ function historyOf(told: unknown): Attempt[] {
 }
 
 function errorOf(pending: Pending, state: number, attributes: Attributes): Unsuccessful {
-  const { id, name } = pending;
-  if (state === State.cancelled)
-    return new TaskCancelled(`task ${id} of type "${name}" was cancelled`, id);
-  if (state === State.expired) return new TaskExpired(`task ${id} of type "${name}" expired`, id);
+  const id = attributes.task ?? pending.id;
+  const task = pending.name === "" ? `task ${id}` : `task ${id} of type "${pending.name}"`;
+  if (state === State.cancelled) return new TaskCancelled(`${task} was cancelled`, id);
+  if (state === State.expired) return new TaskExpired(`${task} expired`, id);
   const error = attributes.error ?? {};
   const text = (key: string, otherwise: string): string =>
     typeof error[key] === "string" ? error[key] : otherwise;
@@ -83,7 +93,7 @@ function errorOf(pending: Pending, state: number, attributes: Attributes): Unsuc
     worker: attributes.worker,
     retryable: !attributes.noRetry,
   };
-  const what = `task ${id} of type "${name}" ${STATE_NAMES[state] ?? `ended in state ${state}`}`;
+  const what = `${task} ${STATE_NAMES[state] ?? `ended in state ${state}`}`;
   return state === State.dead ? new TaskDead(what, remote, id) : new TaskFailed(what, remote, id);
 }
 

@@ -4,6 +4,7 @@
  * All are `TuskError`: `code` is for programs and never changes, `message` is for people.
  */
 import { milliseconds } from "./durations.js";
+import { idText } from "./uuid.js";
 
 /** The root of all errors of this package. */
 export class TuskError extends Error {
@@ -40,7 +41,7 @@ export interface Attempt {
   attempt: number;
   /** The name of the worker that ran it. */
   worker: string;
-  /** When it began and ended, in ms before the task's ending. */
+  /** When it began and ended, in ms before the task's ending; in a TaskStatus, before now. */
   started: number;
   ended: number;
   /** Of its error, shortened. */
@@ -111,8 +112,8 @@ export class TaskExpired extends Unsuccessful {
 
 /** The caller waited as long as it wanted to. The task goes on; ask for it by its id. */
 export class Timeout extends TuskError {
-  constructor(message: string, taskId?: string) {
-    super("timeout", message, taskId);
+  constructor(message: string, taskId?: string, options?: ErrorOptions) {
+    super("timeout", message, taskId, options);
   }
 }
 
@@ -159,8 +160,23 @@ export class Full extends BrokerError {}
 export class TooLarge extends BrokerError {}
 /** The id belongs to another type or body. */
 export class IdConflict extends BrokerError {}
-/** The task of this id ended and its ending was told; `details.state` is how. */
+/** The task of this id ended and its ending is not kept; `details.state` is how. See `retention`. */
 export class AlreadyEnded extends BrokerError {}
+/** Another task has the unique key. `taskId` is the id of the submit that was refused. */
+export class Duplicate extends BrokerError {
+  /** The task that has the key: UUID text; undefined if the broker did not say it. */
+  get id(): string | undefined {
+    const { id } = this.details;
+    if (typeof id !== "string" || !/^[0-9a-f]{32}$/i.test(id)) return undefined;
+    return idText(Buffer.from(id, "hex"), 0);
+  }
+
+  /** Of that task: `"waiting"`, `"delayed"`, `"running"`, or how it ended. */
+  get state(): string {
+    const { state } = this.details;
+    return typeof state === "string" ? state : "";
+  }
+}
 /** The task may have run before, and the broker cannot know. The caller decides. */
 export class UnknownOutcome extends BrokerError {}
 /** No such task, topic, stage or handle. */
@@ -177,6 +193,7 @@ const classes: Readonly<Record<string, typeof BrokerError>> = {
   too_large: TooLarge,
   id_conflict: IdConflict,
   already_ended: AlreadyEnded,
+  duplicate: Duplicate,
   unknown_outcome: UnknownOutcome,
   unknown_task: Unknown,
   unknown_topic: Unknown,

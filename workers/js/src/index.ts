@@ -10,12 +10,20 @@ export {
   type SubmitOptions,
   type SubscribeOptions,
 } from "./client.js";
+export type { AwaitOptions, Failure, TaskChange, TaskStatus, Updated } from "./by-id.js";
 export * from "./errors.js";
 export type { ManyOptions, Outcome } from "./many.js";
 export type { CancelReason, Context } from "./context.js";
 export type { Subscription, TopicEvent } from "./subscription.js";
 export type { Task } from "./task.js";
-export type { Backoff, FollowOptions, LogLevel, Priority, TaskTerms } from "./terms.js";
+export type {
+  Backoff,
+  FollowOptions,
+  LogLevel,
+  Priority,
+  TaskTerms,
+  UniquePolicy,
+} from "./terms.js";
 export { type TaskId, uuid7 } from "./uuid.js";
 export { DROP, Float, Timestamp } from "./values.js";
 export { type BatchOptions, Worker, type WorkerOptions } from "./worker.js";

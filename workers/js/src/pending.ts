@@ -5,7 +5,7 @@ import { idText } from "./uuid.js";
 
 const ID_BYTES = 16;
 
-/** Attributes of a submit, push or publish that the caller chose. */
+/** Attributes of a request that the caller chose. */
 export interface RequestAttributes {
   reply: number;
   resent: boolean;
@@ -38,7 +38,10 @@ export const nobody = (): void => undefined;
  * need no promise each.
  */
 export class Pending {
-  /** For a submit or push the id's 16 bytes and then the body, as msgpack. One buffer: half the work. */
+  /**
+   * The id's 16 bytes and then the body, as msgpack, for those that have them; for a query its arguments.
+   * One buffer: half the work.
+   */
   bytes: Buffer | undefined;
   compressed = false;
   /** In which session it was written into a packet; 0: in none yet. */
@@ -52,6 +55,8 @@ export class Pending {
 
   /** With a broker there it waits on when its time is over: a push that waits for room. */
   patient = false;
+  /** Once a submit has its ending: the task whose it is, if that may be another. */
+  joined: string | undefined = undefined;
   /** Its time in ms. */
   timeout = Number.POSITIVE_INFINITY;
 

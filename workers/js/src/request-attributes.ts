@@ -1,5 +1,5 @@
 /** The attributes of a request, written. */
-import { hasId } from "./endings.js";
+import { bringsTask } from "./endings.js";
 import type { Writer } from "./msgpack/writer.js";
 import { NO_ATTRIBUTES, type Pending } from "./pending.js";
 import { Attribute, Reply } from "./wire.js";
@@ -10,7 +10,7 @@ const LONG_MAP = 16;
 /** Writes a request's attributes; false if it has none, and then nothing. */
 export function writeAttributes(writer: Writer, pending: Pending): boolean {
   const { attributes: chosen, compressed } = pending;
-  const resent = pending.resent || (pending.writtenIn !== 0 && hasId(pending.kind));
+  const resent = pending.resent || (pending.writtenIn !== 0 && bringsTask(pending.kind));
   if (chosen === NO_ATTRIBUTES && !resent && !compressed) return false;
   const start = writer.pos;
   // With terms they may be more than the short form of a map holds.

@@ -4,7 +4,7 @@
  */
 import { isThenable } from "./batches.js";
 import { Attributes, BodyPlace, writeRaw } from "./body.js";
-import { describe, endingError, hasId } from "./endings.js";
+import { bringsTask, describe, endingError, hasId } from "./endings.js";
 import { Busy, brokerError, Timeout, TuskError, tooLarge, Unavailable } from "./errors.js";
 import { Link } from "./link.js";
 import { compress } from "./lz4.js";
@@ -185,7 +185,8 @@ export class Requests implements Peer<never> {
     if (pending.writtenIn === 0) {
       return new Timeout(`${what} had no turn within its time`, id);
     }
-    const fate = pending.kind === Kind.submit ? "; the task goes on" : "";
+    const waits = pending.kind === Kind.submit || pending.kind === Kind.await;
+    const fate = waits ? "; the task goes on" : "";
     return new Timeout(`${what} has no answer within its time${fate}`, id);
   }
 
@@ -225,7 +226,7 @@ export class Requests implements Peer<never> {
       this.#heldPushes.delete(pending);
       if (pending.kind === Kind.push) this.#pushes++;
     }
-    if (pending.writtenIn !== 0 && hasId(pending.kind)) pending.resent = true;
+    if (pending.writtenIn !== 0 && bringsTask(pending.kind)) pending.resent = true;
     pending.writtenIn = this.#session;
     pending.packet = this.link.openPacket;
     this.link.flushSoon();
@@ -271,8 +272,14 @@ export class Requests implements Peer<never> {
         elements = 4;
         break;
       case Kind.cancel:
+      case Kind.await:
         writer.bin(pending.bytes!);
         break;
+      case Kind.update:
+        writer.bin(pending.bytes!.subarray(0, 16));
+        elements = this.#writeChange(packet, pending);
+        writer.buf[start] = 0x90 | elements; // its buffer may be another by now
+        return;
       case Kind.query:
         writer.str(pending.name);
         if (pending.bytes !== undefined) {
@@ -287,8 +294,26 @@ export class Requests implements Peer<never> {
     writer.buf[start] = 0x90 | elements;
   }
 
+  /** An update behind its id: its attributes, and the body behind those. How many elements it has. */
+  #writeChange(packet: Packet<never>, pending: Pending): number {
+    const hasBody = pending.size > 16;
+    if (hasBody) this.#compress(pending);
+    if (!writeAttributes(packet.writer, pending)) {
+      if (!hasBody) return 3;
+      packet.writer.map(0);
+    }
+    if (!hasBody) return 4;
+    this.#writeWhole(packet, pending.body!);
+    return 5;
+  }
+
   #writeBody(packet: Packet<never>, pending: Pending): void {
-    let body = pending.body!;
+    this.#compress(pending);
+    this.#writeWhole(packet, pending.body!);
+  }
+
+  #compress(pending: Pending): void {
+    const body = pending.body!;
     // Sent again, it must be the same bytes: another body under the same id is a conflict.
     if (pending.writtenIn === 0 && !pending.compressed) {
       const threshold = this.link.welcome?.compressionThreshold ?? Number.POSITIVE_INFINITY;
@@ -298,9 +323,11 @@ export class Requests implements Peer<never> {
         if (pending.parked) this.#parkedBytes += bytes.length - pending.size;
         pending.bytes = bytes;
         pending.compressed = true;
-        body = pending.body!;
       }
     }
+  }
+
+  #writeWhole(packet: Packet<never>, body: Buffer): void {
     const bound = this.link.limits.body;
     if (body.length > bound) throw tooLarge("the body", body.length, "body", bound);
     writeRaw(packet, body);
@@ -496,6 +523,7 @@ export class Requests implements Peer<never> {
     place.codec = attributes.codec;
     place.compressed = attributes.compressed;
     this.#remove(pending);
+    pending.joined = attributes.task;
     if (state !== State.succeeded) {
       pending.failed(endingError(pending, state, attributes));
       return;

@@ -75,6 +75,14 @@ export class Task<Result = unknown> {
     return this.#pending.id;
   }
 
+  /**
+   * The id that counts, once there is a result or an error: that of the task which this one joined by
+   * its unique key. It is `id` before, and for a task that joined none.
+   */
+  get joinedId(): string {
+    return this.#pending.joined ?? this.id;
+  }
+
   /** What the handler returned. Rejects as `Client.call` does. */
   get result(): Promise<Result> {
     return this.#result.promise;

@@ -9,10 +9,16 @@ const MOST_ATTEMPTS = 1000;
 const MOST_FACTOR = 100;
 const NO_RETRY_TYPES = 32;
 const NO_RETRY_BYTES = 255;
+const UNIQUE_BYTES = 255;
+/** In the order of their numbers. */
+const POLICIES = ["join", "refuse", "replace", "debounce", "follow_up"] as const;
 const FOLLOW = { progress: 1, log: 2 } as const;
 
 /** A name (-10, 0, 10 and 20), or a whole number from -100 to 100. */
 export type Priority = keyof typeof PRIORITIES | number;
+
+/** What a submit does whose unique key another task has; see `TaskTerms.uniquePolicy`. */
+export type UniquePolicy = (typeof POLICIES)[number];
 
 /** On the wire they are 1 to 4. */
 export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
@@ -55,6 +61,22 @@ export interface TaskTerms {
   backoff?: Backoff;
   /** At most 32 types of errors (`TypeError`, ...) after which another run makes no sense. */
   noRetryOn?: readonly string[];
+  /**
+   * A key, 1 to 255 bytes: of the tasks of one type with this key only one lives, from its acceptance to
+   * its end, and for `uniqueFor` behind it.
+   */
+  unique?: string;
+  /**
+   * What this submit does when another task has the key. `"join"` (default) gets that task's ending;
+   * `"refuse"` is Duplicate; `"replace"` gives that task this body and these terms, and gets its ending;
+   * `"debounce"` does that and begins its delay anew; `"follow_up"` joins it as long as it waits. While
+   * the other runs, the last three become the one task that runs behind it.
+   */
+  uniquePolicy?: UniquePolicy;
+  /** How long after its end the task keeps the key: meanwhile every submit with it is Duplicate. */
+  uniqueFor?: number;
+  /** How long the ending is kept, once it is there, for `Client.awaitTask`. */
+  retention?: number;
 }
 
 /**
@@ -68,7 +90,8 @@ export interface FollowOptions {
   onLog?: (level: LogLevel, text: string, attempt: number) => unknown;
 }
 
-type Given<T> = { [K in keyof T]?: T[K] | undefined };
+/** Options of which each may be undefined. */
+export type Given<T> = { [K in keyof T]?: T[K] | undefined };
 
 /** Terms that were checked. Of the times that pass, what is left is written whenever a submit is. */
 export class Terms {
@@ -78,29 +101,36 @@ export class Terms {
   readonly #end: number | undefined;
   readonly #runTimeout: number | undefined;
   readonly #heartbeatTimeout: number | undefined;
-  readonly #priority: number;
+  readonly #priority: number | undefined;
   readonly #attempts: number | undefined;
   readonly #backoff: Required<Backoff> | undefined;
   readonly #noRetryOn: readonly string[] | undefined;
+  readonly #unique: Unique | undefined;
+  readonly #retention: number | undefined;
 
-  /** `now`: performance.now(). @throws RangeError, TypeError */
-  constructor(given: Given<TaskTerms & FollowOptions>, now: number) {
-    const { delay, notBefore, deadline, runTimeout, heartbeatTimeout } = given;
+  /** @throws RangeError, TypeError */
+  constructor(given: Given<TaskTerms & FollowOptions>) {
+    const { delay, notBefore, deadline, runTimeout, heartbeatTimeout, retention } = given;
     if (delay !== undefined && notBefore !== undefined) {
       throw new RangeError("delay and notBefore are two ways to say the same; give one");
     }
+    const wait = notBefore === undefined ? undefined : until(notBefore);
+    // Behind the clock of the day: what passed in between is no wait.
+    const now = performance.now();
     if (delay !== undefined) this.#due = now + milliseconds("delay", delay);
-    else if (notBefore !== undefined) this.#due = now + until(notBefore);
+    else if (wait !== undefined) this.#due = now + wait;
     if (deadline !== undefined) this.#end = now + milliseconds("deadline", deadline);
     if (runTimeout !== undefined) this.#runTimeout = milliseconds("runTimeout", runTimeout, 1);
     if (heartbeatTimeout !== undefined) {
       this.#heartbeatTimeout = milliseconds("heartbeatTimeout", heartbeatTimeout, 1);
     }
-    this.#priority = given.priority === undefined ? 0 : priorityOf(given.priority);
+    if (given.priority !== undefined) this.#priority = priorityOf(given.priority);
     this.#attempts = given.attempts;
     if (given.attempts !== undefined) whole("attempts", given.attempts, 1, MOST_ATTEMPTS);
     if (given.backoff !== undefined) this.#backoff = pauses(given.backoff);
     if (given.noRetryOn !== undefined) this.#noRetryOn = errorTypes(given.noRetryOn);
+    this.#unique = uniqueOf(given);
+    if (retention !== undefined) this.#retention = milliseconds("retention", retention);
     this.onProgress = callback("onProgress", given.onProgress);
     this.onLog = callback("onLog", given.onLog);
   }
@@ -115,16 +145,23 @@ export class Terms {
       writer.int(value);
       count++;
     };
-    if (this.#due !== undefined && this.#due > now) {
-      int(Attribute.delay, Math.ceil(this.#due - now));
-    }
+    // Also 0: a type may have a delay of its own.
+    if (this.#due !== undefined) int(Attribute.delay, Math.max(0, Math.ceil(this.#due - now)));
     if (this.#end !== undefined) {
       int(Attribute.deadline, Math.max(0, Math.ceil(this.#end - now)));
     }
     int(Attribute.runTimeout, this.#runTimeout);
     int(Attribute.heartbeatTimeout, this.#heartbeatTimeout);
     int(Attribute.attempts, this.#attempts);
-    if (this.#priority !== 0) int(Attribute.priority, this.#priority);
+    int(Attribute.priority, this.#priority);
+    int(Attribute.retention, this.#retention);
+    if (this.#unique !== undefined) {
+      writer.int(Attribute.unique);
+      writer.str(this.#unique.key);
+      count++;
+      if (this.#unique.policy !== 0) int(Attribute.uniquePolicy, this.#unique.policy);
+      int(Attribute.uniqueFor, this.#unique.keptFor);
+    }
     const follow =
       (this.onProgress === undefined ? 0 : FOLLOW.progress) +
       (this.onLog === undefined ? 0 : FOLLOW.log);
@@ -157,9 +194,13 @@ export function termsOf(options: Given<TaskTerms & FollowOptions>): Terms | unde
     options.attempts !== undefined ||
     options.backoff !== undefined ||
     options.noRetryOn !== undefined ||
+    options.unique !== undefined ||
+    options.uniquePolicy !== undefined ||
+    options.uniqueFor !== undefined ||
+    options.retention !== undefined ||
     options.onProgress !== undefined ||
     options.onLog !== undefined;
-  return given ? new Terms(options, performance.now()) : undefined;
+  return given ? new Terms(options) : undefined;
 }
 
 /**
@@ -170,7 +211,8 @@ export function termsOfEach<T extends TaskTerms>(options: T): () => T {
   termsOf(options); // what is wrong is told at once
   const { notBefore, ...rest } = options;
   if (notBefore === undefined) return () => options;
-  const due = performance.now() + until(notBefore);
+  const wait = until(notBefore);
+  const due = performance.now() + wait; // read behind the clock of the day
   return () => ({ ...(rest as T), delay: Math.max(0, due - performance.now()) });
 }
 
@@ -203,12 +245,43 @@ function whole(name: string, value: number, least: number, most: number): void {
   }
 }
 
-/** How long from now, in ms; 0 if it is past. */
+/** How long from now, in whole ms that are never too few; 0 if it is past. */
 function until(point: Date): number {
   if (!(point instanceof Date)) throw new TypeError("notBefore is a Date");
   const ms = point.getTime() - Date.now();
   if (Number.isNaN(ms)) throw new RangeError("notBefore is an invalid Date");
   return milliseconds("notBefore, from now,", Math.max(0, ms));
+}
+
+interface Unique {
+  key: string;
+  policy: number;
+  keptFor: number | undefined;
+}
+
+function uniqueOf({ unique, uniquePolicy, uniqueFor }: Given<TaskTerms>): Unique | undefined {
+  if (unique === undefined) {
+    const name =
+      uniquePolicy !== undefined
+        ? "uniquePolicy"
+        : uniqueFor !== undefined
+          ? "uniqueFor"
+          : undefined;
+    if (name === undefined) return undefined;
+    throw new RangeError(`${name} without unique, the key that it is about`);
+  }
+  if (typeof unique !== "string") throw new TypeError("unique is text");
+  const bytes = Buffer.byteLength(unique);
+  if (bytes < 1 || bytes > UNIQUE_BYTES || !unique.isWellFormed()) {
+    throw new RangeError(`unique is Unicode text of 1 to ${UNIQUE_BYTES} bytes, not ${bytes}`);
+  }
+  const policy = uniquePolicy === undefined ? 0 : POLICIES.indexOf(uniquePolicy);
+  if (policy < 0) {
+    const names = POLICIES.map((name) => `"${name}"`).join(", ");
+    throw new RangeError(`there is no uniquePolicy "${uniquePolicy}"; there are ${names}`);
+  }
+  const keptFor = uniqueFor === undefined ? undefined : milliseconds("uniqueFor", uniqueFor);
+  return { key: unique, policy, keptFor };
 }
 
 function pauses({ first, most, factor = 2, jitter = 0.25 }: Backoff): Required<Backoff> {

@@ -37,9 +37,10 @@ export function idText(buf: Buffer, pos: number): string {
 /** A task id as callers write it: UUID text, or its 16 bytes. */
 export type TaskId = string | Uint8Array;
 
-/** @throws RangeError if it is not an id */
+/** @throws RangeError, TypeError if it is not an id */
 export function idBytes(id: TaskId): Buffer {
   if (typeof id !== "string") {
+    if (!(id instanceof Uint8Array)) throw new TypeError("a task id is UUID text or 16 bytes");
     if (id.length !== 16) throw new RangeError(`a task id has 16 bytes, not ${id.length}`);
     return Buffer.from(id);
   }

@@ -8,6 +8,9 @@ import {
   TaskFailed,
   type SubmitOptions,
 } from "../src/index.js";
+import { Reader } from "../src/msgpack/reader.js";
+import { Writer } from "../src/msgpack/writer.js";
+import { type Terms, termsOf, termsOfEach } from "../src/terms.js";
 import { Kind } from "../src/wire.js";
 import { body, type Rec, TestBroker } from "./broker.js";
 
@@ -28,7 +31,8 @@ describe("terms", () => {
 
   const good: [SubmitOptions, Record<number, unknown>][] = [
     [{ priority: "low" }, { 51: -10 }],
-    [{ priority: "normal" }, {}],
+    [{ priority: "normal" }, { 51: 0 }], // a type may have another default
+    [{ delay: 0 }, { 1: 0 }],
     [{ priority: "high" }, { 51: 10 }],
     [{ priority: "critical" }, { 51: 20 }],
     [{ priority: -100 }, { 51: -100 }],
@@ -41,6 +45,30 @@ describe("terms", () => {
     [{ backoff: { first: 0, most: 0, factor: 1.5, jitter: 0 } }, { 9: [0, 0, 1.5, 0] }],
     [{ noRetryOn: ["TypeError", "NotFound"] }, { 67: ["TypeError", "NotFound"] }],
     [{ deadline: 0 }, { 3: 0 }],
+    [{ retention: 600_000 }, { 13: 600_000 }],
+    [{ retention: 0 }, { 13: 0 }],
+    [{ unique: "k" }, { 19: "k" }],
+    [{ unique: `${"ä".repeat(127)}x` }, { 19: `${"ä".repeat(127)}x` }],
+    [
+      { unique: "k", uniquePolicy: "join", uniqueFor: 1.5 },
+      { 19: "k", 71: 2 },
+    ],
+    [
+      { unique: "k", uniquePolicy: "refuse" },
+      { 19: "k", 21: 1 },
+    ],
+    [
+      { unique: "k", uniquePolicy: "replace" },
+      { 19: "k", 21: 2 },
+    ],
+    [
+      { unique: "k", uniquePolicy: "debounce" },
+      { 19: "k", 21: 3 },
+    ],
+    [
+      { unique: "k", uniquePolicy: "follow_up" },
+      { 19: "k", 21: 4 },
+    ],
     [{ onProgress: () => 1 }, { 69: 1 }],
     [{ onLog: () => 1 }, { 69: 2 }],
   ];
@@ -61,7 +89,7 @@ describe("terms", () => {
     } as const;
     client.submit("t", "x".repeat(20_000), { ...all, ...more, trace: "t", baggage: "b" });
     const { record } = await broker.record(Kind.submit, good.length);
-    assert.equal(Object.keys(record[5]).length, 16);
+    assert.equal(Object.keys(record[5]).length, 20);
     assert.equal(record[5][15], 2);
   });
 
@@ -105,6 +133,18 @@ describe("terms", () => {
     [{ noRetryOn: [1] }, /noRetryOn/],
     [{ noRetryOn: Array(33).fill("x") }, /at most 32/],
     [{ noRetryOn: ["ä".repeat(128)] }, /255 bytes/],
+    [{ retention: -1 }, /retention is 0 to/],
+    [{ retention: YEARS }, /retention.*100 years/],
+    [{ unique: "" }, /unique.*1 to 255 bytes, not 0/],
+    [{ unique: "ä".repeat(128) }, /unique.*1 to 255 bytes, not 256/],
+    [{ unique: "\ud800" }, /unique is Unicode text/],
+    [{ unique: 7 }, /unique is text/],
+    [{ unique: "k", uniquePolicy: "merge" }, /"merge".*"join".*"follow_up"/],
+    [{ unique: "k", uniquePolicy: "" }, /no uniquePolicy ""/],
+    [{ unique: "k", uniqueFor: -1 }, /uniqueFor is 0 to/],
+    [{ unique: "k", uniqueFor: "1s" }, /uniqueFor is a number of ms/],
+    [{ uniquePolicy: "join" }, /uniquePolicy without unique/],
+    [{ uniqueFor: 1 }, /uniqueFor without unique/],
     [{ onProgress: "print" }, /onProgress is a function/],
     [{ trace: "x".repeat(8193) }, /trace has at most 8192 bytes/],
     [{ baggage: "ä".repeat(4097) }, /baggage/],
@@ -142,14 +182,44 @@ describe("terms", () => {
     });
     assert.ok(first[1] > 3000 && first[1] <= 4800);
     assert.ok(Math.abs(first[3] - first[1] - 5000) <= 1);
-    assert.deepEqual(second, {});
-    assert.deepEqual(third, { 3: 0 });
+    assert.deepEqual(second, { 1: 0 }, "its time has come");
+    assert.deepEqual(third, { 1: 0, 3: 0 });
     const before = records[0][5];
     await new Promise((resolve) => setTimeout(resolve, 100));
     await broker.restart();
     const again = (await broker.record(Kind.submit, 3)).record[5];
     assert.equal(again[17], true);
     assert.ok(again[1] <= before[1] - 100 && again[3] <= before[3] - 100);
+  });
+
+  it("never let a task begin before its point in time by a rounding", (t) => {
+    // Both clocks go on whenever somebody looks at one of them; the day's has whole milliseconds.
+    let now = 0; // in microseconds
+    let step = 0;
+    const look = () => (now += step);
+    t.mock.method(performance, "now", () => 1e6 + look() / 1000);
+    t.mock.method(Date, "now", () => 1e12 + Math.floor(look() / 1000));
+    const delayOf = (terms: Terms | undefined): number => {
+      const writer = new Writer();
+      terms!.write(writer);
+      const reader = new Reader(writer.detach(0));
+      assert.equal(reader.int(), 1);
+      return reader.int() * 1000;
+    };
+    for (step of [0, 1, 7, 333, 999, 1000, 1001, 2500]) {
+      for (const wait of [0, 1, 2, 5, 300, 301, 86_400_000]) {
+        now += 137; // the point is anywhere in the midst of a millisecond
+        const day = Math.floor(now / 1000);
+        const point = (day + wait) * 1000;
+        const notBefore = new Date(1e12 + day + wait);
+        const each = termsOfEach({ notBefore });
+        for (const options of [{ notBefore }, each(), each()]) {
+          const starts = delayOf(termsOf(options)) + now; // at the earliest, from the last look
+          assert.ok(starts >= point, `${wait} ms by steps of ${step} µs`);
+          assert.ok(starts < Math.max(point, now) + 3000 + 8 * step);
+        }
+      }
+    }
   });
 
   it("follow a task: word of it in order, before its result, whatever callbacks throw", async () => {
