@@ -189,6 +189,17 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("a jitter over 1", {"backoff": [1, 2, 2, 1.5]}, ["jitter"]),
     ("33 types of errors", {"no_retry_on": ["x"] * 33}, ["noretryon", "32"]),
     ("a type of 256 bytes", {"no_retry_on": ["x" * 256]}, ["noretryon", "255"]),
+    ("an empty unique key", {"unique": ""}, ["unique", "255"]),
+    ("a unique key of 256 bytes", {"unique": "\u00e4" * 128}, ["unique", "255"]),
+    (
+        "a policy that there is not",
+        {"unique": "k", "unique_policy": "merge"},
+        ["uniquepolicy", "merge", "join", "refuse", "replace", "debounce", "followup"],
+    ),
+    ("a policy without a key", {"unique_policy": "join"}, ["uniquepolicy", "unique"]),
+    ("unique_for without a key", {"unique_for": 1}, ["uniquefor", "unique"]),
+    ("a negative unique_for", {"unique": "k", "unique_for": -1}, ["uniquefor"]),
+    ("a negative retention", {"retention": -1}, ["retention"]),
 ]
 
 
@@ -410,3 +421,260 @@ def test_a_worker_names_the_type_of_its_error(world: World, worker: str) -> None
     error = fails(program, type=f"flaky-{worker}", body=body, attempts=2, backoff=SOON)
     assert (error.code, error.type, error.language) == ("dead", "Flaky", worker)
     assert [run["type"] for run in error.history] == ["Flaky", "Flaky"]
+
+
+# ---- unique keys: the asking side ----
+
+
+class Key:
+    """A unique key of a test's own, and a task of another language that has it and waits."""
+
+    def __init__(self, world: World, client: str) -> None:
+        self.name = f"key {task_id().hex()}"
+        self.type = f"count-{other(client, 2)}"
+        self.holder = world.clients[other(client, 1)]
+        self.id: str = self.holder.do(
+            "submit", type=self.type, body=tag({"n": 1}), unique=self.name, delay=LONG
+        )
+        wait_for(lambda: state(world, self.id) == "delayed", "the task that has the key")
+
+    def submit(self, program: ClientProgram, **options: Any) -> str:
+        """Another task with the key; when this returns, the broker has it."""
+        body = tag({"n": 2})
+        id: str = program.do("submit", type=self.type, body=body, unique=self.name, **options)
+        program.do("query", what="status")  # is answered behind it
+        return id
+
+    def let_run(self) -> None:
+        assert self.holder.do("update", id=self.id, delay=0)["updated"]
+
+    def results(self, program: ClientProgram, id: str) -> list[Any]:
+        """What the holder gets, and what the other submit gets."""
+        found = [self.holder.do("result", id=self.id), program.do("result", id=id)]
+        return [untag(result) for result in found]
+
+
+@pytest.mark.shows("unique: a second submit joins")
+@clients
+def test_a_submit_joins_the_task_with_its_key(world: World, client: str) -> None:
+    key, program = Key(world, client), world.clients[client]
+    for options in ({}, {"unique_policy": "join"}):
+        joined = key.submit(program, **options)
+        assert state(world, joined) == "unknown", "it has no task of its own"
+    key.let_run()
+    assert key.results(program, joined) == [{"n": 1}, {"n": 1}]
+    assert program.call(key.type, {"n": 3}, unique=key.name) == {"n": 3}, "the key is free again"
+
+
+@pytest.mark.shows("unique: a second submit is refused, and told why")
+@clients
+def test_a_submit_is_refused_while_its_key_is_taken(world: World, client: str) -> None:
+    key, program = Key(world, client), world.clients[client]
+    refuse = {"unique": key.name, "unique_policy": "refuse"}
+    error = fails(program, type=key.type, body=tag({"n": 2}), **refuse)
+    assert (error.code, error.id, error.state) == ("duplicate", key.id, "delayed")
+    key.let_run()
+    assert untag(key.holder.do("result", id=key.id)) == {"n": 1}
+    assert program.call(key.type, {"n": 3}, **refuse) == {"n": 3}
+
+
+@pytest.mark.shows("unique: a second submit replaces")
+@clients
+def test_a_submit_replaces_the_task_with_its_key(world: World, client: str) -> None:
+    key, program = Key(world, client), world.clients[client]
+    id = key.submit(program, unique_policy="replace", priority="high")
+    status = program.do("task", id=key.id)
+    assert (status["state"], status["priority"]) == ("delayed", 10)
+    key.let_run()
+    assert key.results(program, id) == [{"n": 2}, {"n": 2}]
+    assert state(world, id) == "unknown"
+
+
+@pytest.mark.shows("unique: a second submit debounces")
+@clients
+def test_a_submit_debounces_the_task_with_its_key(world: World, client: str) -> None:
+    key, program = Key(world, client), world.clients[client]
+    start = time.monotonic()
+    id = key.submit(program, unique_policy="debounce", delay=400)
+    assert key.results(program, id) == [{"n": 2}, {"n": 2}]
+    assert time.monotonic() - start >= 0.4
+
+
+@pytest.mark.shows("unique: a follow-up of a task that runs")
+@clients
+def test_a_submit_leaves_one_follow_up(world: World, client: str) -> None:
+    program, type = world.clients[client], f"sleep-{other(client, 1)}"
+    key = {"unique": f"key {task_id().hex()}"}
+    first = program.do("submit", type=type, body=tag(LONG), **key)
+    wait_until_it_runs(world, first)
+    error = fails(program, type=type, body=tag(1), unique_policy="refuse", **key)
+    assert (error.id, error.state) == (first, "running")
+    behind = program.do("submit", type=type, body=tag(2), unique_policy="follow_up", **key)
+    wait_for(lambda: state(world, behind) == "waiting", "the follow-up")
+    joined = program.do("submit", type=type, body=tag(3), unique_policy="follow_up", **key)
+    replaced = program.do("submit", type=type, body=tag(4), unique_policy="replace", **key)
+    program.do("query", what="status")
+    assert state(world, behind) == "waiting"
+    program.do("cancel", id=first)
+    assert fails(program, "result", id=first).code == "cancelled"
+    assert [untag(program.do("result", id=id)) for id in (behind, joined, replaced)] == [4, 4, 4]
+
+
+@pytest.mark.shows("unique_for: the key stays taken")
+@clients
+def test_a_key_stays_taken_after_the_end(world: World, client: str) -> None:
+    program, type = world.clients[client], f"echo-{other(client, 3)}"
+    id, key = task_id().hex(), f"key {task_id().hex()}"
+    assert program.call(type, 1, id=id, unique=key, unique_for=LONG) == 1
+    for policy in ("join", "refuse", "replace", "debounce", "follow_up"):
+        error = fails(program, type=type, body=tag(2), unique=key, unique_policy=policy)
+        assert (error.code, error.id, error.state) == ("duplicate", id, "succeeded")
+    assert program.call(f"echo-{client}", 3, unique=key) == 3, "a key is of a type"
+
+
+# ---- by id, from anywhere ----
+
+
+@pytest.mark.shows("retention, for a client that comes later")
+@clients
+def test_a_result_waits_for_who_comes_later(world: World, programs: Programs, client: str) -> None:
+    first = programs.client(client, world.broker.url)
+    options = {"retention": LONG, "attempts": 1}
+    ran = first.do("post", type=f"echo-{client}", body=tag({"a": [1]}), **options)
+    failed = first.do("post", type=f"fail-{client}", body=tag("sorry"), **options)
+    assert first.close() == 0
+    later = programs.client(other(client, 1), world.broker.url)
+    for _ in range(2):
+        assert untag(later.do("await", id=ran)) == {"a": [1]}
+        error = fails(later, "await", id=failed)
+        assert (error.code, error.language) == ("failed", client)
+        assert "sorry" in error.message
+
+
+@pytest.mark.shows("await of a task of somebody else")
+@clients
+def test_anybody_awaits_a_task(world: World, client: str) -> None:
+    program, owner = world.clients[client], world.clients[other(client, 2)]
+    id = owner.do("submit", type=f"echo-{client}", body=tag("x"), delay=LONG)
+    wait_for(lambda: state(world, id) == "delayed", "the task")
+    assert fails(program, "await", id=id, timeout=100).code == "timeout"
+    assert state(world, id) == "delayed", "the task goes on"
+    answer = program.ask("await", id=id, timeout=LONG)
+    program.do("update", id=id, delay=0)
+    assert untag(answer.get()) == "x"
+    assert untag(owner.do("result", id=id)) == "x"
+    assert fails(program, "await", id=task_id().hex()).code == "unknown_task"
+
+    def let_go() -> bool:
+        return set(world.broker.query("task", {"id": bytes.fromhex(id)})) == {"state"}
+
+    wait_for(let_go, "the ending to be acknowledged")
+    assert fails(program, "await", id=id).code == "already_ended"
+
+
+@pytest.mark.shows("await of many at once")
+@clients
+def test_many_are_awaited_at_once(world: World, client: str) -> None:
+    program, owner = world.clients[client], world.clients[other(client, 3)]
+    ids = [
+        owner.do("post", type=f"echo-{language}", body=tag(n), retention=LONG)
+        for n, language in enumerate(LANGUAGES)
+    ]
+    late = owner.do("submit", type=f"echo-{client}", body=tag("late"), delay=300)
+    unknown = task_id().hex()
+    asked = [late, *ids[:2], unknown, *ids[2:], ids[0]]
+    found = program.do("await_all", ids=asked, timeout=LONG)
+    assert found.pop(3)["error"]["code"] == "unknown_task"
+    assert [untag(outcome["ok"]) for outcome in found] == ["late", 0, 1, 2, 3, 0]
+    assert program.do("await_all", ids=[]) == []
+
+
+@pytest.mark.shows("update of priority, delay and body, and too late")
+@clients
+def test_a_task_is_changed_while_it_waits(world: World, client: str) -> None:
+    program, owner = world.clients[client], world.clients[other(client, 1)]
+    type = f"echo-{other(client, 2)}"
+    start = time.monotonic()
+    id = owner.do("submit", type=type, body=tag("old"), delay=LONG, retention=LONG)
+    wait_for(lambda: state(world, id) == "delayed", "the task")
+    changed = {"state": "delayed", "updated": True}
+    assert program.do("update", id=id, body=tag(["new", 1.5])) == changed
+    assert program.do("update", id=id, priority="critical") == changed
+    assert program.do("task", id=id)["priority"] == 20
+    assert program.do("update", id=id, priority=0, delay=300) == changed
+    assert program.do("task", id=id)["priority"] == 0
+    assert untag(program.do("await", id=id)) == ["new", 1.5]
+    assert time.monotonic() - start >= 0.3
+    too_late = {"state": "succeeded", "updated": False}
+    assert program.do("update", id=id, body=None, priority=1, delay=0) == too_late
+    assert fails(program, "update", id=task_id().hex(), delay=0).code == "unknown_task"
+
+
+@pytest.mark.shows("update to the body null, and of a task that runs")
+@clients
+def test_null_is_a_body(world: World, client: str) -> None:
+    program = world.clients[client]
+    for change, result in (({"body": None}, None), ({}, "old")):
+        id = program.do("submit", type=f"echo-{client}", body=tag("old"), delay=LONG)
+        program.do("query", what="status")
+        assert program.do("update", id=id, **change)["updated"]
+        assert program.do("update", id=id, delay=0)["updated"]
+        assert untag(program.do("result", id=id)) == result
+    id = program.do("submit", type=f"sleep-{client}", body=tag(LONG))
+    wait_until_it_runs(world, id)
+    assert program.do("update", id=id, priority=1) == {"state": "running", "updated": False}
+    program.do("cancel", id=id)
+
+
+@pytest.mark.shows("the status of a task, with its history")
+@clients
+def test_what_is_known_of_a_task(world: World, client: str) -> None:
+    program, worker = world.clients[client], other(client, 1)
+    id = task_id().hex()
+    assert program.do("task", id=id) == {"state": "unknown"}
+    options = {"attempts": 2, "backoff": SOON, "retention": LONG, "priority": "low"}
+    body = tag({"fails": 9, "type": "Broken"})
+    fails(program, id=id, type=f"flaky-{worker}", body=body, **options)
+    status = program.do("task", id=id)
+    assert {name: status[name] for name in ("state", "type", "attempts", "failures")} == {
+        "state": "dead",
+        "type": f"flaky-{worker}",
+        "attempts": 2,
+        "failures": 2,
+    }
+    assert (status["crashes"], status["priority"]) == (0, -10)
+    assert 0 <= status["age"] < LONG
+    assert [(run["attempt"], run["type"]) for run in status["history"]] == [
+        (1, "Broken"),
+        (2, "Broken"),
+    ]
+    for run in status["history"]:
+        assert run["worker"] == f"worker-{worker}"
+        assert run["started"] >= run["ended"] >= 0
+    assert (status["error"]["type"], status["error"]["language"]) == ("Broken", worker)
+    running = program.do("submit", type=f"sleep-{worker}", body=tag(LONG))
+    wait_until_it_runs(world, running)
+    status = program.do("task", id=running)
+    assert (status["state"], status["worker"]) == ("running", f"worker-{worker}")
+    assert "error" not in status and not status.get("history")
+    program.do("cancel", id=running)
+
+
+@pytest.mark.shows("an await after a restart of the broker: unknown_task")
+@clients
+def test_an_await_is_asked_again_of_the_next_broker(tuskd, programs: Programs, client: str) -> None:
+    broker = tuskd()
+    programs.worker(client, broker.url, name="w", TUSK_TEST_SUFFIX="")
+    wait_for_workers(broker, "w")
+    program = programs.client(client, broker.url)
+    id = program.do("post", type="echo", body=tag(1), delay=LONG)
+    waiting = program.ask("await", id=id, timeout=LONG)
+    several = program.ask("await_all", ids=[id, id], timeout=LONG)
+    time.sleep(0.5)  # nobody sees from outside that they are there
+    broker.kill()
+    broker.start()
+    with pytest.raises(ProgramError) as caught:
+        waiting.get()
+    assert caught.value.code == "unknown_task"
+    codes = [outcome["error"]["code"] for outcome in several.get()]
+    assert codes == ["unknown_task", "unknown_task"]
