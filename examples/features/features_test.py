@@ -20,9 +20,7 @@ from conftest import BUILD, Tuskd  # noqa: E402
 FEATURES = sorted(path.stem for path in (HERE / "expected").glob("*.txt"))
 LANGUAGES = ("python", "javascript", "go", "cpp")
 # What the examples need of the config: limits stand there.
-CONFIG = "[types]\n" + "".join(
-    f"limits-{lang}:\n  key_concurrency: 2\n" for lang in LANGUAGES
-)
+CONFIG = "[types]\n" + "".join(f"limits-{lang}:\n  key_concurrency: 2\n" for lang in LANGUAGES)
 
 
 def expected(feature: str) -> list[str]:
@@ -35,9 +33,7 @@ def go_programs() -> Path:
     out = ROOT / "build" / "go-features"
     out.mkdir(parents=True, exist_ok=True)
     assert shutil.which("go"), "go is missing; run scripts/setup"
-    subprocess.run(
-        ["go", "build", "-o", f"{out}/", "./..."], cwd=HERE / "go", check=True
-    )
+    subprocess.run(["go", "build", "-o", f"{out}/", "./..."], cwd=HERE / "go", check=True)
     return out
 
 

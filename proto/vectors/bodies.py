@@ -253,13 +253,8 @@ BOMBS: list[tuple[str, str, int, str]] = [
 
 
 def entries() -> list[dict[str, Any]]:
-    out: list[dict[str, Any]] = [
-        {"name": n, "bytes": h, "value": v} for n, h, v in CASES
-    ]
-    out += [
-        {"name": n, "canonical": False, "bytes": h, "value": v}
-        for n, h, v in LONG_FORMS
-    ]
+    out: list[dict[str, Any]] = [{"name": n, "bytes": h, "value": v} for n, h, v in CASES]
+    out += [{"name": n, "canonical": False, "bytes": h, "value": v} for n, h, v in LONG_FORMS]
     out += [{"name": n, "bytes": h, "refuse": True, "why": w} for n, h, w in REFUSED]
     out += [
         {"name": n, "repeat": {"hex": h, "count": c}, "refuse": True, "why": w}

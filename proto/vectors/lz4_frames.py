@@ -25,9 +25,7 @@ def xxh32(data: bytes, seed: int = 0) -> int:
 
     h = (seed + p5 + len(data)) & mask
     while len(data) >= 4:
-        h = (
-            rotated((h + struct.unpack("<I", data[:4])[0] * p3) & mask, 17) * p4
-        ) & mask
+        h = (rotated((h + struct.unpack("<I", data[:4])[0] * p3) & mask, 17) * p4) & mask
         data = data[4:]
     for byte in data:
         h = (rotated((h + byte * p5) & mask, 11) * 2654435761) & mask
@@ -47,13 +45,7 @@ def frame(
     """A frame by hand. flags 0x60: version 1, independent blocks; block_id 4..7: 64 KiB..4 MiB."""
     descriptor = bytes([flags, block_id << 4]) + extra
     check = bytes([(xxh32(descriptor) >> 8) & 0xFF])
-    return (
-        b"\x04\x22\x4d\x18"
-        + descriptor
-        + check
-        + blocks
-        + (b"\0\0\0\0" if end else b"")
-    )
+    return b"\x04\x22\x4d\x18" + descriptor + check + blocks + (b"\0\0\0\0" if end else b"")
 
 
 def stored(data: bytes) -> bytes:

@@ -30,9 +30,7 @@ def raw_submit(
     type_hex: str = "a3616464", body_hex: str = "c401c0", attributes_hex: str = ""
 ) -> bytes:
     count = "96" if attributes_hex else "95"
-    return bytes.fromhex(
-        count + "1001c410" + ID.hex() + type_hex + body_hex + attributes_hex
-    )
+    return bytes.fromhex(count + "1001c410" + ID.hex() + type_hex + body_hex + attributes_hex)
 
 
 # name, frame 0 (bytes, or records), body frames, the record to blame

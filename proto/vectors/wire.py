@@ -9,10 +9,10 @@ import msgpack
 
 KINDS = {
     "header": 0, "hello": 1, "welcome": 2, "ping": 3, "pong": 4, "error": 5, "bye": 6, "goaway": 7,
-    "submit": 16, "cancel": 17, "query": 18, "update": 19, "control": 26, "await": 29, "publish": 20, "subscribe": 21, "unsubscribe": 22,
-    "push": 24, "result": 32, "returned": 33, "progress": 36, "log": 37, "checkpoint": 38,
-    "slots": 40, "defer": 41, "pause": 42, "accepted": 48, "answer": 49,
-    "event": 50, "task": 64, "item": 65, "recall": 66, "drain": 68,
+    "submit": 16, "cancel": 17, "query": 18, "update": 19, "publish": 20, "subscribe": 21,
+    "unsubscribe": 22, "push": 24, "control": 26, "await": 29, "result": 32, "returned": 33,
+    "progress": 36, "log": 37, "checkpoint": 38, "slots": 40, "defer": 41, "pause": 42,
+    "accepted": 48, "answer": 49, "event": 50, "task": 64, "item": 65, "recall": 66, "drain": 68,
 }  # fmt: skip
 KIND_NAMES = {number: name for name, number in KINDS.items()}
 
@@ -73,9 +73,7 @@ def record_json(record: list[Any]) -> list[Any]:
     out: list[Any] = [KIND_NAMES.get(kind, kind)]
     for index, element in enumerate(record[1:], 1):
         if index == at and isinstance(element, dict):
-            out.append(
-                {ATTRIBUTES.get(k, str(k)): to_json(v) for k, v in element.items()}
-            )
+            out.append({ATTRIBUTES.get(k, str(k)): to_json(v) for k, v in element.items()})
         else:
             out.append(to_json(element))
     return out

@@ -37,9 +37,7 @@ def world(built: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wor
 
 
 @pytest.fixture(scope="session")
-def plain_world(
-    built: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def plain_world(built: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Nothing is compressed here."""
     config = CONFIG + '[ipc_config]\ncompression: "none"\n'
     yield from make_world(tmp_path_factory.mktemp("plain"), config, KEYS)
@@ -52,17 +50,13 @@ outcomes: dict[str, dict[tuple[str, ...], str]] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "shows(feature): a row of the matrix of features"
-    )
+    config.addinivalue_line("markers", "shows(feature): a row of the matrix of features")
 
 
 def languages_of(item: pytest.Item) -> tuple[str, ...]:
     parameters = getattr(item, "callspec", None)
     values = parameters.params if parameters else {}
-    return tuple(
-        values[name] for name in ("client", "worker", "language") if name in values
-    )
+    return tuple(values[name] for name in ("client", "worker", "language") if name in values)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,9 +67,7 @@ def pytest_runtest_makereport(
     marker = item.get_closest_marker("shows")
     if marker and (report.when == "call" or report.outcome != "passed"):
         row = outcomes.setdefault(marker.args[0], {})
-        for languages in (
-            [languages_of(item)] if languages_of(item) else [(x,) for x in LANGUAGES]
-        ):
+        for languages in [languages_of(item)] if languages_of(item) else [(x,) for x in LANGUAGES]:
             if row.get(languages) != "failed":
                 row[languages] = report.outcome
     return report
@@ -83,9 +75,7 @@ def pytest_runtest_makereport(
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A whole run with a hole in its matrix has not passed."""
-    chosen = session.config.option.keyword or any(
-        "::" in arg for arg in session.config.args
-    )
+    chosen = session.config.option.keyword or any("::" in arg for arg in session.config.args)
     holes = [
         feature
         for feature, row in outcomes.items()

@@ -25,9 +25,7 @@ def built() -> None:
     """The programs of all languages are there."""
     go_programs()
     if not (ROOT / "workers" / "js" / "dist" / "index.js").exists():
-        subprocess.run(
-            ["npm", "run", "--silent", "build"], cwd=ROOT / "workers" / "js", check=True
-        )
+        subprocess.run(["npm", "run", "--silent", "build"], cwd=ROOT / "workers" / "js", check=True)
     program = Path(command("cpp", "client")[0])
     if not program.exists():
         pytest.fail(f"{program} is missing: scripts/build release")
@@ -79,9 +77,7 @@ class World:
         self.broker = broker
         self.counts = programs.folder / "counts"
         counts = {"TUSK_TEST_COUNTS": str(self.counts)}
-        self.workers = {
-            lang: programs.worker(lang, broker.url, **counts) for lang in LANGUAGES
-        }
+        self.workers = {lang: programs.worker(lang, broker.url, **counts) for lang in LANGUAGES}
         self.clients = {lang: programs.client(lang, broker.url) for lang in LANGUAGES}
         wait_for_workers(broker, *(f"worker-{lang}" for lang in LANGUAGES))
 

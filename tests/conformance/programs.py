@@ -149,16 +149,12 @@ class Program:
 
     numbers = itertools.count(1)
 
-    def __init__(
-        self, arguments: list[str], folder: Path, name: str, env: dict[str, str]
-    ) -> None:
+    def __init__(self, arguments: list[str], folder: Path, name: str, env: dict[str, str]) -> None:
         self.name = name
         self.output = folder / f"{name}-{next(self.numbers)}.log"
         self.process = self._start(arguments, env)
 
-    def _start(
-        self, arguments: list[str], env: dict[str, str]
-    ) -> subprocess.Popen[str]:
+    def _start(self, arguments: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
         with self.output.open("wb") as out:
             return subprocess.Popen(
                 arguments,
@@ -250,9 +246,7 @@ class ClientProgram(Program):
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def _start(
-        self, arguments: list[str], env: dict[str, str]
-    ) -> subprocess.Popen[str]:
+    def _start(self, arguments: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
         with self.output.open("wb") as err:
             return subprocess.Popen(
                 arguments,
@@ -268,9 +262,7 @@ class ClientProgram(Program):
         for text in self.process.stdout:
             line = json.loads(text)
             with self._lock:
-                answer = self._answers.pop(
-                    line["n"]
-                )  # a second answer is a KeyError, and seen
+                answer = self._answers.pop(line["n"])  # a second answer is a KeyError, and seen
             answer.put(line)
         with self._lock:
             left, self._answers = self._answers, {}
@@ -331,12 +323,8 @@ class Load:
 
     def check_all_succeeded(self, name: str = "") -> None:
         assert not self.errors, f"{name}: {dict(self.errors)}, the first: {self.first}"
-        assert (self.wrong, self.doubled) == (0, 0), (
-            f"{name}: wrong values or second endings"
-        )
-        assert self.ok == self.sent, (
-            f"{name}: {self.sent - self.ok} of {self.sent} had no ending"
-        )
+        assert (self.wrong, self.doubled) == (0, 0), f"{name}: wrong values or second endings"
+        assert self.ok == self.sent, f"{name}: {self.sent - self.ok} of {self.sent} had no ending"
 
 
 def tag(value: Any) -> Any:
@@ -387,22 +375,13 @@ def normal(tagged: Any, *, through_javascript: bool = False) -> Any:
         if math.isnan(number):
             return {"float": "NaN"}
         is_minus_zero = number == 0 and math.copysign(1, number) < 0
-        if (
-            through_javascript
-            and number.is_integer()
-            and abs(number) < 2**53
-            and not is_minus_zero
-        ):
+        if through_javascript and number.is_integer() and abs(number) < 2**53 and not is_minus_zero:
             return {"int": str(int(number))}
         return {"float": struct.pack(">d", number).hex()}
     if kind == "list":
-        return {
-            "list": [normal(v, through_javascript=through_javascript) for v in inner]
-        }
+        return {"list": [normal(v, through_javascript=through_javascript) for v in inner]}
     if kind == "map":
-        pairs = (
-            [k, normal(v, through_javascript=through_javascript)] for k, v in inner
-        )
+        pairs = ([k, normal(v, through_javascript=through_javascript)] for k, v in inner)
         return {"map": sorted(pairs, key=lambda pair: pair[0])}
     return tagged
 

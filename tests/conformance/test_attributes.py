@@ -102,9 +102,7 @@ def test_a_task_waits_for_a_point_in_time(world: World, client: str) -> None:
     program, type = world.clients[client], f"echo-{other(client, 3)}"
     start = time.monotonic()
     assert program.call(type, 1, not_before=300) == 1
-    assert time.monotonic() - start >= 0.298, (
-        "a point in time may be cut to milliseconds"
-    )
+    assert time.monotonic() - start >= 0.298, "a point in time may be cut to milliseconds"
     assert program.call(type, 2, not_before=-1000) == 2
     id = program.do("submit", type=type, body=tag(3), not_before=LONG)
     wait_for(lambda: state(world, id) == "delayed", "the task")
@@ -141,9 +139,7 @@ def test_failed_runs_are_tried_again(world: World, client: str) -> None:
 def test_some_errors_are_not_worth_another_run(world: World, client: str) -> None:
     program, type = world.clients[client], f"flaky-{other(client, 2)}"
     retries = {"attempts": 5, "backoff": SOON, "no_retry_on": ["BadInput", "Hopeless"]}
-    error = fails(
-        program, type=type, body=tag({"fails": 4, "type": "Hopeless"}), **retries
-    )
+    error = fails(program, type=type, body=tag({"fails": 4, "type": "Hopeless"}), **retries)
     assert (error.code, error.attempt, error.type) == ("failed", 1, "Hopeless")
     assert program.call(type, {"fails": 1, "type": "Other"}, **retries) == 2
 
@@ -163,9 +159,7 @@ def test_an_error_has_the_history_of_its_task(world: World, client: str) -> None
     first, second, third = error.history
     assert first["ended"] >= second["started"] + 19, "the back-off, cut to milliseconds"
     assert second["ended"] >= third["started"] + 19
-    assert not fails(
-        program, type=f"fail-{worker}", body=tag("once"), attempts=1
-    ).history
+    assert not fails(program, type=f"fail-{worker}", body=tag("once"), attempts=1).history
 
 
 # ---- what no SDK sends ----
@@ -204,9 +198,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.shows("what is out of bounds is told at the caller")
-@pytest.mark.parametrize(
-    ("options", "words"), [b[1:] for b in BAD], ids=[b[0] for b in BAD]
-)
+@pytest.mark.parametrize(("options", "words"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
 @clients
 def test_options_out_of_bounds(
     world: World, client: str, options: dict[str, Any], words: list[str]
@@ -231,9 +223,7 @@ def test_what_a_run_says_comes_in_order_and_before_its_result(
 ) -> None:
     for body in ({"steps": 30}, {"steps": 3, "pause": 20}):
         steps = range(1, body["steps"] + 1)
-        told = world.clients[client].do(
-            "follow", type=f"progressing-{worker}", body=tag(body)
-        )
+        told = world.clients[client].do("follow", type=f"progressing-{worker}", body=tag(body))
         assert untag(told["result"]) == body["steps"]
         assert [untag(value) for value in told["progress"]] == list(steps)
         assert told["logs"] == [["info", f"step {n}"] for n in steps]
@@ -241,9 +231,7 @@ def test_what_a_run_says_comes_in_order_and_before_its_result(
 
 @pytest.mark.shows("a run speaks on after a restart of the broker")
 @workers
-def test_a_followed_run_outlives_the_broker(
-    tuskd, programs: Programs, worker: str
-) -> None:
+def test_a_followed_run_outlives_the_broker(tuskd, programs: Programs, worker: str) -> None:
     """The worker goes on under a new handle, and the client follows the same task again."""
     broker = tuskd()
     programs.worker(worker, broker.url, name="w", TUSK_TEST_SUFFIX="")
@@ -251,9 +239,7 @@ def test_a_followed_run_outlives_the_broker(
     program = programs.client(other(worker, 1), broker.url)
     steps = 40
     body = tag({"steps": steps, "pause": 100})
-    answer = program.ask(
-        "follow", type="progressing", body=body, timeout=LONG, priority="high"
-    )
+    answer = program.ask("follow", type="progressing", body=body, timeout=LONG, priority="high")
     wait_for(lambda: any(t["running"] for t in broker.query("types")), "the run")
     time.sleep(0.5)
     broker.kill()
@@ -278,9 +264,7 @@ def test_the_next_run_gets_the_checkpoint(world: World, worker: str) -> None:
 
 @pytest.mark.shows("a checkpoint survives kill -9 of the worker")
 @workers
-def test_a_checkpoint_outlives_its_worker(
-    world: World, programs: Programs, worker: str
-) -> None:
+def test_a_checkpoint_outlives_its_worker(world: World, programs: Programs, worker: str) -> None:
     """The next run is in another language, and goes on from there."""
     suffix = f"-killed-{worker}"
     first = programs.worker(
@@ -289,9 +273,7 @@ def test_a_checkpoint_outlives_its_worker(
     wait_for_workers(world.broker, f"first-{worker}")
     program = world.clients[other(worker, 2)]
     body = {"fails": 1, "value": "so far", "hang": LONG}
-    answer = program.ask(
-        "follow", type=f"checkpointed{suffix}", body=tag(body), attempts=1
-    )
+    answer = program.ask("follow", type=f"checkpointed{suffix}", body=tag(body), attempts=1)
 
     def running() -> bool:
         types = {t["name"]: t for t in world.broker.query("types")}
@@ -309,14 +291,10 @@ def test_a_checkpoint_outlives_its_worker(
 def test_a_run_that_is_silent_is_told_to_stop(world: World, worker: str) -> None:
     program = world.clients[other(worker, 3)]
     body = {"beats": 12, "every": 100, "silent": 0}
-    assert (
-        program.call(f"beating-{worker}", body, heartbeat_timeout=700, attempts=1) == 12
-    )
+    assert program.call(f"beating-{worker}", body, heartbeat_timeout=700, attempts=1) == 12
     id = task_id().hex()
     options = {"id": id, "heartbeat_timeout": 300, "attempts": 1}
-    error = fails(
-        program, type=f"stopping-{worker}", body=None, timeout=LONG, **options
-    )
+    error = fails(program, type=f"stopping-{worker}", body=None, timeout=LONG, **options)
     assert (error.code, error.type) == ("failed", "HeartbeatTimeout")
     assert stops(world, id) == [["1", "heartbeat_timeout"]]
 
@@ -329,9 +307,7 @@ def test_a_run_that_is_silent_is_told_to_stop(world: World, worker: str) -> None
 def test_a_run_is_told_of_the_deadline(world: World, worker: str) -> None:
     id = task_id().hex()
     options = {"id": id, "deadline": 300, "timeout": LONG, "attempts": 3}
-    error = fails(
-        world.clients[other(worker, 1)], type=f"stopping-{worker}", body=None, **options
-    )
+    error = fails(world.clients[other(worker, 1)], type=f"stopping-{worker}", body=None, **options)
     assert error.code == "expired"
     assert stops(world, id) == [["1", "deadline"]]
 
@@ -347,9 +323,7 @@ def test_a_run_takes_too_long(world: World, worker: str) -> None:
         "backoff": SOON,
         "timeout": LONG,
     }
-    error = fails(
-        world.clients[other(worker, 2)], type=f"stopping-{worker}", body=None, **options
-    )
+    error = fails(world.clients[other(worker, 2)], type=f"stopping-{worker}", body=None, **options)
     assert (error.code, error.type) == ("dead", "RunTimeout")
     assert stops(world, id) == [["1", "run_timeout"], ["2", "run_timeout"]]
     first, second = error.history

@@ -119,9 +119,7 @@ def test_no_broker_there(programs: Programs) -> None:
     url = nobody()
     clients = [programs.client(language, url) for language in LANGUAGES]
     for program in clients:  # a program has started when it answers
-        assert (
-            fails(program, "call", type="echo", body=None, timeout=1).code in TOO_SOON
-        )
+        assert fails(program, "call", type="echo", body=None, timeout=1).code in TOO_SOON
     start = time.monotonic()
     answers = [program.ask("call", type="echo", body=None) for program in clients]
     for answer in answers:
@@ -186,9 +184,7 @@ def test_submit_and_query(world: World, language: str) -> None:
 
 @pytest.mark.shows("a client compresses")
 @languages
-def test_a_client_compresses_what_gets_smaller(
-    tuskd, programs: Programs, language: str
-) -> None:
+def test_a_client_compresses_what_gets_smaller(tuskd, programs: Programs, language: str) -> None:
     broker = tuskd("", "compression_threshold: 1KB")
     worker = broker.peer(role="worker", types=["echo"])
     program = programs.client(language, broker.url)
@@ -201,9 +197,7 @@ def test_a_client_compresses_what_gets_smaller(
         task, bodies = worker.receive(TASK)
         attributes = task[6] if len(task) > 6 else {}
         assert (attributes.get(COMPRESSION) == 1) is is_compressed
-        assert len(bodies) == (0 if is_compressed else 1), (
-            "large bodies are frames of their own"
-        )
+        assert len(bodies) == (0 if is_compressed else 1), "large bodies are frames of their own"
         worker.send([RESULT, task[1], SUCCEEDED, task[5], attributes], bodies=bodies)
         assert answer.get() is True
 
@@ -245,9 +239,7 @@ def test_a_client_refuses_results_that_break_a_rule(
     program = programs.client(language, broker.url)
     for vector in (v for v in VECTORS if v.get("refuse") and v.get("bytes")):
         answer = program.ask("call", type="broken", body=None, timeout=60_000)
-        worker.send(
-            [RESULT, worker.task()[1], SUCCEEDED, bytes.fromhex(vector["bytes"])]
-        )
+        worker.send([RESULT, worker.task()[1], SUCCEEDED, bytes.fromhex(vector["bytes"])])
         with pytest.raises(ProgramError) as caught:
             answer.get()
         assert caught.value.kind in ("BodyError", "ValueError"), vector["name"]
@@ -269,16 +261,12 @@ def test_events_reach_every_language(world: World, language: str) -> None:
     for program in world.clients.values():
         events = program.do("events", topic=topic, count=len(bodies))
         assert [untag(event["body"]) for event in events] == bodies, program.name
-        assert [event["sequence"] for event in events] == list(
-            range(1, len(bodies) + 1)
-        )
+        assert [event["sequence"] for event in events] == list(range(1, len(bodies) + 1))
 
 
 @pytest.mark.shows("subscribe survives a restart of the broker")
 @languages
-def test_a_subscription_lasts_over_a_restart(
-    tuskd, programs: Programs, language: str
-) -> None:
+def test_a_subscription_lasts_over_a_restart(tuskd, programs: Programs, language: str) -> None:
     broker = tuskd('[ipc_patterns]\npublish_subscribe: {topics: ["news"]}')
     program = programs.client(language, broker.url)
     program.do("subscribe", topic="news")
@@ -329,9 +317,7 @@ def test_items_go_through_every_stage_in_order(world: World, language: str) -> N
             "one item",
         )
         many = [{"n": n, "drop": None, "path": []} for n in range(1, 201)]
-        pushed = program.do(
-            "push_many", stage=STAGES[0], bodies=[tag(item) for item in many]
-        )
+        pushed = program.do("push_many", stage=STAGES[0], bodies=[tag(item) for item in many])
         assert pushed == len(many)
         items = [item for item in items_of(pull, len(many)) if item["n"]]
         while len(items) < len(many):
@@ -352,16 +338,12 @@ def test_stage_handlers_drop_items(world: World, language: str) -> None:
             found = world.broker.query("stages")
             return None if any(s["waiting"] or s["running"] for s in found) else found
 
-        found = next(
-            s for s in wait_for(quiet, "the items to leave") if s["name"] == stage
-        )
+        found = next(s for s in wait_for(quiet, "the items to leave") if s["name"] == stage)
         return found["done"], found["dropped"]
 
     for stage in (f"mark-{language}", f"batch-{language}"):
         done, dropped = numbers(stage)
-        bodies = [
-            {"n": n, "drop": stage if n % 2 else None, "path": []} for n in range(40)
-        ]
+        bodies = [{"n": n, "drop": stage if n % 2 else None, "path": []} for n in range(40)]
         program.do("push_many", stage=stage, bodies=[tag(body) for body in bodies])
         assert numbers(stage) == (done + 20, dropped + 20)
 
@@ -397,9 +379,7 @@ def test_a_worker_stops_gracefully_under_load(
         assert untag(client.do("result", id=id)) == 700
     Load(load.get()).check_all_succeeded()
     runs = [line.split()[0] for line in counts.read_text().splitlines()]
-    assert len(runs) == len(set(runs)) == 4000, (
-        "a graceful stop makes nothing run twice"
-    )
+    assert len(runs) == len(set(runs)) == 4000, "a graceful stop makes nothing run twice"
     counters = broker.query("status")["counters"]
     assert (counters["crashed"], counters["errors_unknown_handle"]) == (0, 0)
 

@@ -17,9 +17,7 @@ pairs = pytest.mark.parametrize(("client", "worker"), PAIRS)
 
 @pytest.mark.shows("bodies of the vectors")
 @pairs
-def test_every_body_comes_back_as_it_went(
-    world: World, client: str, worker: str
-) -> None:
+def test_every_body_comes_back_as_it_went(world: World, client: str, worker: str) -> None:
     bodies = [vector["value"] for vector in ACCEPTED]
     assert len(bodies) > 100
     found = world.clients[client].do("many", type=f"echo-{worker}", bodies=bodies)
@@ -36,18 +34,14 @@ def test_every_body_comes_back_as_it_went(
 
 @pytest.mark.shows("bodies of 0 B to 16 MiB")
 @pairs
-def test_bodies_of_all_sizes(
-    world: World, plain_world: World, client: str, worker: str
-) -> None:
+def test_bodies_of_all_sizes(world: World, plain_world: World, client: str, worker: str) -> None:
     def roundtrip(where: World, size: int, noise: bool) -> bool:
         fields = {"type": f"echo-{worker}", "size": size, "noise": noise}
         return bool(where.clients[client].do("roundtrip", **fields))
 
     for size in (0, 100, 64 << 10, 16 * MiB):
         assert roundtrip(world, size, noise=False), f"{size} bytes, compressed"
-        assert roundtrip(plain_world, size, noise=False), (
-            f"{size} bytes, not compressed"
-        )
+        assert roundtrip(plain_world, size, noise=False), f"{size} bytes, not compressed"
     # What does not get smaller travels as it is.
     assert roundtrip(world, 64 << 10, noise=True)
 
@@ -108,15 +102,11 @@ def test_what_does_not_serialise_is_an_error_of_the_handler(
 
 @pytest.mark.shows("cancel")
 @pairs
-def test_cancel_ends_a_run_in_the_worker(
-    world: World, client: str, worker: str
-) -> None:
+def test_cancel_ends_a_run_in_the_worker(world: World, client: str, worker: str) -> None:
     program = world.clients[client]
     id = program.do("submit", type=f"sleep-{worker}", body=tag(300_000))
     wait_for(
-        lambda: (
-            world.broker.query("task", {"id": bytes.fromhex(id)})["state"] == "running"
-        ),
+        lambda: world.broker.query("task", {"id": bytes.fromhex(id)})["state"] == "running",
         "the run",
     )
     ending = program.ask("result", id=id)
@@ -127,11 +117,7 @@ def test_cancel_ends_a_run_in_the_worker(
     # The handler has ended: it did not just lose its caller.
     wait_for(
         lambda: (
-            not any(
-                w["running"]
-                for w in world.broker.query("workers")
-                if w["language"] == worker
-            )
+            not any(w["running"] for w in world.broker.query("workers") if w["language"] == worker)
         ),
         "the handler to end",
     )
@@ -139,13 +125,9 @@ def test_cancel_ends_a_run_in_the_worker(
 
 @pytest.mark.shows("time-out")
 @pairs
-def test_a_time_out_ends_the_wait_and_not_the_task(
-    world: World, client: str, worker: str
-) -> None:
+def test_a_time_out_ends_the_wait_and_not_the_task(world: World, client: str, worker: str) -> None:
     program = world.clients[client]
-    id = f"0190{LANGUAGES.index(client):02x}{LANGUAGES.index(worker):02x}".ljust(
-        32, "7"
-    )
+    id = f"0190{LANGUAGES.index(client):02x}{LANGUAGES.index(worker):02x}".ljust(32, "7")
     fields = {"type": f"sleep-{worker}", "body": tag(600), "id": id}
     with pytest.raises(ProgramError) as caught:
         program.do("call", **fields, timeout=50)

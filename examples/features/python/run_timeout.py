@@ -21,9 +21,7 @@ running.start()
 worker.wait_until_ready()
 with Client() as client:
     try:
-        client.call(
-            "run_timeout-python", run_timeout=0.2, attempts=2, backoff=Backoff(0.05, 1)
-        )
+        client.call("run_timeout-python", run_timeout=0.2, attempts=2, backoff=Backoff(0.05, 1))
     except TaskDead as error:
         types = ", ".join(run.type for run in error.history)
         print(f"dead after {len(error.history)} runs: {types}")

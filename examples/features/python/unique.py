@@ -29,9 +29,7 @@ with Client() as client:
     except Duplicate as error:
         assert error.id == first.id
         print("refused:", error.code)
-    behind = client.submit(
-        "unique-python", "shop", unique="shop 7", unique_policy="follow_up"
-    )
+    behind = client.submit("unique-python", "shop", unique="shop 7", unique_policy="follow_up")
     client.query("status")  # answered behind the tasks: the broker has them all
     may_end.set()
     print("first:", first.result())

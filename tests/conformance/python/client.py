@@ -60,9 +60,7 @@ def options(command: dict[str, Any]) -> dict[str, Any]:
         if name in command:
             found[name] = command[name]
     if "not_before" in command:
-        found["not_before"] = datetime.now(UTC) + timedelta(
-            milliseconds=command["not_before"]
-        )
+        found["not_before"] = datetime.now(UTC) + timedelta(milliseconds=command["not_before"])
     if "backoff" in command:
         first, most, factor, jitter = command["backoff"]
         found["backoff"] = Backoff(first / 1000, most / 1000, factor, jitter)
@@ -105,16 +103,12 @@ def time_for(command: dict[str, Any]) -> float | None:
 
 
 def await_task(command: dict[str, Any]) -> Any:
-    return to_tagged(
-        client.await_task(bytes.fromhex(command["id"]), timeout=time_for(command))
-    )
+    return to_tagged(client.await_task(bytes.fromhex(command["id"]), timeout=time_for(command)))
 
 
 def await_all(command: dict[str, Any]) -> list[Any]:
     ids = map(bytes.fromhex, command["ids"])
-    return [
-        outcome(found) for found in client.await_all(ids, timeout=time_for(command))
-    ]
+    return [outcome(found) for found in client.await_all(ids, timeout=time_for(command))]
 
 
 def update(command: dict[str, Any]) -> dict[str, Any]:
@@ -221,17 +215,13 @@ def events(command: dict[str, Any]) -> list[Any]:
 
 
 def push_many(command: dict[str, Any]) -> int:
-    return client.push_many(
-        command["stage"], (from_tagged(b) for b in command["bodies"])
-    )
+    return client.push_many(command["stage"], (from_tagged(b) for b in command["bodies"]))
 
 
 OPERATIONS: dict[str, Any] = {
     "call": call,
     "submit": submit,
-    "result": lambda c: to_tagged(
-        tasks[c["id"]].result(c.get("timeout", 60_000) / 1000)
-    ),
+    "result": lambda c: to_tagged(tasks[c["id"]].result(c.get("timeout", 60_000) / 1000)),
     "post": post,
     "follow": follow,
     "cancel": lambda c: client.cancel(bytes.fromhex(c["id"])),
@@ -287,9 +277,7 @@ def carry_out(command: dict[str, Any]) -> None:
         answer = {"error": describe(error)}
     except Exception as error:
         text = traceback.format_exc()
-        answer = {
-            "error": {"class": type(error).__name__, "code": "program", "text": text}
-        }
+        answer = {"error": {"class": type(error).__name__, "code": "program", "text": text}}
     with printing:
         print(json.dumps({"n": command["n"], **answer}), flush=True)
 

@@ -64,9 +64,7 @@ def unserialisable(_body: Any) -> Any:
 @worker.task("flaky" + suffix)
 def flaky(body: dict[str, Any], *, context: Context) -> int:
     if context.attempt <= body["fails"]:
-        raise type(body.get("type", "Flaky"), (Exception,), {})(
-            f"run {context.attempt}"
-        )
+        raise type(body.get("type", "Flaky"), (Exception,), {})(f"run {context.attempt}")
     return context.attempt
 
 
@@ -133,9 +131,7 @@ def stubborn(ms: int) -> int:
 def stopping(_body: Any, *, context: Context) -> None:
     while not context.cancelled:
         time.sleep(0.005)
-    line = (
-        f"{context.id.hex()} {context.attempt} {context.cancel_reason} {context.type}\n"
-    )
+    line = f"{context.id.hex()} {context.attempt} {context.cancel_reason} {context.type}\n"
     os.write(counts, line.encode())
     context.check()
 
@@ -167,9 +163,7 @@ def print_lines(pause: float) -> None:
 
 def fork_child() -> None:
     """The child keeps the sockets of its parent open, and is still there when that was killed."""
-    while not os.listdir("/proc/self/task")[
-        1:
-    ]:  # the SDK's threads: the sockets are there
+    while not os.listdir("/proc/self/task")[1:]:  # the SDK's threads: the sockets are there
         time.sleep(0.01)
     time.sleep(0.2)
     parent = os.getpid()
@@ -184,9 +178,7 @@ def fork_child() -> None:
 
 counts = -1
 if "TUSK_TEST_COUNTS" in os.environ:
-    counts = os.open(
-        os.environ["TUSK_TEST_COUNTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT
-    )
+    counts = os.open(os.environ["TUSK_TEST_COUNTS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 if "TUSK_TEST_PRINT" in os.environ:
     pause = int(os.environ["TUSK_TEST_PRINT"]) / 1000
     threading.Thread(target=print_lines, args=(pause,), daemon=True).start()
