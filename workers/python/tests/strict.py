@@ -31,6 +31,7 @@ SHAPES = {
     21: "us?a",
     22: "us",
     24: "uDsb?a",
+    26: "us?m",
     29: "ud?a",
     32: "uu?ba",
     33: "ul",
@@ -51,7 +52,11 @@ def _is_real(value: Any, least: float, most: float) -> bool:
     return type(value) in (int, float) and least <= value <= most
 
 
-# What only a submit may have (some of it also an await or an update), and what is then right.
+def _is_key(value: Any) -> bool:
+    return type(value) is str and 1 <= len(value.encode()) <= 255
+
+
+# What only a submit may have (some of it others, too, see TERMS_OF), and what is then right.
 TERMS: dict[int, Callable[[Any], bool]] = {
     1: _is_time,
     3: _is_time,
@@ -66,8 +71,11 @@ TERMS: dict[int, Callable[[Any], bool]] = {
         and _is_real(v[3], 0, 1)
     ),
     13: _is_time,
-    19: lambda v: type(v) is str and 1 <= len(v.encode()) <= 255,
+    16: _is_key,
+    19: _is_key,
     21: lambda v: type(v) is int and 0 <= v <= 4,
+    23: _is_key,
+    49: lambda v: type(v) is int and 0 <= v <= 10**9,
     51: lambda v: type(v) is int and -100 <= v <= 100,
     65: lambda v: _is_time(v, 1),
     67: lambda v: (
@@ -77,8 +85,9 @@ TERMS: dict[int, Callable[[Any], bool]] = {
     ),
     69: lambda v: type(v) is int and 0 <= v <= 3,
     71: _is_time,
+    73: _is_key,
 }
-TERMS_OF = {16: TERMS.keys(), 19: {1, 51}, 29: {69}}
+TERMS_OF = {16: TERMS.keys(), 19: {1, 51}, 29: {69}, 32: {49}}
 
 TEXT = {37: 16 << 10}  # bytes; a name has 255
 

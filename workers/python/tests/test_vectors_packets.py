@@ -22,8 +22,8 @@ ATTRIBUTES = {
     name[2:].lower(): number for name, number in vars(wire).items() if name.startswith("A_")
 }
 # What SPEC has and this SDK has no use for.
-KINDS |= {"update": 19, "await": 29}
-ATTRIBUTES |= {"retention": 13, "unique": 19, "unique_policy": 21, "task": 30, "unique_for": 71}
+KINDS |= {"control": 26}
+ATTRIBUTES |= {"group": 16, "order_key": 23, "cost": 49, "limit_key": 73}
 ATTRIBUTES_AT = {
     16: 5,
     17: 3,
