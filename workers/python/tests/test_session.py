@@ -220,7 +220,7 @@ def test_broker_that_leaves_and_names_nobody_means_itself(
 def test_without_an_answer_elsewhere_it_comes_back(
     broker: FakeBroker, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tuskd.link.ELSEWHERE_AFTER", 0.1)
+    monkeypatch.setattr("tuskd.link.ELSEWHERE_AFTER", 0.5)
     task = submit_and_move(broker, client, f"{broker.url}-nobody")
     broker.greet()
     broker.say([32, broker.expect(16)[1], 1, encode("back")])
