@@ -368,6 +368,17 @@ TEST_F(Limit, OfTypesPurgesThoseThatNobodyNeedsAndIsFullIfThereIsNone) {
   EXPECT_EQ(later.expect(Kind::kTask).name, "x");
 }
 
+// A reload may name more types than there is room for beside those that workers brought. Workers
+// that bring no more were kept out, so that what was configured was never served.
+TEST_F(Limit, OfTypesKeepsOutNobodyWhoBringsNoNewOne) {
+  h.worker({"a", "b"});
+  EXPECT_TRUE(h.reload([](config::Orchestration& c) { c.types["more"].attempts = 2; }).empty());
+  Peer& worker = h.peer({.role = "worker", .types = {"more", "a"}});
+  EXPECT_NE(worker.session, 0u);
+  Peer& other = h.peer({.role = "worker", .types = {"more", "c"}});
+  expect_limit(other.expect(Kind::kError), code::kFull, "max_types", 3);
+}
+
 // An ending that is kept names its type: the type was purged, and the next who asked for the task
 // brought the broker down.
 TEST_F(Limit, OfTypesKeepsThoseOfEndingsThatAreNotAcknowledged) {

@@ -194,6 +194,23 @@ TEST_F(Pipeline, NeedsAnIdFromSessions) {
   client.expect_error(code::kInvalid);
 }
 
+// A stage and a type may have one name; what the broker remembers of an ended task by its name and
+// body must tell them apart. A push was accepted, and nothing ran.
+TEST_F(Pipeline, AnEndedTaskOfATypeNamedLikeAStageIsNoItem) {
+  Peer& worker = h.peer({.role = "worker", .types = {"clean"}, .handlers = {"clean_rows"}});
+  const TaskId task = h.id(), item = h.id();
+  client.submit(task, "clean", "a");
+  worker.succeed(worker.expect(Kind::kTask).ref);
+  client.expect(Kind::kResult);
+  client.push(item, "clean", "a");
+  client.expect(Kind::kAccepted);
+  worker.drop(worker.expect(Kind::kItem).ref);
+  client.push(task, "clean", "a");
+  client.expect_error(code::kIdConflict);
+  client.submit(item, "clean", "a");
+  client.expect_error(code::kIdConflict);
+}
+
 class SmallPipeline : public Pipeline {
  protected:
   SmallPipeline() : Pipeline(2) {}

@@ -151,7 +151,11 @@ void Broker::open_session(ConnectionId from, const Instance& instance, Value fie
       return error(caller, 0, code::kRefused, why);
     }
     const size_t most = config_->tuskd.limits.max_types;
-    auto fits = [&] { return scheduler_.type_count() + unknown_types(session) <= most; };
+    // Who brings no new type does not make it worse: a reload may have named more than there fit.
+    auto fits = [&] {
+      const size_t fresh = unknown_types(session);
+      return fresh == 0 || scheduler_.type_count() + fresh <= most;
+    };
     if (!fits()) purge_types();
     if (!fits()) {
       refused("[tuskd] max_types is " + std::to_string(most));

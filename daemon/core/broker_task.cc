@@ -108,7 +108,9 @@ uint32_t Broker::hash_of(std::string_view group) {
 
 uint64_t Broker::digest(uint32_t index, std::string_view body) {
   Type& type = scheduler_.type(index);
-  if (type.name_hash == 0) type.name_hash = XXH3_64bits(type.name.data(), type.name.size()) | 1;
+  if (type.name_hash == 0) {  // a stage is another thing than a type of the same name
+    type.name_hash = XXH3_64bits_withSeed(type.name.data(), type.name.size(), type.is_stage) | 1;
+  }
   return XXH3_64bits_withSeed(body.data(), body.size(), type.name_hash);
 }
 
