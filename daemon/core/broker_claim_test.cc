@@ -68,6 +68,7 @@ TEST_F(Claims, AfterARestartAreAdoptedAndTheResendJoinsBehindTheResult) {
   worker.succeed(handles[0], "3");
   resend(id);
   EXPECT_EQ(client.expect(Kind::kResult).body, "3");
+  EXPECT_EQ(BrokerInspector::held_bytes(*h.broker), 1u) << "the result: nobody runs the body again";
   resend(id, "other");
   client.expect_error(code::kIdConflict);
 }

@@ -171,15 +171,15 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
   if (task.orphan) {
     // Adopted from its worker's claim; this is the client that it belongs to.
     task.orphan = false;
-    task.body = body_of(record);
-    held_bytes_ += task.body.size();
-    scratch_.clear();
-    scratch_.forward(record.attributes.all);
-    task.forwarded = Bytes::copy(scratch_.entries());
-    task.forwarded_count = static_cast<uint32_t>(scratch_.count());
-    if (task.state == TaskState::kEnded) {
-      task.digest = digest(task.type, task.body.view());
+    if (task.state == TaskState::kEnded) {  // nobody will run it again: what it was is enough
+      task.digest = digest(task.type, body_view(record));
     } else {
+      task.body = body_of(record);
+      held_bytes_ += task.body.size();
+      scratch_.clear();
+      scratch_.forward(record.attributes.all);
+      task.forwarded = Bytes::copy(scratch_.entries());
+      task.forwarded_count = static_cast<uint32_t>(scratch_.count());
       take_terms(ref, record);
       if (task.terms && task.state == TaskState::kRunning && task.stop == Stop::kNone) {
         timers_.cancel(task.timer);
