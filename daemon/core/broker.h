@@ -205,6 +205,7 @@ class Broker {
   void acknowledged(Session& session, uint64_t seq);
   void owe_ack(Session& session);
   Claims adopt_claims(Session& session, proto::Value fields);
+  void drop_ghost(uint32_t worker, const proto::TaskId& id);
   uint64_t adopt_claim(Session& session, uint64_t before, const proto::TaskId& id, uint32_t attempt,
                        std::string_view name, bool is_item);
 
@@ -218,6 +219,7 @@ class Broker {
   bool check_body(const Caller& caller, const proto::Record& record);
   uint64_t digest(uint32_t type, std::string_view body);
   static uint32_t hash_of(std::string_view group);
+  static uint64_t digest(std::string_view type, std::string_view body);
   uint32_t make_task(const proto::Record& record, const proto::TaskId& id, uint32_t type);
   void let_go(uint32_t task);
   uint32_t remember(const EndedTask& ended);

@@ -141,6 +141,23 @@ TEST_F(Claims, OnAResumeWithinTheGraceGetTheirOldHandles) {
   EXPECT_EQ(client.expect(Kind::kResult).body, "3");
 }
 
+// The worker is told to forget it, so it will never answer: the slot was taken for good.
+TEST_F(Claims, OfACancelledRunThatHasEndedFreeItsSlot) {
+  const TaskId id = h.id();
+  client.submit(id, "add", "x");
+  client.submit(h.id(), "add", "x");
+  EXPECT_EQ(worker.take(Kind::kTask).size(), 2u);
+  client.cancel(id);
+  h.advance(5s);
+  EXPECT_EQ(client.take(Kind::kResult).size(), 1u);
+  client.submit(h.id(), "add", "y");
+  EXPECT_TRUE(worker.take(Kind::kTask).empty()) << "its slot stays taken until it answers";
+  worker.disconnect();
+  worker.checks_slots = false;  // it would still count the run that it is told to drop
+  EXPECT_EQ(claim(worker, {id}, true)[0], 0u);
+  EXPECT_EQ(worker.take(Kind::kTask).size(), 1u);
+}
+
 TEST_F(Claims, OfARunThatAnotherHasAreDropped) {
   const TaskId id = h.id();
   client.submit(id, "add", "x");

@@ -400,6 +400,25 @@ TEST_F(Limit, OfTypesKeepsThoseOfEndingsThatAreNotAcknowledged) {
   EXPECT_TRUE(client.quiet()) << "in the place of the first";
 }
 
+// What is remembered of an ended task outlives its type: the same id was then called a conflict.
+TEST_F(Limit, OfTypesDoesNotChangeWhatIsRememberedOfATask) {
+  Peer& client = h.client();
+  const TaskId id = h.id();
+  client.submit(id, "a", "x");
+  client.cancel(id);
+  client.ack();
+  client.take(Kind::kResult);
+  client.take(Kind::kAnswer);
+  client.ack();
+  client.submit(h.id(), "b");
+  client.submit(h.id(), "c");  // in the place of a
+  EXPECT_TRUE(client.quiet());
+  client.submit(id, "a", "x");
+  client.expect_error(code::kAlreadyEnded);
+  client.submit(id, "a", "y");
+  client.expect_error(code::kIdConflict);
+}
+
 TEST(SessionBytes, APeerThatDoesNotAcknowledgeIsBusyUntilItDoes) {
   Harness h([](config::Orchestration& c) {
     c.tuskd.limits.max_session_bytes = config::Bytes{100'000};

@@ -370,10 +370,22 @@ Broker::Claims Broker::adopt_claims(Session& session, Value fields) {
     const TaskId task = TaskId::from_bytes(id->data());
     const uint64_t handle =
         adopt_claim(session, before, task, static_cast<uint32_t>(*attempt), *name, *is_item);
+    if (handle == 0) drop_ghost(session.worker, task);
     ++(handle ? counters_.claims_adopted : counters_.claims_dropped);
     answers.emplace_back(task, handle);
   }
   return answers;
+}
+
+// A worker that is told to drop a run will not answer it: the slot that it held is free.
+void Broker::drop_ghost(uint32_t worker, const TaskId& id) {
+  for (uint32_t t = workers_[worker].running.head; t != kNone; t = tasks_[t].next) {
+    if (tasks_[t].state != TaskState::kGhost || tasks_[t].id != id) continue;
+    const uint32_t type = tasks_[t].type;
+    release(t);
+    free_task(t);
+    return run_left(type);
+  }
 }
 
 // The handle under which the worker may go on with a run, or 0: drop it.

@@ -158,8 +158,7 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
   ++counters_.joined;
   if (is_ended(ref)) {
     const EndedTask& ended = ended_at(ref);
-    const uint32_t type = scheduler_.find_type(record.name);
-    const bool same = type != kNone && digest(type, body_view(record)) == ended.digest;
+    const bool same = digest(record.name, body_view(record)) == ended.digest;
     if (!same && ended.digest != 0) return conflict();  // 0: an adopted run that nobody submitted
     return error(caller, record.ref, code::kAlreadyEnded,
                  "the task ended and its ending was acknowledged", "state",

@@ -106,12 +106,24 @@ uint32_t Broker::hash_of(std::string_view group) {
   return static_cast<uint32_t>(XXH3_64bits(group.data(), group.size())) | 1;
 }
 
+namespace {
+
+// A stage is another thing than a type of the same name.
+uint64_t name_hash(std::string_view name, bool is_stage) {
+  return XXH3_64bits_withSeed(name.data(), name.size(), is_stage) | 1;
+}
+
+}  // namespace
+
 uint64_t Broker::digest(uint32_t index, std::string_view body) {
   Type& type = scheduler_.type(index);
-  if (type.name_hash == 0) {  // a stage is another thing than a type of the same name
-    type.name_hash = XXH3_64bits_withSeed(type.name.data(), type.name.size(), type.is_stage) | 1;
-  }
+  if (type.name_hash == 0) type.name_hash = name_hash(type.name, type.is_stage);
   return XXH3_64bits_withSeed(body.data(), body.size(), type.name_hash);
+}
+
+// The same of a type that may be gone by now.
+uint64_t Broker::digest(std::string_view type, std::string_view body) {
+  return XXH3_64bits_withSeed(body.data(), body.size(), name_hash(type, false));
 }
 
 // --- making and forgetting -----------------------------------------------------------------------
