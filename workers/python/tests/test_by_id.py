@@ -327,6 +327,53 @@ def test_the_status_of_a_task(met: FakeBroker, client: Client, start: Start) -> 
         assert asking.result(5) == status
 
 
+# -- control
+
+
+def test_a_client_pauses_a_type_and_unblocks_a_key(
+    met: FakeBroker, client: Client, start: Start
+) -> None:
+    for duration, ms, answer, done in (
+        (1.5, 1500, {"done": True}, True),
+        (0, 0, {"done": False}, False),
+        (100 * 365 * 86400, 3_153_600_000_000, {}, False),
+        (1, 1000, None, False),
+    ):
+        asking = start(client.pause_type, "t", duration)
+        record = met.expect(26)
+        assert record[2:] == ["pause", {"type": "t", "ms": ms}]
+        met.say([49, record[1], answer])
+        assert asking.result(5) is done
+    asking = start(client.unblock, "t", "k")
+    record = met.expect(26)
+    assert record[2:] == ["unblock", {"type": "t", "key": "k"}]
+    met.say([49, record[1], {"done": True}])
+    assert asking.result(5) is True
+    asking = start(client.unblock, "none", "k")
+    met.say([5, met.expect(26)[1], "invalid", "there is no type", {"field": "type"}])
+    with pytest.raises(tuskd.Invalid, match="no type"):
+        asking.result(5)
+
+
+def test_what_no_control_can_be_about_is_told_before_anything_is_sent(url: str) -> None:
+    client = Client(url)
+    bad: list[tuple[Any, type[Exception], str]] = [
+        (lambda: client.pause_type("t", -1), ValueError, "duration is 0 to"),
+        (lambda: client.pause_type("t", 1e12), ValueError, "100 years"),
+        (lambda: client.pause_type("t", "1s"), TypeError, "number of seconds"),  # type: ignore[arg-type]
+        (lambda: client.pause_type("", 1), ValueError, "type has 1 to 255 bytes"),
+        (lambda: client.unblock("t", ""), ValueError, "key has 1 to 255 bytes, not 0"),
+        (lambda: client.unblock("t", "ä" * 128), ValueError, "key has 1 to 255 bytes, not 256"),
+        (lambda: client.unblock("t", 7), TypeError, "key is text"),  # type: ignore[arg-type]
+    ]
+    for function, kind, text in bad:
+        with pytest.raises(kind, match=text):
+            function()
+    client.close(0.0)
+    with pytest.raises(tuskd.Closed):
+        client.unblock("t", "k")
+
+
 # -- asyncio
 
 
@@ -355,6 +402,8 @@ def test_the_async_client_does_the_same(broker: FakeBroker, url: str) -> None:
                 await waiting
             assert await client.update(HOLDER, body=None) == ("waiting", True)
             assert await client.task(HOLDER) == TaskStatus("running", type="t")
+            assert await client.pause_type("t", 2) is True
+            assert await client.unblock("t", "k") is False
             task = client.submit("t", unique="k")
             assert task.joined_id == task.id
             assert await task == 7
@@ -375,6 +424,12 @@ def test_the_async_client_does_the_same(broker: FakeBroker, url: str) -> None:
         assert record[3:] == [{}, encode(None)]
         broker.say([49, record[1], {"state": "waiting", "updated": True}])
         broker.say([49, broker.expect(18)[1], {"state": "running", "type": "t"}])
+        record = broker.expect(26)
+        assert record[2:] == ["pause", {"type": "t", "ms": 2000}]
+        broker.say([49, record[1], {"done": True}])
+        record = broker.expect(26)
+        assert record[2:] == ["unblock", {"type": "t", "key": "k"}]
+        broker.say([49, record[1], {"done": False}])
         broker.say([32, broker.expect(16)[1], 1, encode(7), {30: HOLDER}])
         record = broker.expect(16)
         assert record[5][21] == 1

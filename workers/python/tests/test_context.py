@@ -36,6 +36,27 @@ def talking(url: str, **options: Any) -> Worker:
         context.pause_type(1.5)
         return [context.last_checkpoint, context.time_left, context.cancel_reason]
 
+    @worker.task("cost")
+    def cost(then: str, context: Context) -> str:
+        context.set_cost(3)
+        context.set_cost(10**9 if then == "large" else 7)
+        if then == "fail":
+            raise ValueError(then)
+        if then == "stop":
+            context.progress("begun")
+            while not context.cancelled:
+                time.sleep(0.001)
+        if then == "defer":
+            raise Defer(0)
+        return "x" * 5000 if then == "large" else then
+
+    @worker.task("acost")
+    async def acost(then: str, context: Context) -> str:
+        context.set_cost(0)
+        context.progress("begun")
+        await asyncio.sleep(60 if then == "stop" else 0)
+        return then
+
     @worker.task("async")
     async def later(context: Context) -> str:
         context.progress(1)
@@ -55,6 +76,9 @@ def talking(url: str, **options: Any) -> Worker:
             lambda: context.progress(object()),
             lambda: context.log("loud", "x"),
             lambda: context.pause_type(-1),
+            lambda: context.set_cost(-1),
+            lambda: context.set_cost(10**9 + 1),
+            lambda: context.set_cost(1.5),  # type: ignore[arg-type]
             lambda: Defer(-1),
             lambda: Defer(float("inf")),
         ):
@@ -102,7 +126,10 @@ def talking(url: str, **options: Any) -> Worker:
     return worker
 
 
-KINDS = {"async": ["async", "adefer", "astop"], "plain": ["speak", "large", "defer", "stop"]}
+KINDS = {
+    "async": ["async", "acost", "adefer", "astop"],
+    "plain": ["speak", "cost", "large", "defer", "stop"],
+}
 
 
 @pytest.fixture(params=["threads", "loop"])
@@ -180,12 +207,15 @@ def test_what_is_too_large_or_no_value_is_told_to_the_handler(
     assert len(log[3].encode()) <= 16384
     assert checkpoint == [38, 5, encode(bytes(9000))], "in a frame of its own"
     told = decode(result[3])
-    assert len(told) == 8
+    assert len(told) == 11
     assert told[0].startswith("TooLarge: ") and "limit checkpoint of 100000" in told[0]
     assert told[1].startswith("TooLarge: ") and "limit body of 1048576" in told[1]
     assert told[2].startswith("BodyError") and told[3].startswith("BodyError")
     assert told[4].startswith("ValueError") and "debug, info, warning, error" in told[4]
-    assert all(t.startswith("ValueError") and "100 years" in t for t in told[5:])
+    assert told[5].startswith("ValueError") and "100 years" in told[5]
+    assert told[6] == "ValueError: a run's cost is 0 to 1,000,000,000 units, not -1"
+    assert told[7].startswith("ValueError") and told[8].startswith("TypeError")
+    assert all(t.startswith("ValueError") and "100 years" in t for t in told[9:])
 
 
 def test_the_limit_of_a_checkpoint_that_no_broker_states(
@@ -257,6 +287,36 @@ def test_an_async_run_is_told_why(
     broker.say([17, 1, ID, {26: "heartbeat_timeout"}])
     assert decode(broker.expect(36)[2]) == "heartbeat_timeout"
     assert broker.expect(32)[:3] == [32, 1, state]
+
+
+def test_a_run_says_what_it_cost(broker: FakeBroker, worker: Worker, running: Running) -> None:
+    """The last word counts, however the run ends."""
+    running(worker)
+    broker.greet(compression="lz4", compression_threshold=4096)
+    broker.say([64, 1, ID, "cost", 1, encode("end")])
+    assert broker.expect(32) == [32, 1, 1, encode("end"), {49: 7}]
+    broker.say([64, 2, ID, "cost", 1, encode("large")])
+    assert broker.expect(32)[4] == {29: 1, 49: 10**9}
+    broker.say([64, 3, ID, "cost", 1, encode("fail")])
+    failed = broker.expect(32)
+    assert failed[2] == 2 and set(failed[4]) == {2, 49} and failed[4][49] == 7
+    broker.say([64, 4, ID, "cost", 1, encode("defer")])
+    assert broker.expect(41) == [41, 4, 0]
+    broker.say([64, 5, ID, "cost", 1, encode("stop")])
+    broker.expect(36)
+    broker.say([17, 5, ID])
+    assert broker.expect(32) == [32, 5, 4, None, {49: 7}]
+
+
+def test_an_async_run_says_what_it_cost(broker: FakeBroker, url: str, running: Running) -> None:
+    running(talking(url))
+    broker.greet()
+    broker.say([64, 1, ID, "acost", 1, encode("end")])
+    assert broker.expect(32) == [32, 1, 1, encode("end"), {49: 0}]
+    broker.say([64, 2, ID, "acost", 1, encode("stop")])
+    broker.expect(36)
+    broker.say([17, 2, ID])
+    assert broker.expect(32) == [32, 2, 4, None, {49: 0}]
 
 
 class Held:
@@ -386,6 +446,11 @@ def speak(context: Context):
     context.pause_type(1)
     return [context.last_checkpoint, context.time_left]
 
+@worker.task("cost")
+def cost(fails: bool, context: Context):
+    context.set_cost(9)
+    assert not fails
+
 @worker.task("aspeak")
 async def aspeak(context: Context):
     context.progress(2)
@@ -428,6 +493,10 @@ def test_runs_in_processes_speak(
         last, left = decode(result[3])
         assert last == "saved" and 20 < left <= 60
         broker.records.clear()
+        broker.say([64, 8, ID, "cost", 1, encode(False)])
+        assert broker.expect(32) == [32, 8, 1, encode(None), {49: 9}]
+        broker.say([64, 9, ID, "cost", 1, encode(True)])
+        assert broker.expect(32)[4][49] == 9
         broker.say([64, 2, ID, "aspeak", 1, None])
         assert broker.expect(36) == [36, 2, encode(2)]
         broker.expect(32)
@@ -454,6 +523,7 @@ def test_a_context_of_nobody() -> None:
     context.checkpoint(2)
     assert (context.last_checkpoint, context.time_left, context.cancel_reason) == (None, None, None)
     context.check()
+    context.set_cost(2)
     context.cancel("deadline")
     context.cancel()
     assert context.cancel_reason == "deadline"

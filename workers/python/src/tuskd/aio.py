@@ -18,7 +18,7 @@ from .errors import Busy, TuskError
 from .ids import known_id
 from .request import Request
 from .requests import Requests
-from .status import TaskStatus, Updated, read_status, read_updated
+from .status import TaskStatus, Updated, read_done, read_status, read_updated
 from .subscription import AsyncSubscription
 from .terms import FollowedTerms, Priority, Terms, Wanted, refuse_callbacks, wanted
 
@@ -432,6 +432,18 @@ class AsyncClient:
         """As Client.query."""
         self._ready()
         return await self._answer(self._calls.query(what, arguments, timeout, self._ended.append))
+
+    async def pause_type(self, type: str, duration: float, *, timeout: float | None = None) -> bool:
+        """As Client.pause_type."""
+        self._ready()
+        request = self._calls.pause_type(type, duration, timeout, self._ended.append)
+        return read_done(await self._answer(request))
+
+    async def unblock(self, type: str, key: str, *, timeout: float | None = None) -> bool:
+        """As Client.unblock."""
+        self._ready()
+        request = self._calls.unblock(type, key, timeout, self._ended.append)
+        return read_done(await self._answer(request))
 
     async def publish(
         self,

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import wire
+from .durations import milliseconds
 from .errors import Timeout
 from .ids import as_id, known_id
 from .link import url_or_default
 from .request import Request
 from .requests import Requests
-from .terms import Terms, Wanted, wanted
+from .terms import Terms, Wanted, key_text, wanted
 
 TRACE_BYTES = 8192  # of a trace, of a baggage
 KEEP: Any = object()  # an update that leaves the body as it is
@@ -209,6 +210,37 @@ class Calls:
         notify: Callable[[Request], None] | None = None,
     ) -> Request:
         return self._post(wire.QUERY, b"", what, arguments, None, timeout, notify)
+
+    def control(
+        self,
+        what: str,
+        arguments: dict[str, Any],
+        timeout: float | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        return self._post(wire.CONTROL, b"", what, arguments, None, timeout, notify)
+
+    def pause_type(
+        self,
+        type: str,
+        duration: float,
+        timeout: float | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        key_text("type", type)
+        ms = milliseconds("duration", duration)
+        return self.control("pause", {"type": type, "ms": ms}, timeout, notify)
+
+    def unblock(
+        self,
+        type: str,
+        key: str,
+        timeout: float | None,
+        notify: Callable[[Request], None] | None = None,
+    ) -> Request:
+        key_text("type", type)
+        arguments = {"type": type, "key": key_text("key", key)}
+        return self.control("unblock", arguments, timeout, notify)
 
     def subscribe(
         self,

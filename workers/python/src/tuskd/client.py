@@ -14,7 +14,7 @@ from .errors import Busy, TuskError, id_that_counts
 from .ids import known_id
 from .request import Request
 from .requests import Requests
-from .status import TaskStatus, Updated, read_status, read_updated
+from .status import TaskStatus, Updated, read_done, read_status, read_updated
 from .subscription import Subscription
 from .terms import FollowedTerms, Priority, Terms, Wanted, refuse_callbacks, wanted
 
@@ -361,6 +361,19 @@ class Client:
     ) -> Any:
         """Asks the broker: status, workers, types, stages, topics, or task with {"id": bytes}."""
         return self._answer(self._calls.query(what, arguments, timeout))
+
+    def pause_type(self, type: str, duration: float, *, timeout: float | None = None) -> bool:
+        """No task of a type starts for so many seconds, on any worker; what runs goes on.
+
+        duration: at most 100 years; 0 ends the pause. False: there was nothing to do. Raises
+        Invalid for a type that the broker does not know.
+        """
+        return read_done(self._answer(self._calls.pause_type(type, duration, timeout)))
+
+    def unblock(self, type: str, key: str, *, timeout: float | None = None) -> bool:
+        """Lets the next task of an order key begin that a dead or failed one blocks (a type with
+        order_on_dead: block). False: nothing was blocked."""
+        return read_done(self._answer(self._calls.unblock(type, key, timeout)))
 
     def publish(
         self,

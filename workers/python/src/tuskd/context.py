@@ -10,6 +10,7 @@ from typing import Any, Final
 from . import values, wire
 from .durations import milliseconds
 from .errors import BodyError, Cancelled, too_large
+from .terms import whole_units
 
 LOG_BYTES = 16 << 10
 STACK_BYTES = 64 << 10
@@ -17,6 +18,9 @@ NEVER_COMPRESS = 1 << 62
 _CUT = b" [cut]"
 _LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4}
 _NOTHING: dict[int, Any] = {}
+
+# A result: state, body, attributes. A run that was put off: DEFER, None, {DEFER: milliseconds}.
+Outcome = tuple[int, bytes | None, dict[int, Any] | None]
 
 # Where a run's word of itself goes: the record's kind, and what is behind the handle.
 Say = Callable[[int, Any], None]
@@ -72,6 +76,7 @@ class Context:
     __slots__ = (
         "_attributes",
         "_bounds",
+        "_cost",
         "_reason",
         "_say",
         "attempt",
@@ -88,6 +93,7 @@ class Context:
         self.trace: str | None = attributes.get(wire.A_TRACE) if attributes else None
         self.baggage: str | None = attributes.get(wire.A_BAGGAGE) if attributes else None
         self._attributes = attributes or _NOTHING
+        self._cost: int | None = None
         self._reason: str | None = None
         self._bounds = _DEFAULTS
         self._say: Say = _to_nobody
@@ -172,7 +178,22 @@ class Context:
         """
         self._say(wire.PAUSE, milliseconds("duration", duration))
 
+    def set_cost(self, units: int) -> None:
+        """What the run really costs, in units of the type's rates, 0 to 10**9: the broker takes the
+        difference to the task's `cost`, or gives it back, however the run ends.
+
+        The last one counts. Raises TypeError or ValueError.
+        """
+        self._cost = whole_units("a run's cost", units)
+
     # -- for the worker
+
+    def with_cost(self, outcome: Outcome) -> Outcome:
+        """The outcome of this run, with what it cost if that was said."""
+        if self._cost is None:
+            return outcome
+        state, body, attributes = outcome
+        return (state, body, {**(attributes or _NOTHING), wire.A_COST: self._cost})
 
     def cancel(self, reason: str = "cancelled") -> None:
         """The worker calls this when the broker tells the run to stop."""

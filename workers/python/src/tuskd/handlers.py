@@ -10,11 +10,8 @@ from typing import Any
 
 from . import compression, values, wire
 from .bodies import read_body
-from .context import DROP, Bounds, Context
+from .context import DROP, Bounds, Context, Outcome
 from .errors import BodyError, Defer, NoRetry
-
-# A result: state, body, attributes. A run that was put off: DEFER, None, {DEFER: milliseconds}.
-Outcome = tuple[int, bytes | None, dict[int, Any] | None]
 
 
 class Handler:

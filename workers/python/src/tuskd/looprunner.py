@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from . import wire
-from .handlers import Executor, Handler, Outcome
+from .context import Outcome
+from .handlers import Executor, Handler
 from .link import NEVER
 from .runs import Batch, Run, Runs, take
 
@@ -102,6 +103,8 @@ class LoopRunner:
                 outcome = await self._in_thread(handler, run, context)
         except asyncio.CancelledError:
             outcome = (wire.CANCELLED, None, None)
+        if context is not None:
+            outcome = context.with_cost(outcome)
         runs.answer(run, outcome)
 
     async def _in_thread(self, handler: Handler, run: Run, context: Any) -> Outcome:

@@ -19,8 +19,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .context import Bounds, Context
-from .handlers import Executor, Handler, Outcome, refusal
+from .context import Bounds, Context, Outcome
+from .handlers import Executor, Handler, refusal
 from .process import die_with_parent
 from .runs import Run
 
@@ -206,7 +206,8 @@ def _serve(
                     outcomes = [executor.run(handler, records[0], context)]
         except asyncio.CancelledError:
             outcomes = [(4, None, None)] * len(records)
-        for context in current:
+        for context in current:  # none, or that of the only run
+            outcomes = [context.with_cost(outcomes[0])]
             context.close()
         current.clear()
         tell(outcomes)

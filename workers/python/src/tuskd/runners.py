@@ -13,8 +13,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Protocol
 
-from .context import Context
-from .handlers import Executor, Handler, Outcome
+from .context import Context, Outcome
+from .handlers import Executor, Handler
 from .link import NEVER
 from .runs import NAME, TICKET, Batch, Run, Runs, take
 from .wire import TASK
@@ -159,8 +159,11 @@ class Runners:
     def _run(self, executes: Executes, handler: Handler, run: Run) -> None:
         runs = self._runs
         self.busy[id(run)] = executes
-        outcome = executes.run(handler, run, runs.begin(run, handler))
+        context = runs.begin(run, handler)
+        outcome = executes.run(handler, run, context)
         self.busy.pop(id(run), None)
+        if context is not None:
+            outcome = context.with_cost(outcome)
         runs.answer(run, outcome)
 
     def _run_batch(self, executes: Executes, batch: Batch) -> None:

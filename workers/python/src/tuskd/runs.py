@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, Protocol
 import msgpack
 
 from . import wire
-from .context import STACK_BYTES, Bounds, Context
+from .context import STACK_BYTES, Bounds, Context, Outcome
 from .errors import TuskError
-from .handlers import Handler, Outcome, refusal
+from .handlers import Handler, refusal
 from .link import READY, Link
 from .process import identity
 from .session import Filled, Packet
@@ -242,7 +242,9 @@ class Runs:
                 told = cancelled.pop(id(run), None) if cancelled else None
                 # A success counts although the time is up; all else says that the run has stopped.
                 if told is not None and (state != wire.SUCCEEDED or told[1] not in TIMES_UP):
-                    state, body, attributes = wire.CANCELLED, None, None
+                    cost = attributes.get(wire.A_COST) if attributes else None
+                    state, body = wire.CANCELLED, None
+                    attributes = None if cost is None else {wire.A_COST: cost}
                 length = 0 if body is None else len(body)
                 if attributes is None and length < wire.FRAME_BODY:
                     short.append((wire.RESULT, handle, state, body))

@@ -80,6 +80,11 @@ def _failure(told: Any) -> Failure | None:
     return Failure(*(str(told.get(name, "")) for name in ("type", "message", "language", "stack")))
 
 
+def read_done(answer: Any) -> bool:
+    """Of a control: whether there was anything to do."""
+    return isinstance(answer, dict) and answer.get("done") is True
+
+
 def read_updated(answer: Any) -> Updated:
     told: dict[str, Any] = answer if isinstance(answer, dict) else {}
     return Updated(str(told.get("state", "")), told.get("updated") is True)

@@ -17,7 +17,8 @@ MOST_ATTEMPTS = 1000
 MOST_FACTOR = 100
 NO_RETRY_TYPES = 32
 NO_RETRY_BYTES = 255
-UNIQUE_BYTES = 255
+KEY_BYTES = 255  # of a unique, order or limit key, of a group
+MOST_COST = 10**9
 POLICIES = ("join", "refuse", "replace", "debounce", "follow_up")
 FOLLOW_PROGRESS, FOLLOW_LOG = 1, 2
 
@@ -57,6 +58,12 @@ class Terms(TypedDict, total=False):
     and begins its delay anew; "follow_up" joins it as long as it waits. While the other runs, the
     last three become the one task that runs behind it. During unique_for all raise Duplicate.
     retention: how long the ending is kept, once it is there, for await_task.
+
+    order_key: tasks of one type with this key run one at a time, in the order of their acceptance,
+    through retries and delays. limit_key: they share the type's limits of keys. group: groups of a
+    type take turns, so that a million tasks of one tenant delay another's first by one turn. Each
+    is text of 1 to 255 bytes. cost: units that a run takes from the type's rates, 0 to 10**9,
+    default 1; see Context.set_cost.
     """
 
     priority: Priority | None
@@ -72,6 +79,10 @@ class Terms(TypedDict, total=False):
     unique_policy: UniquePolicy | None
     unique_for: float | None
     retention: float | None
+    order_key: str | None
+    limit_key: str | None
+    group: str | None
+    cost: int | None
 
 
 class FollowedTerms(Terms, total=False):
@@ -106,6 +117,7 @@ class Wanted:
         self._read_times(terms)
         self._read_retries(terms)
         self._read_unique(terms)
+        self._read_shares(terms)
         if (given := terms.get("priority")) is not None:
             self.attributes[wire.A_PRIORITY] = priority(given)
         follow = FOLLOW_PROGRESS * (self.on_progress is not None)
@@ -157,12 +169,7 @@ class Wanted:
                 if terms.get(name) is not None:
                     raise ValueError(f"{name} without unique, the key that it is about")
             return
-        if not isinstance(key, str):
-            raise TypeError(f"unique is text, not {type(key).__name__}")
-        if not 1 <= len(key.encode()) <= UNIQUE_BYTES:
-            size = len(key.encode())
-            raise ValueError(f"unique has 1 to {UNIQUE_BYTES} bytes, not {size}: {key:.40}")
-        self.attributes[wire.A_UNIQUE] = key
+        self.attributes[wire.A_UNIQUE] = key_text("unique", key)
         policy = terms.get("unique_policy")
         if policy is not None and policy not in POLICIES:
             names = ", ".join(map(repr, POLICIES))
@@ -171,6 +178,16 @@ class Wanted:
             self.attributes[wire.A_UNIQUE_POLICY] = POLICIES.index(policy)
         if (given := terms.get("unique_for")) is not None:
             self.attributes[wire.A_UNIQUE_FOR] = milliseconds("unique_for", given)
+
+    def _read_shares(self, terms: Terms) -> None:
+        if (given := terms.get("order_key")) is not None:
+            self.attributes[wire.A_ORDER_KEY] = key_text("order_key", given)
+        if (given := terms.get("limit_key")) is not None:
+            self.attributes[wire.A_LIMIT_KEY] = key_text("limit_key", given)
+        if (given := terms.get("group")) is not None:
+            self.attributes[wire.A_GROUP] = key_text("group", given)
+        if (cost := terms.get("cost")) is not None:
+            self.attributes[wire.A_COST] = whole_units("cost", cost)
 
     def renewed(self) -> Wanted:
         """The same for a task that is submitted now; a point in time stays where it is."""
@@ -212,6 +229,24 @@ def priority(given: Priority) -> int:
         raise TypeError(f"priority is an integer or a name, not {type(given).__name__}")
     if not -MOST_PRIORITY <= given <= MOST_PRIORITY:
         raise ValueError(f"priority is -{MOST_PRIORITY} to {MOST_PRIORITY}, not {given}")
+    return given
+
+
+def key_text(name: str, given: str) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"{name} is text, not {type(given).__name__}")
+    size = len(given.encode())
+    if not 1 <= size <= KEY_BYTES:
+        raise ValueError(f"{name} has 1 to {KEY_BYTES} bytes, not {size}: {given:.40}")
+    return given
+
+
+def whole_units(name: str, given: int) -> int:
+    """Of the rates of a type."""
+    if type(given) is not int:
+        raise TypeError(f"{name} is an integer, not {type(given).__name__}")
+    if not 0 <= given <= MOST_COST:
+        raise ValueError(f"{name} is 0 to {MOST_COST:,} units, not {given}")
     return given
 
 
