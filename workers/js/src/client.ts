@@ -7,6 +7,7 @@ import {
   type TaskStatus,
   type Updated,
 } from "./by-id.js";
+import { milliseconds } from "./durations.js";
 import { closedError } from "./endings.js";
 import { BodyError, Closed, TaskCancelled, Timeout, type TuskError } from "./errors.js";
 import { Many, type ManyOptions, type Outcome, valueOrThrow } from "./many.js";
@@ -17,6 +18,7 @@ import { nothingElseRuns } from "./running.js";
 import type { Subscription } from "./subscription.js";
 import { Task } from "./task.js";
 import {
+  checkKey,
   type FollowOptions,
   type Given,
   refuseCallbacks,
@@ -263,6 +265,43 @@ export class Client {
       bytes = writer.detach(0);
     }
     return this.#request<Answer>(Kind.query, what, bytes, options.timeout);
+  }
+
+  /**
+   * No task of a type starts for so many ms, on any worker; what runs goes on. 0 ends the pause. Resolves to
+   * whether there was anything to do; rejects with Invalid for a type that the broker does not know, and with
+   * a RangeError beyond 100 years.
+   */
+  async pauseType(type: string, ms: number, options: { timeout?: number } = {}): Promise<boolean> {
+    checkKey("a type", type);
+    return this.#control("pause", { type, ms: milliseconds("a pause", ms) }, options.timeout);
+  }
+
+  /**
+   * Lets the next task of an order key begin that a dead or failed one blocks (a type with `order_on_dead:
+   * block`). Resolves to whether anything was blocked.
+   */
+  async unblock(type: string, key: string, options: { timeout?: number } = {}): Promise<boolean> {
+    checkKey("a type", type);
+    checkKey("an order key", key);
+    return this.#control("unblock", { type, key }, options.timeout);
+  }
+
+  async #control(
+    what: string,
+    args: Record<string, unknown>,
+    timeout: number | undefined,
+  ): Promise<boolean> {
+    const writer = new Writer();
+    writer.value(args);
+    const bytes = writer.detach(0);
+    const answer = await this.#request<{ done?: unknown } | null>(
+      Kind.control,
+      what,
+      bytes,
+      timeout,
+    );
+    return answer?.done === true;
   }
 
   /** Publishes an event; resolves when the broker has it. Events are at most once. */

@@ -3,7 +3,7 @@ import { readValue } from "./body.js";
 import { milliseconds } from "./durations.js";
 import { TaskCancelled, tooLarge } from "./errors.js";
 import { Writer } from "./msgpack/writer.js";
-import { LOG_LEVELS, type LogLevel } from "./terms.js";
+import { LOG_LEVELS, type LogLevel, MOST_COST, whole } from "./terms.js";
 import { Codec, Kind, type Limits, MAX_LOG } from "./wire.js";
 
 /** On the way to a thread they are 1 to 5. */
@@ -66,6 +66,11 @@ export interface Context {
    * when a handler knows that none could succeed. @throws RangeError beyond 100 years
    */
   readonly pauseType: (ms: number) => void;
+  /**
+   * What the run really costs, in units of the type's rates, 0 to 10^9: the broker takes the difference to
+   * the task's `cost`, or gives it back, however the run ends. The last one counts. @throws RangeError
+   */
+  readonly setCost: (units: number) => void;
 }
 
 /** Something that a run says of itself while it goes on. */
@@ -74,11 +79,16 @@ export type Word =
   | { kind: typeof Kind.log; level: number; text: string }
   | { kind: typeof Kind.pause; duration: number };
 
+/** What a run says that goes with its result. */
+export interface Cost {
+  cost: number;
+}
+
 const CUT = " [cut]";
 
 /** The part of a context that is the same on the main thread and in a pool's. It has no fields. */
 export abstract class Speaker {
-  protected abstract say(word: Word): void;
+  protected abstract say(word: Word | Cost): void;
   /** What the broker allows; undefined: nobody listens. */
   protected abstract get bounds(): Pick<Limits, "body" | "checkpoint"> | undefined;
   /** What an earlier run saved. */
@@ -120,6 +130,13 @@ export abstract class Speaker {
 
   get pauseType(): (ms: number) => void {
     return (ms) => this.say({ kind: Kind.pause, duration: milliseconds("a pause", ms) });
+  }
+
+  get setCost(): (units: number) => void {
+    return (units) => {
+      whole("a run's cost", units, 0, MOST_COST);
+      this.say({ cost: units });
+    };
   }
 }
 

@@ -9,7 +9,7 @@ import { type BatchHost, isThenable, startBatches } from "./batches.js";
 import { Attributes } from "./body.js";
 import { Malformed, TuskError, Unknown } from "./errors.js";
 import { type Failure, failureOf } from "./failure.js";
-import { CANCEL_REASONS, type CancelReason, type Word } from "./context.js";
+import { CANCEL_REASONS, type CancelReason, type Cost, type Word } from "./context.js";
 import type { BatchLane, Lane } from "./lanes.js";
 import { Waiting } from "./lanes.js";
 import { Link } from "./link.js";
@@ -502,7 +502,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     this.link.flushSoon();
   }
 
-  said(run: Run, word: Word): void {
+  said(run: Run, word: Word | Cost): void {
     run.say(word);
   }
 

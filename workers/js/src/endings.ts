@@ -43,6 +43,8 @@ export function describe(pending: Pending): string {
       return "the cancel";
     case Kind.query:
       return `the query "${pending.name}"`;
+    case Kind.control:
+      return `the control "${pending.name}"`;
     default:
       return `the subscription to "${pending.name}"`;
   }

@@ -183,6 +183,8 @@ export class UnknownOutcome extends BrokerError {}
 export class Unknown extends BrokerError {}
 /** The broker's configuration does not allow this worker. */
 export class Refused extends BrokerError {}
+/** What was asked has no meaning; `details.field` says what of it. */
+export class Invalid extends BrokerError {}
 /** The broker could not read the packet that this was asked in; nothing of it was done. */
 export class Malformed extends BrokerError {}
 
@@ -200,6 +202,7 @@ const classes: Readonly<Record<string, typeof BrokerError>> = {
   unknown_stage: Unknown,
   unknown_handle: Unknown,
   refused: Refused,
+  invalid: Invalid,
   malformed: Malformed,
 };
 

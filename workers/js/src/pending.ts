@@ -39,7 +39,8 @@ export const nobody = (): void => undefined;
  */
 export class Pending {
   /**
-   * The id's 16 bytes and then the body, as msgpack, for those that have them; for a query its arguments.
+   * The id's 16 bytes and then the body, as msgpack, for those that have them; for a query or
+   * control its arguments.
    * One buffer: half the work.
    */
   bytes: Buffer | undefined;

@@ -1,6 +1,6 @@
 /** What a pool and its threads say to each other. */
 import type { BodyRules } from "./body.js";
-import type { Word } from "./context.js";
+import type { Cost, Word } from "./context.js";
 import type { Failure } from "./failure.js";
 
 export interface PoolThreadData {
@@ -57,5 +57,5 @@ export type RunResult =
 export type FromThread =
   | { ready: PoolNames }
   | { broken: string }
-  | { number: number; index: number; word: Word }
+  | { number: number; index: number; word: Word | Cost }
   | { number: number; results: RunResult[] };

@@ -6,6 +6,7 @@ import {
   CANCEL_REASONS,
   type CancelReason,
   type Context,
+  type Cost,
   Speaker,
   stopped,
   type Word,
@@ -84,7 +85,7 @@ class PoolContext extends Speaker implements Context {
     this.#controller?.abort(stopped(this.id, this.cancelReason ?? "cancelled"));
   }
 
-  protected say(word: Word): void {
+  protected say(word: Word | Cost): void {
     // The main thread puts it in order with the result, which comes the same way.
     if (current?.number !== this.#number) return;
     const { body } = word as { body?: Uint8Array };

@@ -5,7 +5,7 @@
  * `crashed` and another thread takes its place.
  */
 import { Worker as Thread } from "node:worker_threads";
-import { CANCEL_REASONS, type CancelReason, type Word } from "./context.js";
+import { CANCEL_REASONS, type CancelReason, type Cost, type Word } from "./context.js";
 import type { Failure } from "./failure.js";
 import { Waiting } from "./lanes.js";
 import type {
@@ -29,7 +29,7 @@ export interface PoolListener {
   succeeded(run: Run, body: Buffer | undefined, compressed: boolean): void;
   failed(run: Run, failure: Failure): void;
   /** A run that goes on says something of itself. */
-  said(run: Run, word: Word): void;
+  said(run: Run, word: Word | Cost): void;
   /** A thread is free again. */
   free(): void;
 }

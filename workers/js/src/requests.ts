@@ -281,6 +281,7 @@ export class Requests implements Peer<never> {
         writer.buf[start] = 0x90 | elements; // its buffer may be another by now
         return;
       case Kind.query:
+      case Kind.control:
         writer.str(pending.name);
         if (pending.bytes !== undefined) {
           writer.raw(pending.bytes);

@@ -35,7 +35,7 @@ export class Results {
       do {
         const packet = outbox.begin();
         const start = this.#head(packet, run, State.succeeded, 4);
-        if (writeValue(packet, value, rules)) this.#compressed(packet, start);
+        this.#attributes(packet, start, run, writeValue(packet, value, rules));
       } while (!outbox.end(run));
     } catch (error) {
       outbox.abort();
@@ -48,16 +48,19 @@ export class Results {
     const { outbox } = this.#link;
     do {
       const packet = outbox.begin();
-      const start = this.#head(packet, run, State.succeeded, body === undefined ? 3 : 4);
-      if (body === undefined) continue;
+      if (body === undefined) {
+        this.#bare(packet, run, State.succeeded);
+        continue;
+      }
+      const start = this.#head(packet, run, State.succeeded, 4);
       writeRaw(packet, body);
-      if (compressed) this.#compressed(packet, start);
+      this.#attributes(packet, start, run, compressed);
     } while (!outbox.end(run));
   }
 
   cancelled(run: Run): void {
     const { outbox } = this.#link;
-    do this.#head(outbox.begin(), run, State.cancelled, 3);
+    do this.#bare(outbox.begin(), run, State.cancelled);
     while (!outbox.end(run));
   }
 
@@ -95,7 +98,8 @@ export class Results {
     this.#head(packet, run, State.failed, 5);
     const { writer } = packet;
     writer.nil();
-    writer.map(1 + Number(failure.noRetry) + Number(failure.crashed));
+    const { cost } = run;
+    writer.map(1 + Number(failure.noRetry) + Number(failure.crashed) + Number(cost !== undefined));
     writer.int(Attribute.error);
     writer.value(errorMap(failure));
     if (failure.noRetry) {
@@ -105,6 +109,10 @@ export class Results {
     if (failure.crashed) {
       writer.int(Attribute.crashed);
       writer.bool(true);
+    }
+    if (cost !== undefined) {
+      writer.int(Attribute.cost);
+      writer.int(cost);
     }
   }
 
@@ -119,12 +127,29 @@ export class Results {
     return start;
   }
 
-  #compressed(packet: Packet<Run>, start: number): void {
+  /** A result without a body. */
+  #bare(packet: Packet<Run>, run: Run, state: number): void {
+    const start = this.#head(packet, run, state, 3);
+    if (run.cost === undefined) return;
+    packet.writer.nil();
+    this.#attributes(packet, start, run, false);
+  }
+
+  /** What goes behind the body of a result that begins at `start`; mostly nothing. */
+  #attributes(packet: Packet<Run>, start: number, run: Run, compressed: boolean): void {
+    const { cost } = run;
+    if (!compressed && cost === undefined) return;
     const { writer } = packet;
     writer.buf[start] = 0x95;
-    writer.map(1);
-    writer.int(Attribute.compression);
-    writer.int(1);
+    writer.map(Number(compressed) + Number(cost !== undefined));
+    if (compressed) {
+      writer.int(Attribute.compression);
+      writer.int(1);
+    }
+    if (cost !== undefined) {
+      writer.int(Attribute.cost);
+      writer.int(cost);
+    }
   }
 
   /**

@@ -1,6 +1,13 @@
 /** One run of a task or an item, from its arrival until its result is acknowledged. */
 import { BodyPlace } from "./body.js";
-import { type CancelReason, type Context, Speaker, stopped, type Word } from "./context.js";
+import {
+  type CancelReason,
+  type Context,
+  type Cost,
+  Speaker,
+  stopped,
+  type Word,
+} from "./context.js";
 import type { Lane } from "./lanes.js";
 import { idText } from "./uuid.js";
 
@@ -14,6 +21,8 @@ interface Extra {
   given: Buffer | undefined;
   /** What this one saved last; null: it took that away. */
   saved: Uint8Array | null | undefined;
+  /** What it says that it cost. */
+  cost: number | undefined;
 }
 
 export class Run extends Speaker implements Context {
@@ -84,7 +93,7 @@ export class Run extends Speaker implements Context {
   begins(timeLeft: number | undefined, given: Buffer | undefined): void {
     if (timeLeft === undefined && given === undefined) return;
     const until = timeLeft === undefined ? undefined : performance.now() + timeLeft;
-    this.#extra = { until, given, saved: undefined };
+    this.#extra = { until, given, saved: undefined, cost: undefined };
   }
 
   get timeLeft(): number | undefined {
@@ -102,8 +111,16 @@ export class Run extends Speaker implements Context {
   }
 
   set saved(saved: Uint8Array | null) {
-    this.#extra ??= { until: undefined, given: undefined, saved };
-    this.#extra.saved = saved;
+    this.#more().saved = saved;
+  }
+
+  get cost(): number | undefined {
+    return this.#extra?.cost;
+  }
+
+  #more(): Extra {
+    this.#extra ??= { until: undefined, given: undefined, saved: undefined, cost: undefined };
+    return this.#extra;
   }
 
   /** Whether what it says interests anybody. */
@@ -120,8 +137,10 @@ export class Run extends Speaker implements Context {
   }
 
   /** Something that this run says of itself, here or in its thread. */
-  say(word: Word): void {
-    if (this.goesOn) this.lane.words?.say(this, word);
+  say(word: Word | Cost): void {
+    if (!this.goesOn) return;
+    if ("cost" in word) this.#more().cost = word.cost;
+    else this.lane.words?.say(this, word);
   }
 
   /** Lets go of the packet that it came in, which may be large, for a run that takes longer. */

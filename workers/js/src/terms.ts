@@ -9,7 +9,9 @@ const MOST_ATTEMPTS = 1000;
 const MOST_FACTOR = 100;
 const NO_RETRY_TYPES = 32;
 const NO_RETRY_BYTES = 255;
-const UNIQUE_BYTES = 255;
+const KEY_BYTES = 255;
+/** Units of the rates of a type. */
+export const MOST_COST = 1_000_000_000;
 /** In the order of their numbers. */
 const POLICIES = ["join", "refuse", "replace", "debounce", "follow_up"] as const;
 const FOLLOW = { progress: 1, log: 2 } as const;
@@ -77,6 +79,20 @@ export interface TaskTerms {
   uniqueFor?: number;
   /** How long the ending is kept, once it is there, for `Client.awaitTask`. */
   retention?: number;
+  /**
+   * Tasks of one type with this key run one at a time, in the order of their acceptance, through retries and
+   * delays. 1 to 255 bytes.
+   */
+  orderKey?: string;
+  /** Tasks of one type with this key share its limits of keys. 1 to 255 bytes. */
+  limitKey?: string;
+  /**
+   * Groups of a type take turns, so that a million tasks of one tenant delay another's first by one turn.
+   * 1 to 255 bytes.
+   */
+  group?: string;
+  /** Units that a run takes from the type's rates, 0 to 10^9; default 1. See `Context.setCost`. */
+  cost?: number;
 }
 
 /**
@@ -107,6 +123,9 @@ export class Terms {
   readonly #noRetryOn: readonly string[] | undefined;
   readonly #unique: Unique | undefined;
   readonly #retention: number | undefined;
+  readonly #cost: number | undefined;
+  /** Attributes and texts of the keys that tasks share. */
+  readonly #shared: readonly (readonly [number, string])[];
 
   /** @throws RangeError, TypeError */
   constructor(given: Given<TaskTerms & FollowOptions>) {
@@ -131,6 +150,9 @@ export class Terms {
     if (given.noRetryOn !== undefined) this.#noRetryOn = errorTypes(given.noRetryOn);
     this.#unique = uniqueOf(given);
     if (retention !== undefined) this.#retention = milliseconds("retention", retention);
+    this.#cost = given.cost;
+    if (given.cost !== undefined) whole("cost", given.cost, 0, MOST_COST);
+    this.#shared = sharedKeys(given);
     this.onProgress = callback("onProgress", given.onProgress);
     this.onLog = callback("onLog", given.onLog);
   }
@@ -155,6 +177,12 @@ export class Terms {
     int(Attribute.attempts, this.#attempts);
     int(Attribute.priority, this.#priority);
     int(Attribute.retention, this.#retention);
+    int(Attribute.cost, this.#cost);
+    for (const [key, text] of this.#shared) {
+      writer.int(key);
+      writer.str(text);
+      count++;
+    }
     if (this.#unique !== undefined) {
       writer.int(Attribute.unique);
       writer.str(this.#unique.key);
@@ -198,6 +226,10 @@ export function termsOf(options: Given<TaskTerms & FollowOptions>): Terms | unde
     options.uniquePolicy !== undefined ||
     options.uniqueFor !== undefined ||
     options.retention !== undefined ||
+    options.orderKey !== undefined ||
+    options.limitKey !== undefined ||
+    options.group !== undefined ||
+    options.cost !== undefined ||
     options.onProgress !== undefined ||
     options.onLog !== undefined;
   return given ? new Terms(options) : undefined;
@@ -239,7 +271,8 @@ function priorityOf(given: Priority): number {
   return PRIORITIES[given];
 }
 
-function whole(name: string, value: number, least: number, most: number): void {
+/** @throws RangeError */
+export function whole(name: string, value: number, least: number, most: number): void {
   if (!Number.isInteger(value) || value < least || value > most) {
     throw new RangeError(`${name} is a whole number from ${least} to ${most}, not ${value}`);
   }
@@ -270,11 +303,7 @@ function uniqueOf({ unique, uniquePolicy, uniqueFor }: Given<TaskTerms>): Unique
     if (name === undefined) return undefined;
     throw new RangeError(`${name} without unique, the key that it is about`);
   }
-  if (typeof unique !== "string") throw new TypeError("unique is text");
-  const bytes = Buffer.byteLength(unique);
-  if (bytes < 1 || bytes > UNIQUE_BYTES || !unique.isWellFormed()) {
-    throw new RangeError(`unique is Unicode text of 1 to ${UNIQUE_BYTES} bytes, not ${bytes}`);
-  }
+  checkKey("unique", unique);
   const policy = uniquePolicy === undefined ? 0 : POLICIES.indexOf(uniquePolicy);
   if (policy < 0) {
     const names = POLICIES.map((name) => `"${name}"`).join(", ");
@@ -282,6 +311,31 @@ function uniqueOf({ unique, uniquePolicy, uniqueFor }: Given<TaskTerms>): Unique
   }
   const keptFor = uniqueFor === undefined ? undefined : milliseconds("uniqueFor", uniqueFor);
   return { key: unique, policy, keptFor };
+}
+
+/** @throws RangeError, TypeError */
+export function checkKey(name: string, text: string): void {
+  if (typeof text !== "string") throw new TypeError(`${name} is text`);
+  const bytes = Buffer.byteLength(text);
+  if (bytes < 1 || bytes > KEY_BYTES || !text.isWellFormed()) {
+    throw new RangeError(`${name} is Unicode text of 1 to ${KEY_BYTES} bytes, not ${bytes}`);
+  }
+}
+
+const NONE: readonly never[] = [];
+
+function sharedKeys({ orderKey, limitKey, group }: Given<TaskTerms>) {
+  if (orderKey === undefined && limitKey === undefined && group === undefined) return NONE;
+  const found: [number, string][] = [];
+  const add = (name: "orderKey" | "limitKey" | "group", text: string | undefined) => {
+    if (text === undefined) return;
+    checkKey(name, text);
+    found.push([Attribute[name], text]);
+  };
+  add("orderKey", orderKey);
+  add("limitKey", limitKey);
+  add("group", group);
+  return found;
 }
 
 function pauses({ first, most, factor = 2, jitter = 0.25 }: Backoff): Required<Backoff> {

@@ -19,6 +19,7 @@ export const Kind = {
   subscribe: 21,
   unsubscribe: 22,
   push: 24,
+  control: 26,
   await: 29,
   result: 32,
   returned: 33,
@@ -53,9 +54,11 @@ export const Attribute = {
   baggage: 10,
   retention: 13,
   reply: 15,
+  group: 16,
   resent: 17,
   unique: 19,
   uniquePolicy: 21,
+  orderKey: 23,
   timeLeft: 24,
   reason: 26,
   codec: 27,
@@ -63,6 +66,7 @@ export const Attribute = {
   compression: 29,
   task: 30,
   checkpoint: 33,
+  cost: 49,
   priority: 51,
   rerunOk: 53,
   wait: 55,
@@ -72,6 +76,7 @@ export const Attribute = {
   noRetryOn: 67,
   follow: 69,
   uniqueFor: 71,
+  limitKey: 73,
 } as const;
 
 export const State = { succeeded: 1, failed: 2, expired: 3, cancelled: 4, dead: 5 } as const;

@@ -8,6 +8,7 @@ import {
   Client,
   Closed,
   Duplicate,
+  Invalid,
   type SubmitOptions,
   type TaskChange,
   TaskCancelled,
@@ -292,6 +293,37 @@ describe("by id", () => {
     await client.close();
     await assert.rejects(client.awaitAll([HOLDER]), Closed);
     await assert.rejects(client.update(HOLDER), Closed);
+  });
+
+  it("a client pauses a type and unblocks a key", async () => {
+    const cases: [number, number, unknown, boolean][] = [
+      [1500.5, 1501, { done: true }, true],
+      [0, 0, { done: false }, false],
+      [1, 1, {}, false],
+      [1, 1, null, false],
+    ];
+    for (const [n, [given, ms, answer, done]] of cases.entries()) {
+      const asking = client.pauseType("t", given);
+      const { peer, record } = await broker.record(Kind.control, n);
+      assert.deepEqual(record.slice(2), ["pause", { type: "t", ms }]);
+      broker.send(peer, [[Kind.answer, record[1], answer]]);
+      assert.equal(await asking, done);
+    }
+    const asking = client.unblock("t", "k");
+    const { peer, record } = await broker.record(Kind.control, cases.length);
+    assert.deepEqual(record.slice(2), ["unblock", { type: "t", key: "k" }]);
+    broker.send(peer, [[Kind.error, record[1], "invalid", "there is no type", { field: "type" }]]);
+    await assert.rejects(asking, Invalid);
+    const logged = broker.log.length;
+    await assert.rejects(client.pauseType("t", -1), /a pause is 0 to/);
+    await assert.rejects(client.pauseType("t", "1s" as never), /number of ms/);
+    await assert.rejects(client.pauseType("", 1), /a type is.*1 to 255 bytes/);
+    await assert.rejects(client.unblock("t", ""), /an order key is.*not 0/);
+    await assert.rejects(client.unblock("t", "ä".repeat(128)), /not 256/);
+    await assert.rejects(client.unblock("t", 7 as never), /an order key is text/);
+    assert.equal(broker.log.length, logged);
+    await client.close();
+    await assert.rejects(client.unblock("t", "k"), Closed);
   });
 
   it("the status of a task", async () => {

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { decode } from "@msgpack/msgpack";
-import { type Context, Defer, type TuskError, Worker, type WorkerOptions } from "../src/index.js";
+import {
+  type Context,
+  Defer,
+  DROP,
+  type TuskError,
+  Worker,
+  type WorkerOptions,
+} from "../src/index.js";
 import { Kind } from "../src/wire.js";
 import { body, type Rec, type Script, TestBroker, type TestPeer } from "./broker.js";
 
@@ -162,6 +169,9 @@ describe("context", () => {
       (c) => c.progress(new Uint8Array(2 << 20)),
       (c) => c.checkpoint(new Set()),
       (c) => c.log("loud" as "info", "x"),
+      (c) => c.setCost(-1),
+      (c) => c.setCost(1.5),
+      (c) => c.setCost(1_000_000_001),
       (c) => c.pauseType(-1),
       () => new Defer(-1),
       () => new Defer(Number.POSITIVE_INFINITY),
@@ -187,7 +197,9 @@ describe("context", () => {
     assert.match(told[1], /^TooLarge: .*limit body is 1048576/);
     assert.match(told[2], /^BodyError/);
     assert.match(told[3], /^RangeError: .*debug, info, warning, error/);
-    for (const text of told.slice(4)) assert.match(text, /^RangeError: .*100 years/);
+    for (const text of told.slice(4, 7))
+      assert.match(text, /^RangeError: a run's cost is a whole number from 0 to 1000000000, not/);
+    for (const text of told.slice(7)) assert.match(text, /^RangeError: .*100 years/);
     const [[, , level, text]] = words();
     assert.equal(level, 4);
     assert.ok(text.endsWith("ä [cut]") && Buffer.byteLength(text) <= 16 * 1024);
@@ -199,6 +211,71 @@ describe("context", () => {
     );
     broker().send(peer, [task(1, "large")]);
     assert.match((await end(1))[4][2].message, /limit checkpoint is 262144/);
+  });
+
+  it("tells what a run cost, however it ends", async () => {
+    const script: Script = {
+      welcome: (_, fields) => Object.assign(fields, { compression_threshold: 4096 }),
+    };
+    const peer = await start(
+      (w) =>
+        w
+          .task("cost", async (then, { setCost, signal }) => {
+            setCost(3);
+            setCost(7);
+            if (then === "fail") throw new Error("no");
+            if (then === "defer") throw new Defer(0);
+            if (then === "stop")
+              await new Promise((resolve) => signal.addEventListener("abort", resolve));
+            return then === "large" ? "x".repeat(5000) : then;
+          })
+          .stage("drop", (_, { setCost }) => {
+            setCost(0);
+            return DROP;
+          })
+          .stage(
+            "list",
+            (rows: unknown[], contexts) => {
+              contexts.forEach(({ setCost }, i) => setCost(i));
+              return rows;
+            },
+            { batch: 2, wait: 60_000 },
+          ),
+      { slots: 4 },
+      script,
+    );
+    const attributes = async (handle: number) => {
+      const [, , state, , found] = await end(handle);
+      const entries = Object.entries((found ?? {}) as object).filter(([key]) => key !== "2");
+      return [state, Object.fromEntries(entries)];
+    };
+    broker().send(peer, [
+      task(1, "cost", "end"),
+      task(2, "cost", "large"),
+      task(3, "cost", "fail"),
+    ]);
+    assert.deepEqual(await attributes(1), [1, { 49: 7 }]);
+    assert.deepEqual(await attributes(2), [1, { 29: 1, 49: 7 }]);
+    assert.deepEqual(await attributes(3), [2, { 49: 7 }]);
+    broker().send(peer, [task(4, "cost", "defer"), task(5, "cost", "stop"), [Kind.ping, 1]]);
+    assert.deepEqual(await end(4), [Kind.defer, 4, 0]);
+    await broker().record(Kind.pong);
+    broker().send(peer, [[Kind.cancel, 5, ID]]);
+    assert.deepEqual(await attributes(5), [4, { 49: 7 }]);
+    broker().send(peer, [item(6, "drop", 1), item(7, "list", 1), item(8, "list", 2)]);
+    assert.deepEqual(await attributes(6), [1, { 49: 0 }]);
+    assert.deepEqual(await attributes(7), [1, { 49: 0 }]);
+    assert.deepEqual(await attributes(8), [1, { 49: 1 }]);
+  });
+
+  it("tells a broker that starts anew what a run cost", async () => {
+    const peer = await start((w) => w.task("cost", (_, { setCost }) => setCost(7)));
+    broker().acknowledges = false;
+    broker().send(peer, [task(1, "cost")]);
+    await end(1);
+    broker().script.welcome = (_, fields) => (fields.claims = [[ID, 8]]);
+    await broker().restart();
+    assert.deepEqual((await end(8))[4], { 49: 7 });
   });
 
   it("puts runs off", async () => {
@@ -398,6 +475,13 @@ describe("context in a pool", () => {
     broker().send(peer, [task(3, "abort"), [Kind.cancel, 3, ID, new Map([[26, "deadline"]])]]);
     const [, , state] = await end(3);
     assert.ok(state === 1 || state === 4, "it may not have begun");
+  });
+
+  it("tells what runs cost", async () => {
+    const peer = await start(pool, { slots: 2 });
+    broker().send(peer, [task(1, "cost", false), task(2, "cost", true)]);
+    assert.deepEqual((await end(1))[4], { 49: 9 });
+    assert.equal((await end(2))[4][49], 9);
   });
 
   it("puts runs off, also in lists, and keeps to the limits", async () => {

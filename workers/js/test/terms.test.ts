@@ -69,6 +69,13 @@ describe("terms", () => {
       { unique: "k", uniquePolicy: "follow_up" },
       { 19: "k", 21: 4 },
     ],
+    [
+      { orderKey: "a", limitKey: "b", group: "c", cost: 5 },
+      { 23: "a", 73: "b", 16: "c", 49: 5 },
+    ],
+    [{ orderKey: `${"ä".repeat(127)}x` }, { 23: `${"ä".repeat(127)}x` }],
+    [{ cost: 0 }, { 49: 0 }],
+    [{ cost: 1_000_000_000 }, { 49: 1_000_000_000 }],
     [{ onProgress: () => 1 }, { 69: 1 }],
     [{ onLog: () => 1 }, { 69: 2 }],
   ];
@@ -89,7 +96,7 @@ describe("terms", () => {
     } as const;
     client.submit("t", "x".repeat(20_000), { ...all, ...more, trace: "t", baggage: "b" });
     const { record } = await broker.record(Kind.submit, good.length);
-    assert.equal(Object.keys(record[5]).length, 20);
+    assert.equal(Object.keys(record[5]).length, 24);
     assert.equal(record[5][15], 2);
   });
 
@@ -145,6 +152,15 @@ describe("terms", () => {
     [{ unique: "k", uniqueFor: "1s" }, /uniqueFor is a number of ms/],
     [{ uniquePolicy: "join" }, /uniquePolicy without unique/],
     [{ uniqueFor: 1 }, /uniqueFor without unique/],
+    [{ orderKey: "" }, /orderKey is Unicode text of 1 to 255 bytes, not 0/],
+    [{ orderKey: 7 }, /orderKey is text/],
+    [{ limitKey: "ä".repeat(128) }, /limitKey.*1 to 255 bytes, not 256/],
+    [{ limitKey: "\ud800" }, /limitKey is Unicode text/],
+    [{ group: "" }, /group.*1 to 255 bytes/],
+    [{ cost: -1 }, /cost is a whole number from 0 to 1000000000, not -1/],
+    [{ cost: 1_000_000_001 }, /cost/],
+    [{ cost: 1.5 }, /cost/],
+    [{ cost: "5" }, /cost is a whole number/],
     [{ onProgress: "print" }, /onProgress is a function/],
     [{ trace: "x".repeat(8193) }, /trace has at most 8192 bytes/],
     [{ baggage: "ä".repeat(4097) }, /baggage/],
