@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .fixtures import World, built, make_world, programs
+from .fixtures import Programs, World, built, make_world, programs, wait_for_workers
 from .programs import LANGUAGES
 
 __all__ = ["built", "programs"]
@@ -23,7 +23,19 @@ publish_subscribe:
   topics: [{", ".join(f'"{topic}"' for topic in TOPICS)}]
 pipeline:
   stages: [{", ".join(f'"{stage}"' for stage in STAGES)}]
+[types]
+""" + "".join(
+    f"""
+flaky-limited-{language}: {{order_on_dead: block}}
+sleep-limited-{language}: {{concurrency: 2}}
+stopping-limited-{language}: {{key_concurrency: 1}}
+echo-limited-{language}: {{rate: 10/s, burst: 1}}
+count-limited-{language}: {{key_rate: 10/s, key_burst: 1}}
+deferring-limited-{language}: {{rate: 1/s, burst: 1}}
+costing-limited-{language}: {{rate: 1/s, burst: 1}}
 """
+    for language in LANGUAGES
+)
 KEYS = """
 compression_threshold: 64B
 max_body: 20MB
@@ -41,6 +53,26 @@ def plain_world(built: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Nothing is compressed here."""
     config = CONFIG + '[ipc_config]\ncompression: "none"\n'
     yield from make_world(tmp_path_factory.mktemp("plain"), config, KEYS)
+
+
+@pytest.fixture(scope="session")
+def limited(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The world, and workers of all languages for the types that have limits in CONFIG: names with
+    `-limited-LANGUAGE` behind them."""
+    programs = Programs(tmp_path_factory.mktemp("limited"))
+    try:
+        for language in LANGUAGES:
+            programs.worker(
+                language,
+                world.broker.url,
+                name=f"limited-{language}",
+                TUSK_TEST_SUFFIX=f"-limited-{language}",
+                TUSK_TEST_COUNTS=str(world.counts),
+            )
+        wait_for_workers(world.broker, *(f"limited-{language}" for language in LANGUAGES))
+        yield world
+    finally:
+        programs.end()
 
 
 # ---- the matrix ----

@@ -39,6 +39,10 @@ const options = (c) => ({
   uniquePolicy: c.unique_policy,
   uniqueFor: c.unique_for,
   retention: c.retention,
+  orderKey: c.order_key,
+  limitKey: c.limit_key,
+  group: c.group,
+  cost: c.cost,
 });
 
 async function follow(c) {
@@ -131,6 +135,8 @@ const operations = {
   await_all: async ({ ids, timeout }) => (await client.awaitAll(ids, { timeout })).map(outcome),
   update,
   task: statusOf,
+  control: ({ what, arguments: { type, ms, key } }) =>
+    what === "pause" ? client.pauseType(type, ms) : client.unblock(type, key),
   many: outcomesOf,
   roundtrip,
   load,

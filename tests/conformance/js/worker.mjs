@@ -76,6 +76,10 @@ task("beating", async ({ beats, every, silent = 0 }, { heartbeat, signal }) => {
   return beats;
 });
 task("time_left", (_, { timeLeft }) => (timeLeft === undefined ? null : Math.round(timeLeft)));
+task("costing", ({ cost }, { setCost }) => {
+  setCost(cost);
+  return cost;
+});
 task("stubborn", async (ms) => {
   await pauseFor(ms);
   return ms;

@@ -45,6 +45,19 @@ TIMES = (
 )
 
 
+PLAIN = (
+    "priority",
+    "attempts",
+    "no_retry_on",
+    "unique",
+    "unique_policy",
+    "order_key",
+    "limit_key",
+    "group",
+    "cost",
+)
+
+
 def options(command: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "timeout" in command:
@@ -56,9 +69,7 @@ def options(command: dict[str, Any]) -> dict[str, Any]:
     for name in TIMES:
         if name in command:
             found[name] = command[name] / 1000
-    for name in ("priority", "attempts", "no_retry_on", "unique", "unique_policy"):
-        if name in command:
-            found[name] = command[name]
+    found |= {name: command[name] for name in PLAIN if name in command}
     if "not_before" in command:
         found["not_before"] = datetime.now(UTC) + timedelta(milliseconds=command["not_before"])
     if "backoff" in command:
@@ -126,6 +137,13 @@ def status_of(command: dict[str, Any]) -> dict[str, Any]:
     if status.age is not None:
         found["age"] = status.age * 1000
     return {name: value for name, value in found.items() if value is not None}
+
+
+def control(command: dict[str, Any]) -> bool:
+    given = command["arguments"]
+    if command["what"] == "pause":
+        return client.pause_type(given["type"], given["ms"] / 1000)
+    return client.unblock(given["type"], given["key"])
 
 
 def outcome(result: Any) -> dict[str, Any]:
@@ -229,6 +247,7 @@ OPERATIONS: dict[str, Any] = {
     "await_all": await_all,
     "update": update,
     "task": status_of,
+    "control": control,
     "many": many,
     "roundtrip": roundtrip,
     "load": lambda c: Load(c).run(),

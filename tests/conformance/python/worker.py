@@ -121,6 +121,13 @@ def time_left(_body: Any, *, context: Context) -> int | None:
     return None if context.time_left is None else round(context.time_left * 1000)
 
 
+@worker.task("costing" + suffix)
+def costing(body: dict[str, Any], *, context: Context) -> int:
+    context.set_cost(body["cost"])
+    cost: int = body["cost"]
+    return cost
+
+
 @worker.task("stubborn" + suffix)
 def stubborn(ms: int) -> int:
     time.sleep(ms / 1000)
