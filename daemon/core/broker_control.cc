@@ -46,8 +46,9 @@ void Broker::control(const Caller& caller, const Record& record) {
     return invalid("pause needs ms, a number of milliseconds up to 100 years; 0 ends a pause",
                    "ms");
   }
+  const bool paused = scheduler_.type(index).closed & Type::kPaused;
   pause_type(index, std::chrono::milliseconds(*ms), "an operator");
-  say(true);
+  say(paused || *ms > 0);
 }
 
 }  // namespace tusk::core

@@ -431,6 +431,7 @@ TEST(Control, PausesATypeForAnOperator) {
   client.submit(h.id(), "add");
   EXPECT_TRUE(worker.quiet());
   EXPECT_EQ(pause(0)["done"], true);
+  EXPECT_EQ(pause(0)["done"], false) << "it is not paused any longer";
   EXPECT_EQ(worker.take(Kind::kTask).size(), 1u);
 }
 
