@@ -112,6 +112,11 @@ void finish_result(Run& run, const ResultRules& rules) {
   }
 }
 
+Context context_of(Run& run) {
+  return Context(run.id, run.entry->name, run.attempt,
+                 run.stop ? run.stop->get_token() : std::stop_token(), &run);
+}
+
 void reset_answer(Run& run) {
   run.result.clear();
   run.result_compressed = run.no_retry = run.has_result = run.deferred = false;
@@ -124,8 +129,7 @@ void execute(Run& run, const ResultRules& rules) {
   try {
     std::string content;
     const std::string_view body = readable_body(run, content, rules);
-    Context context(run.id, run.entry->name, run.attempt,
-                    run.stop ? run.stop->get_token() : std::stop_token(), &run);
+    Context context = context_of(run);
     run.has_result = run.entry->handler(body, run.codec, context, run.result);
     finish_result(run, rules);
   } catch (...) {
@@ -135,6 +139,7 @@ void execute(Run& run, const ResultRules& rules) {
 
 void execute_batch(Entry& entry, const std::vector<Run*>& runs, const ResultRules& rules) {
   std::vector<BatchItem> items;
+  std::vector<Context> contexts;
   std::vector<Run*> readable;
   std::vector<std::string> contents(runs.size());
   items.reserve(runs.size());
@@ -147,11 +152,12 @@ void execute_batch(Entry& entry, const std::vector<Run*>& runs, const ResultRule
       item.codec = run.codec;
       items.push_back(std::move(item));
       readable.push_back(&run);
+      if (entry.wants_context) contexts.push_back(context_of(run));
     } catch (...) {
       fail_with_current_exception(run);
     }
   }
-  if (!items.empty()) entry.batch_handler(items);
+  if (!items.empty()) entry.batch_handler(items, contexts);
   for (std::size_t i = 0; i < readable.size(); ++i) {
     Run& run = *readable[i];
     try {

@@ -66,10 +66,11 @@ void Worker::add(bool is_stage, std::string name, bool wants_context, detail::Ha
   put_in(*state_, std::move(entry));
 }
 
-void Worker::add(std::string name, Batch batch, detail::BatchHandler handler) {
+void Worker::add(std::string name, Batch batch, bool wants_context, detail::BatchHandler handler) {
   auto entry = std::make_unique<detail::Entry>();
   entry->name = std::move(name);
   entry->is_stage = true;
+  entry->wants_context = wants_context;
   entry->batch = batch;
   entry->batch.items = std::max<std::size_t>(batch.items, 1);
   entry->batch_handler = std::move(handler);

@@ -222,6 +222,60 @@ TEST_F(WorkerTest, ARunThatIsAnothersNowSaysNothing) {
   EXPECT_EQ(broker.skipped(), std::vector<Json>{});
 }
 
+TEST_F(WorkerTest, EachItemOfABatchHasARunOfItsOwn) {
+  make(100, 1);
+  worker->stage("store", Batch{.items = 6},
+                [&](std::vector<int> items, std::vector<Context>& runs) {
+                  EXPECT_EQ(items.size(), 5u) << "one cannot be read";
+                  EXPECT_EQ(runs.size(), 5u);
+                  for (std::size_t i = 0; i < items.size(); ++i) {
+                    EXPECT_EQ(runs[i].id().hex(), hex_id(static_cast<unsigned>(items[i])));
+                    runs[i].progress(items[i]);
+                    runs[i].log(LogLevel::kInfo, "line");
+                    runs[i].checkpoint(10 * items[i]);
+                  }
+                  while (!runs[3].cancelled()) std::this_thread::yield();
+                  EXPECT_EQ(runs[3].cancel_reason(), "deadline");
+                  EXPECT_FALSE(runs[0].cancelled());
+                  EXPECT_FALSE(runs[1].last_checkpoint<int>());
+                  std::vector<Output<Value>> out;
+                  out.push_back(Value(list(runs[0].last_checkpoint<int>().value_or(-1),
+                                           runs[0].time_left().has_value(), runs[0].attempt())));
+                  out.push_back(Defer(seconds(2)));
+                  out.push_back(drop);
+                  out.push_back(Cancelled());
+                  out.push_back(std::make_exception_ptr(NoRetry("not this one")));
+                  return out;
+                });
+  start();
+  meet();
+  const Json given{{"time_left", 60'000}, {"checkpoint", body_of(5)}};
+  broker.send({task(1, "store", body_of(1), 1, given, "item"), item(2, "store", body_of("text")),
+               item(3, "store", body_of(3)), item(4, "store", body_of(4)),
+               item(5, "store", body_of(5)), item(6, "store", body_of(6))});
+  for (const int handle : {1, 3, 4, 5, 6}) {
+    EXPECT_EQ(broker.next("progress"), (Json{"progress", handle, body_of(handle)}));
+    EXPECT_EQ(broker.next("log"), (Json{"log", handle, 2, "line"}));
+    EXPECT_EQ(broker.next("checkpoint"), (Json{"checkpoint", handle, body_of(10 * handle)}));
+  }
+  broker.send({{"cancel", 5, {{"hex", hex_id(5)}}, {{"reason", "deadline"}}}});
+  std::map<int, Json> answers;
+  while (answers.size() < 6 && !HasFailure()) {
+    const Json packet = broker.next_packet();
+    for (const Json& record : packet["records"]) {
+      if (record[0] == "result" || record[0] == "defer") answers[record[1].get<int>()] = record;
+    }
+  }
+  EXPECT_EQ(value_of(answers[1][3]), Value(list(5, true, 1)));
+  EXPECT_EQ(answers[2][4]["error"]["type"], "tusk::ValueError");
+  EXPECT_EQ(answers[3], (Json{"defer", 3, 2000}));
+  EXPECT_EQ(answers[4], (Json{"result", 4, 1}));
+  EXPECT_EQ(answers[5][2], 4) << "it has stopped";
+  EXPECT_EQ(answers[6][4]["error"]["message"], "not this one");
+  EXPECT_EQ(answers[6][4]["no_retry"], true);
+  EXPECT_EQ(broker.skipped(), std::vector<Json>{});
+}
+
 TEST_F(WorkerTest, SaysWhenABrokerHasTakenItAndWhenNoneWill) {
   make();
   EXPECT_FALSE(worker->wait_until_ready(milliseconds(0)));

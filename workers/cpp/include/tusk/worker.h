@@ -12,7 +12,9 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -55,7 +57,8 @@ struct Run;
 struct WorkerState;
 }  // namespace detail
 
-// What a handler may ask about its run, and say of it. Lives as long as the call of the handler;
+// What a handler may ask about its run, and say of it; a batch handler has one for each item, in
+// which "run" is that of the item. Lives as long as the call of the handler;
 // any thread may use it meanwhile. What is said waits for no network: it goes out in order, and
 // before the result.
 class Context {
@@ -133,6 +136,29 @@ struct Batch {
   std::chrono::milliseconds time = std::chrono::milliseconds(10);
 };
 
+// What becomes of one item of a batch, where they do not all fare alike: a value goes on to the
+// next stage, `drop` ends the item here, and an exception is what a handler of one item would
+// throw.
+//
+//   std::vector<tusk::Output<int>> out;
+//   out.push_back(3);  out.push_back(tusk::drop);  out.push_back(tusk::Defer(1s));
+template <class T>
+class Output {
+ public:
+  Output(T value) : value_(std::move(value)) {}
+  Output(std::nullopt_t) {}
+  template <std::derived_from<std::exception> E>
+  Output(E error) : error_(std::make_exception_ptr(std::move(error))) {}
+  Output(std::exception_ptr error) : error_(std::move(error)) {}
+
+  const std::optional<T>& value() const { return value_; }
+  const std::exception_ptr& error() const { return error_; }
+
+ private:
+  std::optional<T> value_;
+  std::exception_ptr error_;
+};
+
 namespace detail {
 
 // One item of a batch: its body, then its result.
@@ -147,7 +173,8 @@ struct BatchItem {
 // Returns whether there is a body in `out`. Throws what the handler throws.
 using Handler =
     std::function<bool(std::string_view body, unsigned codec, Context& context, std::string& out)>;
-using BatchHandler = std::function<void(std::vector<BatchItem>& items)>;
+// `runs`: of the items, in their order; empty if the handler does not want them.
+using BatchHandler = std::function<void(std::vector<BatchItem>& items, std::vector<Context>& runs)>;
 
 // The argument and result types of a callable that is not overloaded.
 template <class F>
@@ -157,6 +184,7 @@ struct Signature<R (*)(Args...)> {
   using Result = R;
   static constexpr std::size_t kArguments = sizeof...(Args);
   using First = std::tuple_element_t<0, std::tuple<Args..., void>>;
+  using Second = std::tuple_element_t<1, std::tuple<Args..., void, void>>;
 };
 template <class R, class C, class... Args>
 struct Signature<R (C::*)(Args...) const> : Signature<R (*)(Args...)> {};
@@ -241,19 +269,47 @@ inline constexpr bool is_vector<std::vector<T, A>> = true;
 template <class F>
 inline constexpr bool wants_context = Signature<std::decay_t<F>>::kArguments == 2;
 
+template <class T>
+inline constexpr bool is_output = false;
+template <class T>
+inline constexpr bool is_output<Output<T>> = true;
+
+// Writes what a batch handler returned for an item.
+template <class Out>
+void write_output(BatchItem& item, const Out& output) {
+  if constexpr (is_output<Out>) {
+    item.error = output.error();
+    if (item.error || !output.value()) return;
+    write_result(item.result, *output.value());
+  } else if constexpr (is_optional<Out>) {
+    if (!output) return;
+    write_result(item.result, *output);
+  } else {
+    write_result(item.result, output);
+  }
+  item.has_result = true;
+}
+
 template <class F>
-void call_batch_handler(F& f, std::vector<BatchItem>& items) {
+void call_batch_handler(F& f, std::vector<BatchItem>& items, std::vector<Context>& runs) {
   using S = Signature<std::decay_t<F>>;
   using Inputs = std::decay_t<typename S::First>;
   using Outputs = typename S::Result;
-  static_assert(S::kArguments == 1 && is_vector<Inputs> && is_vector<Outputs>,
+  static_assert(is_vector<Inputs> && is_vector<Outputs>,
                 "a batch handler takes a vector of items and returns a vector of as many results");
+  static_assert(
+      S::kArguments == 1 || (S::kArguments == 2 &&
+                             std::same_as<std::decay_t<typename S::Second>, std::vector<Context>>),
+      "a batch handler takes its items, and a std::vector<tusk::Context>& if it wants");
   Inputs inputs;
   std::vector<BatchItem*> readable;
-  for (BatchItem& item : items) {
+  std::vector<Context> of_readable;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    BatchItem& item = items[i];
     try {
       inputs.push_back(read_argument<typename Inputs::value_type>(item.body, item.codec));
       readable.push_back(&item);
+      if constexpr (S::kArguments == 2) of_readable.push_back(runs[i]);
     } catch (...) {
       item.error = std::current_exception();
     }
@@ -261,7 +317,11 @@ void call_batch_handler(F& f, std::vector<BatchItem>& items) {
   if (readable.empty()) return;
   Outputs outputs;
   try {
-    outputs = f(std::move(inputs));
+    if constexpr (S::kArguments == 2) {
+      outputs = f(std::move(inputs), of_readable);
+    } else {
+      outputs = f(std::move(inputs));
+    }
     if (outputs.size() != readable.size()) {
       throw UnwritableResult("a batch of " + std::to_string(readable.size()) + " items has " +
                              std::to_string(outputs.size()) + " results");
@@ -272,13 +332,7 @@ void call_batch_handler(F& f, std::vector<BatchItem>& items) {
   }
   for (std::size_t i = 0; i < readable.size(); ++i) {
     try {
-      if constexpr (is_optional<typename Outputs::value_type>) {
-        if (!outputs[i]) continue;
-        write_result(readable[i]->result, *outputs[i]);
-      } else {
-        write_result(readable[i]->result, outputs[i]);
-      }
-      readable[i]->has_result = true;
+      write_output<typename Outputs::value_type>(*readable[i], outputs[i]);
     } catch (...) {
       readable[i]->error = std::current_exception();
     }
@@ -316,14 +370,17 @@ class Worker {
         });
   }
 
-  // The same for many items at once: takes std::vector<In>, returns a std::vector of as many
-  // results, std::optional ones if items may be dropped. What it throws fails all of them. Give the
-  // worker at least as many slots as a batch has items.
+  // The same for many items at once: takes std::vector<In>, and a std::vector<tusk::Context>& with
+  // the runs of the items in their order if it wants; returns a std::vector of as many results:
+  // std::optional ones if items may be dropped, tusk::Output ones if they may fail or be deferred
+  // one by one. What it throws holds for all of them. Give the worker at least as many slots as a
+  // batch has items.
   template <class F>
   void stage(std::string handler_name, Batch batch, F handler) {
-    add(std::move(handler_name), batch,
-        [f = std::move(handler)](std::vector<detail::BatchItem>& items) mutable {
-          detail::call_batch_handler(f, items);
+    add(std::move(handler_name), batch, detail::wants_context<F>,
+        [f = std::move(handler)](std::vector<detail::BatchItem>& items,
+                                 std::vector<Context>& runs) mutable {
+          detail::call_batch_handler(f, items, runs);
         });
   }
 
@@ -344,7 +401,7 @@ class Worker {
 
  private:
   void add(bool is_stage, std::string name, bool wants_context, detail::Handler handler);
-  void add(std::string name, Batch batch, detail::BatchHandler handler);
+  void add(std::string name, Batch batch, bool wants_context, detail::BatchHandler handler);
 
   std::shared_ptr<detail::WorkerState> state_;
 };
