@@ -68,6 +68,9 @@ Json describe(std::exception_ptr thrown) {
     refused(error, "Unserved");
   } catch (const TooLarge& error) {
     refused(error, "TooLarge");
+  } catch (const Duplicate& error) {
+    refused(error, "Duplicate");
+    out.update({{"id", error.id().hex()}, {"state", error.state()}});
   } catch (const IdConflict& error) {
     refused(error, "IdConflict");
   } catch (const AlreadyEnded& error) {
@@ -245,6 +248,12 @@ class Program {
     time(out.deadline, "deadline");
     time(out.run_timeout, "run_timeout");
     time(out.heartbeat_timeout, "heartbeat_timeout");
+    time(out.unique_for, "unique_for");
+    time(out.retention, "retention");
+    if (command.contains("unique")) out.unique = command["unique"].get<std::string>();
+    if (command.contains("unique_policy")) {
+      out.unique_policy = command["unique_policy"].get<std::string>();
+    }
     if (command.contains("not_before")) {
       out.not_before = std::chrono::system_clock::now() +
                        milliseconds(command["not_before"].get<std::int64_t>());
@@ -281,13 +290,71 @@ class Program {
     return out;
   }
 
+  // What is asked about a task has its id for itself.
+  static CallOptions options_by_id(const Json& command) {
+    CallOptions out = options(command);
+    out.id.reset();
+    return out;
+  }
+
+  Json await(const Json& c) {
+    return to_tagged(client_.await_task(*TaskId::parse(text(c, "id")), options_by_id(c)));
+  }
+
+  Json await_all(const Json& c) {
+    std::vector<TaskId> ids;
+    for (const auto& id : c["ids"]) ids.push_back(*TaskId::parse(id.get<std::string>()));
+    Json found = Json::array();
+    for (const auto& task : client_.await_all(ids, options(c))) {
+      try {
+        found.push_back({{"ok", to_tagged(task.get())}});
+      } catch (...) {
+        found.push_back({{"error", describe(std::current_exception())}});
+      }
+    }
+    return found;
+  }
+
+  Json update(const Json& c) {
+    const TaskId id = *TaskId::parse(text(c, "id"));
+    const CallOptions changes = options_by_id(c);
+    const Updated told = c.contains("body") ? client_.update(id, from_tagged(c["body"]), changes)
+                                            : client_.update(id, changes);
+    return {{"state", told.state}, {"updated", told.updated}};
+  }
+
+  Json status(const Json& c) {
+    const TaskStatus told = client_.task(*TaskId::parse(text(c, "id")), options_by_id(c));
+    Json out = {{"state", told.state}};
+    if (told.type.empty()) return out;
+    out.update({{"type", told.type},
+                {"attempts", told.attempts},
+                {"failures", told.failures},
+                {"crashes", told.crashes},
+                {"priority", told.priority},
+                {"age", told.age.count()}});
+    if (!told.worker.empty()) out["worker"] = told.worker;
+    if (!told.history.empty()) out["history"] = history(told.history);
+    if (told.error) {
+      out["error"] = {{"type", told.error->type},
+                      {"message", told.error->message},
+                      {"language", told.error->language},
+                      {"stack", told.error->stack}};
+    }
+    return out;
+  }
+
   Json perform(const std::string& op, const Json& c) {
+    if (op == "await") return await(c);
+    if (op == "await_all") return await_all(c);
+    if (op == "update") return update(c);
+    if (op == "task") return status(c);
     if (op == "call") {
       return to_tagged(client_.call(text(c, "type"), from_tagged(c["body"]), options(c)));
     }
     if (op == "submit") return submit(c);
     if (op == "follow") return follow(c);
-    if (op == "result") return to_tagged(task(text(c, "id")).get());
+    if (op == "result") return to_tagged(submitted(text(c, "id")).get());
     if (op == "post") {
       return client_.post(text(c, "type"), from_tagged(c["body"]), options(c)).hex();
     }
@@ -335,7 +402,7 @@ class Program {
     return id;
   }
 
-  const Task<>& task(const std::string& id) {
+  const Task<>& submitted(const std::string& id) {
     std::lock_guard lock(mutex_);
     return tasks_.at(id);
   }

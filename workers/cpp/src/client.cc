@@ -21,13 +21,18 @@ void Pending::finish(const Ending& ending) {
   body = ending.body();
   codec = ending.codec();
   failure = ending.failure_;
+  if (ending.joined_) joined = *ending.joined_;
   done = true;
   changed.notify_all();
 }
 
-void Pending::wait() {
+void Pending::wait_until_done() {
   std::unique_lock lock(mutex);
   changed.wait(lock, [this] { return done; });
+}
+
+void Pending::wait() {
+  wait_until_done();
   if (failure) raise(*failure);
 }
 

@@ -127,12 +127,16 @@ void ClientCore::fill_in(Request& r, Op op, std::string_view name, std::string&&
   r.counted = r.cost();
 }
 
-TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, bool has_body,
-                             const CallOptions& options, Callback&& done) {
+void ClientCore::check_not_forked() const {
   if (forked()) {
     throw Error("forked", "this client was made before fork(): make one in the child");
   }
-  if (op != Op::kCancel) {
+}
+
+TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, bool has_body,
+                             const CallOptions& options, Callback&& done) {
+  check_not_forked();
+  if (op != Op::kCancel && op != Op::kUpdate) {
     if (name.empty()) throw ValueError("a name is empty");
     if (name.size() > proto::kMaxName) {
       throw TooLarge("too_large", "a name has more than 255 bytes", {}, "name", proto::kMaxName);
@@ -145,7 +149,8 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, b
 
   // Here, not under the lock: it takes its time with a large body.
   const std::size_t threshold = threshold_.load(std::memory_order_relaxed);
-  const bool prepared = threshold > 0 && (is_task(op) || op == Op::kPush || op == Op::kPublish);
+  const bool prepared = threshold > 0 && has_body &&
+                        (is_task(op) || op == Op::kPush || op == Op::kPublish || op == Op::kUpdate);
   const bool compressed =
       prepared && compress(body, {.body = 0, .lz4 = true, .threshold = threshold});
   const auto take = [&](Request& r) {
@@ -178,6 +183,28 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, b
   }
   link_.wake();
   return id;
+}
+
+void ClientCore::await_all(std::span<const TaskId> ids, const CallOptions& options,
+                           std::vector<Callback> done) {
+  check_not_forked();
+  check_body(Op::kAwait, {}, options);
+  std::vector<std::unique_ptr<Terms>> terms;
+  for (std::size_t i = 0; i < ids.size(); ++i) terms.push_back(terms_of(Op::kAwait, options));
+  {
+    std::lock_guard lock(mutex_);
+    if (closing_) throw Closed("closed", "the client is closed");
+    CallOptions own{.timeout = options.timeout};
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      Request* r = pool_.take();
+      own.id = ids[i];
+      fill_in(*r, Op::kAwait, {}, {}, false, own, std::move(terms[i]), std::move(done[i]));
+      queued_bytes_.fetch_add(r->counted, std::memory_order_relaxed);
+      inbox_.push_back(r);
+    }
+    has_inbox_.store(true, std::memory_order_seq_cst);
+  }
+  link_.wake();
 }
 
 void ClientCore::listen(const std::shared_ptr<Channel>& channel) {

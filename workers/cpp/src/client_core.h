@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -31,6 +32,9 @@ class ClientCore : public Link::Peer {
   const std::string& url() const { return link_.url(); }
   TaskId hand_over(Op op, std::string_view name, std::string&& body, bool has_body,
                    const CallOptions& options, Callback&& done);
+  // Asks for the endings of tasks, in one packet if they fit. One callback for each id.
+  void await_all(std::span<const TaskId> ids, const CallOptions& options,
+                 std::vector<Callback> done);
   void listen(const std::shared_ptr<Channel>& channel);
   void unlisten(const std::shared_ptr<Channel>& channel);
   void close();
@@ -63,6 +67,7 @@ class ClientCore : public Link::Peer {
     bool restarted = false;  // the topic counts from 1 again, and we know it
   };
 
+  void check_not_forked() const;
   void check_body(Op op, const std::string& body, const CallOptions& options) const;
   void wait_for_push_place();
   void fill_in(Request& r, Op op, std::string_view name, std::string&& body, bool has_body,
@@ -75,7 +80,8 @@ class ClientCore : public Link::Peer {
   void write(proto::Writer& out, const Request& r);
   void expire(Clock::time_point now);
   void resubmit();
-  void finish(Request* r, std::string_view body, unsigned codec, FailurePtr failure);
+  void finish(Request* r, std::string_view body, unsigned codec, FailurePtr failure,
+              const TaskId* joined = nullptr);
   void fail(Request* r, FailurePtr failure) { finish(r, {}, 0, std::move(failure)); }
   void take_out(Request* r);
   void take_result(Request* r, const proto::Record& record, Incoming& packet);

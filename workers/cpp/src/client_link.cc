@@ -23,13 +23,16 @@ bool is_task(Submission::Op op) {
 }
 // What may be given twice to a broker that may have it: those with an id.
 bool has_id(Submission::Op op) { return is_task(op) || op == Submission::Op::kPush; }
+// What has the ending of a task as its answer, or may have.
+bool gets_ending(Submission::Op op) { return is_task(op) || op == Submission::Op::kAwait; }
 bool awaits_accept(Submission::Op op) {
   return op == Submission::Op::kPost || op == Submission::Op::kPush ||
          op == Submission::Op::kPublish;
 }
 
 std::optional<TaskId> id_of(const Request& r) {
-  if (has_id(r.op) || r.op == Submission::Op::kCancel) return r.id;
+  using Op = Submission::Op;
+  if (has_id(r.op) || r.op == Op::kCancel || r.op == Op::kUpdate || r.op == Op::kAwait) return r.id;
   return std::nullopt;
 }
 
@@ -166,16 +169,18 @@ void ClientCore::expire(Clock::time_point now) {
       fail(r,
            unavailable(url(), "no broker answered at " + url() + " within " + waited, id_of(*r)));
     } else {
-      fail(r, failure(proto::code::kTimeout,
-                      "no answer within " + waited + (is_task(r->op) ? "; the task goes on" : ""),
-                      id_of(*r)));
+      fail(r,
+           failure(proto::code::kTimeout,
+                   "no answer within " + waited + (gets_ending(r->op) ? "; the task goes on" : ""),
+                   id_of(*r)));
     }
   }
 }
 
 // Compression and limits, for what was handed over before the broker said its own.
 bool ClientCore::prepare(Request* r) {
-  if (!r->prepared && (has_id(r->op) || r->op == Op::kPublish)) {
+  if (!r->prepared && r->has_body &&
+      (has_id(r->op) || r->op == Op::kPublish || r->op == Op::kUpdate)) {
     std::string body = r->frame ? std::string(r->frame.view()) : std::move(r->body);
     if (body.size() <= rules_.body) r->compressed = compress(body, rules_);
     r->frame = body.size() >= proto::kFrameBody ? proto::Bytes::copy(body) : proto::Bytes();
@@ -249,6 +254,12 @@ void ClientCore::write(proto::Writer& out, const Request& r) {
     case Op::kPublish:
       out.publish(r.number, r.name, body, attributes_);
       break;
+    case Op::kUpdate:
+      out.update(r.number, wire(r.id), attributes_, r.has_body ? &body : nullptr);
+      break;
+    case Op::kAwait:
+      out.await(r.number, wire(r.id), attributes_);
+      break;
     case Op::kCancel:
       out.cancel(r.number, wire(r.id));
       break;
@@ -275,14 +286,14 @@ void ClientCore::record(const proto::Record& record, Incoming& packet) {
   if (!r) return;  // its caller waited no longer
   switch (record.kind) {
     case Kind::kResult:
-      if (is_task(r->op)) take_result(r, record, packet);
+      if (gets_ending(r->op)) take_result(r, record, packet);
       break;
     case Kind::kProgress:
     case Kind::kLog:
       if (r->terms) take_progress(*r, record, packet);
       break;
     case Kind::kAccepted:
-      if (r->op != Op::kSubmit) finish(r, "\xC0", 0, nullptr);
+      if (r->op != Op::kSubmit && r->op != Op::kAwait) finish(r, "\xC0", 0, nullptr);
       break;
     case Kind::kAnswer: {
       proto::Buffer buffer;
@@ -304,21 +315,24 @@ void ClientCore::take_result(Request* r, const proto::Record& record, Incoming& 
     fail(r, failure(record.fault, std::string("the result: ") + record.fault_text, r->id));
     return;
   }
+  std::optional<TaskId> counts;
+  if (record.attributes.all) counts = task_of(record);
+  const TaskId* joined = counts ? &*counts : nullptr;
   if (record.state != proto::State::kSucceeded) {
-    fail(r, ending_of(record, r->id));
+    finish(r, {}, 0, ending_of(record, counts.value_or(r->id)), joined);
     return;
   }
   if (record.body.where == proto::BodyRef::Where::kNone) {
-    finish(r, "\xC0", 0, nullptr);
+    finish(r, "\xC0", 0, nullptr, joined);
     return;
   }
   const std::string_view body = raw_body(record, packet);
   if (record.attributes.compression == proto::Compression::kNone) {
-    finish(r, body, record.attributes.codec, nullptr);
+    finish(r, body, record.attributes.codec, nullptr, joined);
     return;
   }
   if (auto content = proto::lz4_decompress(body, rules_.body)) {
-    finish(r, *content, record.attributes.codec, nullptr);
+    finish(r, *content, record.attributes.codec, nullptr, joined);
   } else {
     fail(r,
          failure("value",
@@ -353,12 +367,12 @@ void ClientCore::take_progress(const Request& r, const proto::Record& record, In
 }
 
 void ClientCore::take_error(Request* r, const proto::Record& record) {
-  if (record.name == proto::code::kShuttingDown && has_id(r->op)) {
+  if (record.name == proto::code::kShuttingDown && (has_id(r->op) || r->op == Op::kAwait)) {
     // No ending: the same id again when a broker is back, for as long as its caller waits.
     table_.remove(r);
     if (r->op == Op::kPush) --unanswered_pushes_;
     r->where = Request::Where::kParked;
-    r->resent = true;
+    r->resent = has_id(r->op);
     parked_.add(r);
     parked_until_ = std::min(parked_until_, Clock::now() + kParked);
     return;
@@ -448,7 +462,8 @@ void ClientCore::take_out(Request* r) {
   r->where = Request::Where::kFree;
 }
 
-void ClientCore::finish(Request* r, std::string_view body, unsigned codec, FailurePtr failure) {
+void ClientCore::finish(Request* r, std::string_view body, unsigned codec, FailurePtr failure,
+                        const TaskId* joined) {
   take_out(r);
   if (r->op == Op::kPush) {
     std::lock_guard lock(push_mutex_);
@@ -456,7 +471,7 @@ void ClientCore::finish(Request* r, std::string_view body, unsigned codec, Failu
     push_changed_.notify_one();
   }
   const Callback done = std::move(r->done);
-  const Ending ending(r->id, body, codec, std::move(failure));
+  const Ending ending(r->id, body, codec, std::move(failure), joined);
   used_.push_back(r);
   if (done) {
     // An exception that leaves a callback has nobody to catch it: it ends the program.

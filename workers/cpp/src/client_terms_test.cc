@@ -55,6 +55,12 @@ TEST_F(ClientTest, WhatATaskAsksForBecomesAttributes) {
   EXPECT_EQ(ask({.backoff = Backoff{.factor = 100, .jitter = 0}}),
             (Json{{"backoff", {0, 0, 100.0, 0.0}}}));
   EXPECT_EQ(ask({.on_log = [](const LogLine&) {}}), (Json{{"follow", 2}}));
+  EXPECT_EQ(ask({.retention = hours(1)}), (Json{{"retention", 3'600'000}}));
+  EXPECT_EQ(ask({.unique = "k", .unique_policy = "join"}), (Json{{"unique", "k"}}));
+  EXPECT_EQ(ask({.unique = std::string(255, 'k'),
+                 .unique_policy = UniquePolicy::kFollowUp,
+                 .unique_for = seconds(1)}),
+            (Json{{"unique", std::string(255, 'k')}, {"unique_policy", 4}, {"unique_for", 1000}}));
   const auto delay =
       ask({.not_before = system_clock::now() + hours(1)})["delay"].get<std::int64_t>();
   EXPECT_LE(delay, 3'600'000);
@@ -103,6 +109,33 @@ TEST_F(ClientTest, WhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound) {
     EXPECT_STREQ(e.what(),
                  "priority \"urgent\" does not exist; the names are low, normal, high, critical");
   }
+  EXPECT_EQ(says({.retention = milliseconds(-1)}),
+            "retention is -1 ms, and has to be from 0 ms to 100 years");
+  EXPECT_EQ(says({.unique = "k", .unique_for = kForever}).find("unique_for is "), 0u);
+  EXPECT_NE(says({.unique_for = seconds(1)}).find("give unique"), std::string::npos);
+  EXPECT_NE(says({.unique_policy = "refuse"}).find("give unique"), std::string::npos);
+  EXPECT_EQ(says({.unique = ""}), "unique has 0 bytes, and has to be UTF-8 of 1 to 255");
+  EXPECT_EQ(says({.unique = std::string(256, 'k')}).find("unique has 256 bytes"), 0u);
+  EXPECT_NE(says({.unique = "\xFF"}).find("UTF-8"), std::string::npos);
+  EXPECT_EQ(says({.unique = "k", .unique_policy = static_cast<UniquePolicy::Kind>(5)}),
+            "unique_policy 5 does not exist; the names are join, refuse, replace, debounce, "
+            "follow_up");
+  for (const auto& [name, kind] : {std::pair("join", UniquePolicy::kJoin),
+                                   {"refuse", UniquePolicy::kRefuse},
+                                   {"replace", UniquePolicy::kReplace},
+                                   {"debounce", UniquePolicy::kDebounce},
+                                   {"follow_up", UniquePolicy::kFollowUp}}) {
+    EXPECT_EQ(UniquePolicy(name).kind(), kind);
+  }
+  try {
+    UniquePolicy("Join");
+    FAIL();
+  } catch (const Invalid& e) {
+    EXPECT_STREQ(e.what(),
+                 "unique_policy \"Join\" does not exist; the names are join, refuse, replace, "
+                 "debounce, follow_up");
+  }
+  EXPECT_THROW(client.push("clean", 1, CallOptions{.unique = "k"}), Invalid);
   EXPECT_THROW(client.push("clean", 1, CallOptions{.delay = seconds(1)}), Invalid);
   EXPECT_THROW(client.publish("prices", 1, CallOptions{.priority = 1}), Invalid);
   EXPECT_THROW(client.post("add", 1, CallOptions{.on_log = [](const LogLine&) {}}), Invalid);

@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <semaphore>
 #include <thread>
 
 #include "tusk/client.h"
@@ -265,6 +267,96 @@ TEST(Daemon, ItemsGoThroughTheirStages) {
   std::unique_lock lock(mutex);
   ASSERT_TRUE(changed.wait_for(lock, kPatient, [&] { return count == kItems / 2; })) << count;
   for (int i = 0; i < kItems; ++i) EXPECT_EQ(stored[static_cast<std::size_t>(i)], i % 2 == 0);
+}
+
+TEST(Daemon, AnItemOfABatchBeginsWhereItStopped) {
+  Tuskd tuskd("[data_pipeline]\nstore:\n  function: \"store\"\n");
+  std::promise<std::vector<int>> done;
+  std::vector<int> seen;  // item, attempt, checkpoint
+  Worker worker({.url = tuskd.url(), .slots = 2});
+  worker.stage("store", Batch{.items = 2, .time = milliseconds(200)},
+               [&](const std::vector<int>& items, std::vector<Context>& runs) {
+                 std::vector<Output<int>> out;
+                 for (std::size_t i = 0; i < items.size(); ++i) {
+                   seen.insert(seen.end(), {items[i], static_cast<int>(runs[i].attempt()),
+                                            runs[i].last_checkpoint<int>().value_or(-1)});
+                   if (items[i] == 2 && runs[i].attempt() < 3) {
+                     runs[i].checkpoint(static_cast<int>(runs[i].attempt()) * 10);
+                     out.push_back(Defer(milliseconds(1)));
+                   } else {
+                     out.push_back(drop);
+                   }
+                 }
+                 if (seen.size() == 4 * 3) done.set_value(seen);
+                 return out;
+               });
+  Running running(worker);
+  Client client({.url = tuskd.url(), .timeout = kPatient});
+  client.push_many("store", std::vector<int>{1, 2});
+  auto end = done.get_future();
+  ASSERT_EQ(end.wait_for(kPatient), std::future_status::ready);
+  EXPECT_EQ(end.get(), (std::vector<int>{1, 1, -1, 2, 1, -1, 2, 2, 10, 2, 3, 20}));
+}
+
+// Another client than the submitter's looks after tasks by their ids, and keys keep one at a time.
+TEST(Daemon, TasksAreUniqueChangedAndAwaitedByTheirIds) {
+  Tuskd tuskd;
+  std::counting_semaphore begun(0), gate(0);
+  Worker worker({.url = tuskd.url(), .slots = 1});
+  worker.task("double", [&](int n) {
+    begun.release();
+    gate.acquire();
+    if (n < 0) throw TypedError("Negative", "no");
+    return 2 * n;
+  });
+  Running running(worker);
+  Client client({.url = tuskd.url(), .timeout = kPatient});
+  Client other({.url = tuskd.url(), .timeout = kPatient});
+  const auto submit = [&](int n, const char* policy) {
+    return client.submit<int>("double", n, {.unique = "k", .unique_policy = policy});
+  };
+  const auto first = submit(1, "join");
+  begun.acquire();
+  const auto joined = submit(2, "join");
+  const auto next = submit(3, "follow_up");
+  const auto replaced = submit(4, "replace");  // next, which waits
+  try {
+    submit(5, "refuse").get();
+    FAIL();
+  } catch (const Duplicate& duplicate) {
+    EXPECT_EQ(duplicate.id(), first.id());
+    EXPECT_EQ(duplicate.state(), "running");
+  }
+  const TaskId bad = client.post(
+      "double", -1, {.attempts = 2, .backoff = Backoff{}, .retention = std::chrono::minutes(1)});
+  const TaskId late = client.post("double", 10, {.retention = std::chrono::minutes(1)});
+  const Updated change = other.update(late, 11, {.priority = 50});
+  EXPECT_TRUE(change.updated);
+  EXPECT_EQ(change.state, "waiting");
+  TaskStatus status = other.task(late);
+  EXPECT_EQ(status.state, "waiting");
+  EXPECT_EQ(status.type, "double");
+  EXPECT_EQ(status.priority, 50);
+  gate.release(100);
+  EXPECT_EQ(first.get(), 2);
+  EXPECT_EQ(joined.get(), 2);
+  EXPECT_EQ(joined.joined_id(), first.id());
+  EXPECT_EQ(next.get(), 8);
+  EXPECT_EQ(replaced.get(), 8);
+  EXPECT_EQ(replaced.joined_id(), next.id());
+  const TaskId nobody = TaskId::make();
+  const auto endings = other.await_all<int>({late, bad, nobody});
+  EXPECT_EQ(endings.at(0).get(), 22);
+  EXPECT_THROW(endings.at(1).get(), TaskDead);
+  EXPECT_THROW(endings.at(2).get(), UnknownTask);
+  status = other.task(bad);
+  EXPECT_EQ(status.state, "dead");
+  EXPECT_EQ(status.failures, 2u);
+  EXPECT_EQ(status.history.size(), 2u);
+  ASSERT_TRUE(status.error);
+  EXPECT_EQ(status.error->type, "Negative");
+  EXPECT_EQ(other.task(nobody).state, "unknown");
+  EXPECT_FALSE(other.update(late, {.delay = seconds(0)}).updated);
 }
 
 TEST(Daemon, EventsReachTheirSubscribers) {

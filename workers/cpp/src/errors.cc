@@ -1,5 +1,7 @@
 #include "errors.h"
 
+#include <algorithm>
+
 namespace tusk {
 namespace {
 
@@ -57,8 +59,25 @@ FailurePtr failure_of(const proto::Record& error, const std::optional<TaskId>& t
   if (error.name == code::kShuttingDown) {
     return unavailable(url, std::string(error.message), task);
   }
+  if (error.name == code::kDuplicate) {
+    auto f = std::make_shared<detail::Failure>();
+    f->code = error.name;
+    f->reason = error.message;
+    f->task = task;
+    f->holder = TaskId::parse(text_of(error.value, "id")).value_or(TaskId{});
+    f->state = text_of(error.value, "state");
+    return f;
+  }
   return failure(error.name, std::string(error.message), task, text_of(error.value, "limit"),
                  error.value.get("value").number().value_or(0));
+}
+
+std::optional<TaskId> task_of(const proto::Record& result) {
+  const auto bytes = attribute(result, proto::Attribute::kTask).binary();
+  if (!bytes || bytes->size() != 16) return std::nullopt;
+  TaskId id;
+  std::copy(bytes->begin(), bytes->end(), id.bytes.begin());
+  return id;
 }
 
 void detail::raise(const Failure& f) {
@@ -76,6 +95,7 @@ void detail::raise(const Failure& f) {
   if (c == code::kFull) throw Full(c, f.reason, f.task, f.limit, f.value);
   if (c == code::kTooLarge) throw TooLarge(c, f.reason, f.task, f.limit, f.value);
   if (c == code::kIdConflict) throw IdConflict(c, f.reason, f.task, f.limit, f.value);
+  if (c == code::kDuplicate) throw Duplicate(f.reason, f.task, f.holder, f.state);
   if (c == code::kAlreadyEnded) throw AlreadyEnded(c, f.reason, f.task, f.limit, f.value);
   if (c == code::kUnknownOutcome) throw UnknownOutcome(c, f.reason, f.task, f.limit, f.value);
   if (c == code::kUnknownTopic) throw UnknownTopic(c, f.reason, f.task, f.limit, f.value);

@@ -22,6 +22,8 @@ struct Failure {
   std::string limit;  // too_large, busy, full
   std::uint64_t value = 0;
   RemoteError remote;  // failed, dead
+  TaskId holder;       // duplicate: of the task that has the key
+  std::string state;   // duplicate: of that task
 };
 
 }  // namespace detail
@@ -38,6 +40,8 @@ FailurePtr failure_of(const proto::Record& error, const std::optional<TaskId>& t
                       const std::string& url);
 // A result record that is no success.
 FailurePtr ending_of(const proto::Record& result, const TaskId& task);
+// The id of the task whose result this is, if it says so.
+std::optional<TaskId> task_of(const proto::Record& result);
 
 // The value of an attribute, whatever it is; nothing if it is not there.
 proto::Value attribute(const proto::Record& record, proto::Attribute key);

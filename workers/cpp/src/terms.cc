@@ -20,13 +20,72 @@ struct PriorityName {
 };
 constexpr std::array kPriorities = {PriorityName{"low", -10}, PriorityName{"normal", 0},
                                     PriorityName{"high", 10}, PriorityName{"critical", 20}};
+// In the order of their numbers.
+constexpr std::array<std::string_view, 5> kPolicies = {"join", "refuse", "replace", "debounce",
+                                                       "follow_up"};
 
 [[noreturn]] void invalid(const std::string& reason) { throw Invalid("invalid", reason); }
 
-bool has_terms(const CallOptions& o) {
-  return o.priority || o.delay || o.not_before || o.deadline || o.run_timeout ||
-         o.heartbeat_timeout || o.attempts || o.backoff || !o.no_retry_on.empty() ||
-         o.on_progress || o.on_log;
+// What an update may change.
+bool has_changes(const CallOptions& o) { return o.priority || o.delay || o.not_before; }
+// What is settled once a task is submitted.
+bool has_fixed(const CallOptions& o) {
+  return o.deadline || o.run_timeout || o.heartbeat_timeout || o.attempts || o.backoff ||
+         !o.no_retry_on.empty() || o.unique || o.unique_policy || o.unique_for || o.retention;
+}
+bool follows(const CallOptions& o) { return o.on_progress || o.on_log; }
+
+void check_op(detail::Submission::Op op, const CallOptions& o) {
+  using Op = detail::Submission::Op;
+  switch (op) {
+    case Op::kSubmit:
+      return;
+    case Op::kPost:
+      if (follows(o)) {
+        invalid("on_progress and on_log need somebody who waits for the result: not post");
+      }
+      return;
+    case Op::kAwait:
+      if (!has_changes(o) && !has_fixed(o)) return;
+      invalid(
+          "awaiting a task takes timeout, on_progress and on_log; all else is said when it is "
+          "submitted");
+    case Op::kUpdate:
+      if (!follows(o) && !has_fixed(o)) return;
+      invalid(
+          "an update takes priority, delay, not_before and timeout; all else stays as it was "
+          "submitted");
+    default:
+      invalid(
+          "only tasks have priorities, times, attempts, keys and callbacks: call, submit, post");
+  }
+}
+
+std::string policy_names() {
+  std::string names;
+  for (const std::string_view name : kPolicies) {
+    names += (names.empty() ? "" : ", ") + std::string(name);
+  }
+  return names;
+}
+
+void check_unique(const CallOptions& o) {
+  if (!o.unique && o.unique_policy) {
+    invalid("unique_policy says what becomes of a unique key: give unique, too");
+  }
+  if (!o.unique && o.unique_for) {
+    invalid("unique_for says how long a unique key stays taken: give unique, too");
+  }
+  if (!o.unique) return;
+  if (o.unique->empty() || o.unique->size() > proto::kMaxName || !proto::is_utf8(*o.unique)) {
+    invalid("unique has " + std::to_string(o.unique->size()) +
+            " bytes, and has to be UTF-8 of 1 to 255");
+  }
+  const UniquePolicy policy = o.unique_policy.value_or(UniquePolicy::kJoin);
+  if (policy.kind() < 0 || policy.kind() >= static_cast<int>(kPolicies.size())) {
+    invalid("unique_policy " + std::to_string(policy.kind()) + " does not exist; the names are " +
+            policy_names());
+  }
 }
 
 std::optional<milliseconds> delay_of(const CallOptions& o) {
@@ -76,6 +135,15 @@ Priority::Priority(std::string_view name) {
   invalid("priority \"" + std::string(name) + "\" does not exist; the names are " + names);
 }
 
+UniquePolicy::UniquePolicy(std::string_view name) {
+  const auto at = std::find(kPolicies.begin(), kPolicies.end(), name);
+  if (at == kPolicies.end()) {
+    invalid("unique_policy \"" + std::string(name) + "\" does not exist; the names are " +
+            policy_names());
+  }
+  kind_ = static_cast<Kind>(at - kPolicies.begin());
+}
+
 std::string_view to_string(LogLevel level) {
   switch (level) {
     case LogLevel::kDebug:
@@ -97,14 +165,9 @@ void check_duration(const char* name, milliseconds time, milliseconds least) {
 }
 
 std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& options) {
-  if (!has_terms(options)) return nullptr;
-  using Op = detail::Submission::Op;
-  if (op != Op::kSubmit && op != Op::kPost) {
-    invalid("only tasks have priorities, times, attempts and callbacks: call, submit, post");
-  }
-  if (op == Op::kPost && (options.on_progress || options.on_log)) {
-    invalid("on_progress and on_log need somebody who waits for the result: not post");
-  }
+  if (!has_changes(options) && !has_fixed(options) && !follows(options)) return nullptr;
+  check_op(op, options);
+  check_unique(options);
   auto terms = std::make_unique<Terms>();
   terms->delay = delay_of(options);
   terms->deadline = options.deadline;
@@ -115,10 +178,17 @@ std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& op
   terms->no_retry_on = options.no_retry_on;
   terms->on_progress = options.on_progress;
   terms->on_log = options.on_log;
+  terms->unique = options.unique.value_or("");
+  terms->unique_policy = options.unique_policy.value_or(UniquePolicy::kJoin);
+  terms->unique_for = options.unique_for;
+  terms->retention = options.retention;
+  terms->changes = op == detail::Submission::Op::kUpdate;
   if (options.priority) terms->priority = options.priority->value();
 
   if (terms->delay) check_duration("delay", *terms->delay, milliseconds(0));
   if (terms->deadline) check_duration("deadline", *terms->deadline, milliseconds(0));
+  if (terms->unique_for) check_duration("unique_for", *terms->unique_for, milliseconds(0));
+  if (terms->retention) check_duration("retention", *terms->retention, milliseconds(0));
   if (terms->run_timeout) check_duration("run_timeout", *terms->run_timeout, milliseconds(1));
   if (terms->heartbeat_timeout) {
     check_duration("heartbeat_timeout", *terms->heartbeat_timeout, milliseconds(1));
@@ -136,7 +206,7 @@ std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& op
 }
 
 std::size_t Terms::size() const {
-  std::size_t size = 120;
+  std::size_t size = 140 + unique.size();
   for (const std::string& name : no_retry_on) size += name.size() + 5;
   return size;
 }
@@ -149,7 +219,7 @@ void Terms::write(proto::AttributeWriter& out, Clock::duration passed) const {
   const auto left = [passed](milliseconds time) {
     return std::max(milliseconds(0), std::chrono::ceil<milliseconds>(time - passed));
   };
-  if (delay && left(*delay) > milliseconds(0)) number(Attribute::kDelay, left(*delay));
+  if (delay && (changes || left(*delay) > milliseconds(0))) number(Attribute::kDelay, left(*delay));
   if (deadline) number(Attribute::kDeadline, left(*deadline));
   if (run_timeout) number(Attribute::kRunTimeout, *run_timeout);
   if (heartbeat_timeout) number(Attribute::kHeartbeatTimeout, *heartbeat_timeout);
@@ -169,6 +239,12 @@ void Terms::write(proto::AttributeWriter& out, Clock::duration passed) const {
       packer.pack_str(bytes).pack_str_body(name.data(), bytes);
     }
   }
+  if (retention) number(Attribute::kRetention, *retention);
+  if (!unique.empty()) out.text(Attribute::kUnique, unique);
+  if (unique_policy.kind() != UniquePolicy::kJoin) {
+    out.number(Attribute::kUniquePolicy, static_cast<std::uint64_t>(unique_policy.kind()));
+  }
+  if (unique_for) number(Attribute::kUniqueFor, *unique_for);
   const unsigned follow =
       (on_progress ? proto::kFollowProgress : 0u) | (on_log ? proto::kFollowLog : 0u);
   if (follow > 0) out.number(Attribute::kFollow, follow);

@@ -19,6 +19,10 @@ struct Terms {
   std::optional<int> attempts, priority;
   std::optional<Backoff> backoff;
   std::vector<std::string> no_retry_on;
+  std::string unique;  // empty: none
+  UniquePolicy unique_policy = UniquePolicy::kJoin;
+  std::optional<std::chrono::milliseconds> unique_for, retention;
+  bool changes = false;  // of an update: a delay that is over is one, too
   OnProgress on_progress;
   OnLog on_log;
 
@@ -28,7 +32,8 @@ struct Terms {
   void write(proto::AttributeWriter& out, Clock::duration passed) const;
 };
 
-// Nothing if the options have none, as those of most. Throws Invalid, which names the option.
+// Nothing if the options have none, as those of most. Throws Invalid, which names the option, and
+// if this is no operation for one that is there.
 std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& options);
 
 // Throws Invalid: the option `name` has to be from `least` to 100 years.

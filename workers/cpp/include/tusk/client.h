@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -27,87 +28,12 @@
 #include "tusk/convert.h"
 #include "tusk/error.h"
 #include "tusk/log_level.h"
+#include "tusk/options.h"
 #include "tusk/task_id.h"
+#include "tusk/task_status.h"
 #include "tusk/value.h"
 
 namespace tusk {
-
-// Wait without end, as a timeout.
-inline constexpr std::chrono::milliseconds kForever = std::chrono::milliseconds::max();
-
-struct ClientOptions {
-  std::string url = {};   // default: TUSK_URL, else tcp://127.0.0.1:7420
-  std::string name = {};  // for people; default cpp-<pid>
-  // How long a caller waits who does not say. Default: what the broker says, 5 s before it did.
-  std::optional<std::chrono::milliseconds> timeout = {};
-  // How long close() waits for what was not delivered yet.
-  std::chrono::milliseconds close_timeout = std::chrono::seconds(5);
-};
-
-// Which of the tasks that wait is next: the highest, from -100 to 100.
-class Priority {
- public:
-  template <std::integral T>
-  Priority(T value)  // what is out of range stays so, and is an error at the call
-      : value_(std::cmp_greater(value, 1000) ? 1000
-               : std::cmp_less(value, -1000) ? -1000
-                                             : static_cast<int>(value)) {}
-  // "low" (-10), "normal" (0, which is that of a task without one), "high" (10), "critical" (20).
-  // Throws Invalid.
-  Priority(const char* name) : Priority(std::string_view(name)) {}
-  Priority(const std::string& name) : Priority(std::string_view(name)) {}
-  explicit Priority(std::string_view name);
-
-  int value() const { return value_; }
-
- private:
-  int value_;
-};
-
-// How long a task waits before the run that follows failure n: first * factor^(n - 1), at most
-// `most`, times a random number between 1 - jitter and 1 + jitter.
-struct Backoff {
-  std::chrono::milliseconds first{0}, most{0};  // to 100 years
-  double factor = 2;                            // 1 to 100
-  double jitter = 0.25;                         // 0 to 1
-};
-
-class Progress;
-struct LogLine;
-using OnProgress = std::function<void(const Progress&)>;
-using OnLog = std::function<void(const LogLine&)>;
-
-struct CallOptions {
-  std::optional<std::chrono::milliseconds> timeout = {};  // kForever: no end
-  std::optional<TaskId> id = {};                          // default: a new UUIDv7
-  bool resent = false;       // this id may have been sent before, by another process
-  bool rerun_ok = false;     // a second run does no harm: never UnknownOutcome
-  std::string trace = {};    // W3C traceparent
-  std::string baggage = {};  // W3C baggage
-
-  // What a task may ask for; call, submit and post. Times count from the call, and are at most 100
-  // years. What is out of its range is Invalid, before anything is sent.
-  std::optional<Priority> priority = {};                // .priority = "high", or a number
-  std::optional<std::chrono::milliseconds> delay = {};  // before it may run
-  // The same for a point in time; one that is past is no delay. The clock is read once, at the
-  // call.
-  std::optional<std::chrono::system_clock::time_point> not_before = {};
-  // How long it may take in all; then it is TaskExpired, for whoever waits.
-  std::optional<std::chrono::milliseconds> deadline = {};
-  // How long one run may take, from 1 ms. Then it is told to stop, and has failed with RunTimeout.
-  std::optional<std::chrono::milliseconds> run_timeout = {};
-  // Within how long, from 1 ms, a run gives a sign of life (Context::heartbeat). Else it is told to
-  // stop, and has failed with HeartbeatTimeout.
-  std::optional<std::chrono::milliseconds> heartbeat_timeout = {};
-  std::optional<int> attempts = {};           // runs that may fail, 1 to 1,000; then TaskDead
-  std::optional<Backoff> backoff = {};        // between runs that fail
-  std::vector<std::string> no_retry_on = {};  // at most 32 types of errors that no other run cures
-  // What its runs say of their progress, and what they log; not with post. On the client's thread,
-  // in the order in which the run spoke, before its result: they must not wait. What is said while
-  // the connection is gone is missed. An exception of theirs is told on stderr.
-  OnProgress on_progress = {};
-  OnLog on_log = {};
-};
 
 namespace detail {
 // What went wrong, as plain data: each thread that wants the exception makes its own.
@@ -120,10 +46,13 @@ struct Pending;
 // How a request ended. The bytes live as long as the callback that it is given to.
 class Ending {
  public:
-  Ending(const TaskId& id, std::string_view body, unsigned codec, detail::FailurePtr failure)
-      : id_(id), body_(body), codec_(codec), failure_(std::move(failure)) {}
+  Ending(const TaskId& id, std::string_view body, unsigned codec, detail::FailurePtr failure,
+         const TaskId* joined = nullptr)
+      : id_(id), joined_(joined), body_(body), codec_(codec), failure_(std::move(failure)) {}
 
   const TaskId& id() const { return id_; }
+  // The id that counts: of the task that it joined by its unique key, else id().
+  const TaskId& joined_id() const { return joined_ ? *joined_ : id_; }
   bool ok() const { return !failure_; }
   // What get() would throw; nothing if it succeeded.
   std::exception_ptr error() const;
@@ -139,6 +68,7 @@ class Ending {
   friend struct detail::Pending;
 
   TaskId id_;
+  const TaskId* joined_;
   std::string_view body_;
   unsigned codec_;
   detail::FailurePtr failure_;
@@ -201,7 +131,9 @@ struct Submission {
     kCancel,
     kQuery,
     kSubscribe,
-    kUnsubscribe
+    kUnsubscribe,
+    kUpdate,
+    kAwait
   };
   Op op = Op::kSubmit;
   std::string name;  // type, stage, topic or query
@@ -218,8 +150,10 @@ struct Pending {
   std::string body;
   unsigned codec = 0;
   FailurePtr failure;
+  std::optional<TaskId> joined;
 
   void finish(const Ending& ending);
+  void wait_until_done();
   // Waits until it is done, and throws what went wrong, if anything did.
   void wait();
   bool wait_until(std::chrono::steady_clock::time_point time);
@@ -266,6 +200,11 @@ template <class T = Value>
 class Task {
  public:
   const TaskId& id() const { return id_; }
+  // The id that counts once it has ended: of the task that it joined by its unique key, else id().
+  TaskId joined_id() const {
+    std::lock_guard lock(pending_->mutex);
+    return pending_->joined.value_or(id_);
+  }
   // Whether get() would return or throw at once.
   bool ready() const { return wait_for(std::chrono::milliseconds(0)); }
   // Waits at most so long for the ending; whether it is there.
@@ -347,8 +286,8 @@ class Client {
                      Callback(std::forward<F>(done)));
   }
 
-  // Hands a task over and waits only until the broker has it. Its result goes nowhere, but is there
-  // for whoever asks by the id (query "task").
+  // Hands a task over and waits only until the broker has it. Its result goes nowhere, but may be
+  // asked for by the id: see await_task.
   template <class In>
   TaskId post(std::string_view type, const In& body, CallOptions options = {}) {
     return wait(detail::Submission::Op::kPost, type, to_body(body), std::move(options)).first;
@@ -373,11 +312,58 @@ class Client {
   void call_many(std::string_view type, const Range& bodies, F each, std::size_t in_flight = 1000,
                  CallOptions options = {});
 
+  // Waits for the ending of a task that anybody submitted, and gives its result as call() does. Of
+  // the options it takes timeout, on_progress and on_log. Throws UnknownTask; AlreadyEnded if it
+  // has ended and its ending is not kept (see CallOptions::retention); Timeout.
+  template <class R = Value>
+  R await_task(const TaskId& id, const CallOptions& options = {}) {
+    auto pending = await_each({&id, 1}, options);
+    pending[0]->wait();
+    return detail::read_result<R>(pending[0]->body, pending[0]->codec);
+  }
+  // The same with a callback on the client's thread in place of the wait.
+  template <detail::IsCallback F>
+  void await_task(const TaskId& id, F&& done, const CallOptions& options = {}) {
+    await_later(id, options, Callback(std::forward<F>(done)));
+  }
+  // The same for many tasks, which are asked for together: waits until each has ended, or the time
+  // is over, and gives one Task for each id, in their order, whose get() returns or throws at once.
+  template <class R = Value>
+  std::vector<Task<R>> await_all(const std::vector<TaskId>& ids, const CallOptions& options = {}) {
+    auto pending = await_each(ids, options);
+    std::vector<Task<R>> tasks;
+    tasks.reserve(ids.size());
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      pending[i]->wait_until_done();
+      tasks.push_back(Task<R>(ids[i], std::move(pending[i]), core_));
+    }
+    return tasks;
+  }
+
+  // Changes a task that waits or is delayed: priority, delay (from now; 0: at once) or not_before,
+  // and its body, if one is given (nullptr is one: null). What is not given stays. A task whose
+  // priority changes stands behind those of its new priority. Throws UnknownTask.
+  //
+  //   client.update(id, {.priority = "high"});
+  //   client.update(id, Resize{800}, {.delay = 0s});
+  Updated update(const TaskId& id, const CallOptions& changes) {
+    return change(id, nullptr, changes);
+  }
+  template <class In>
+  requires(!std::same_as<In, CallOptions>) Updated
+      update(const TaskId& id, const In& body, const CallOptions& changes = {}) {
+    std::string bytes = to_body(body);
+    return change(id, &bytes, changes);
+  }
+
+  // What the broker knows of a task. That it knows nothing is no error: the state is "unknown".
+  TaskStatus task(const TaskId& id, CallOptions options = {});
+
   // Asks for the end of a task, whoever submitted it. Returns its state: "cancelled", "cancelling",
   // "succeeded", ... Throws UnknownTask.
   std::string cancel(const TaskId& id, CallOptions options = {});
 
-  // What the broker knows: "status", "workers", "types", "stages", "topics", "task".
+  // What the broker knows: "status", "workers", "types", "stages", "topics".
   Value query(std::string_view what, const Value& arguments = {}, CallOptions options = {});
 
   // Publishes an event and waits until the broker has it. At most once: not sent a second time.
@@ -424,6 +410,10 @@ class Client {
 
   TaskId hand_over(detail::Submission::Op op, std::string_view name, std::string&& body,
                    const CallOptions& options, Callback&& done);
+  std::vector<std::shared_ptr<detail::Pending>> await_each(std::span<const TaskId> ids,
+                                                           const CallOptions& options);
+  void await_later(const TaskId& id, const CallOptions& options, Callback&& done);
+  Updated change(const TaskId& id, std::string* body, const CallOptions& changes);
   void check_may_wait() const;
   // The same, and waits for the answer.
   std::pair<TaskId, std::string> wait(detail::Submission::Op op, std::string_view name,

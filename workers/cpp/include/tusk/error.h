@@ -10,8 +10,8 @@
 //     Unavailable             no broker at url(): nothing was answered
 //     Closed                  the client was closed before the answer came
 //     BrokerError             the broker (or this SDK, in its stead) refused; code() says why
-//       Unserved Busy Full TooLarge IdConflict AlreadyEnded UnknownOutcome UnknownTopic
-//       UnknownStage UnknownTask Refused Malformed Invalid
+//       Unserved Busy Full TooLarge IdConflict Duplicate AlreadyEnded UnknownOutcome
+//       UnknownTopic UnknownStage UnknownTask Refused Malformed Invalid
 #pragma once
 
 #include <chrono>
@@ -34,7 +34,8 @@ class Error : public std::runtime_error {
 
   // A word for programs that never changes: "failed", "timeout", "too_large", ...
   const std::string& code() const { return code_; }
-  // The task that this is about, if it is about one.
+  // The task that this is about, if it is about one. Of an ending: another than was submitted, if
+  // that joined it by a unique key.
   const std::optional<TaskId>& task() const { return task_; }
 
  private:
@@ -167,7 +168,23 @@ struct TooLarge : BrokerError {
 struct IdConflict : BrokerError {
   using BrokerError::BrokerError;
 };
-// The task ended and its ending was acknowledged before.
+// Another task has the unique key: the submit has done nothing.
+class Duplicate : public BrokerError {
+ public:
+  Duplicate(const std::string& reason, std::optional<TaskId> task, const TaskId& id,
+            std::string state)
+      : BrokerError("duplicate", reason, task), id_(id), state_(std::move(state)) {}
+
+  // Of the task that has the key; task() is that which was refused.
+  const TaskId& id() const { return id_; }
+  // Of that task: "waiting", "delayed", "running", or how it ended if it keeps the key for a while.
+  const std::string& state() const { return state_; }
+
+ private:
+  TaskId id_;
+  std::string state_;
+};
+// The task ended and its ending is not kept: it was acknowledged, or its retention is over.
 struct AlreadyEnded : BrokerError {
   using BrokerError::BrokerError;
 };
