@@ -121,7 +121,8 @@ func (c *Client) Update(ctx context.Context, id TaskID, changes ...CallOption) (
 // fixed says whether the terms have what cannot be changed any more.
 func (t *terms) fixed() bool {
 	return t.deadline != nil || t.runTimeout != nil || t.heartbeatTimeout != nil || t.attempts != nil || t.backoff != nil ||
-		t.noRetryOn != nil || t.unique != nil || t.uniquePolicy != nil || t.uniqueFor != nil || t.retention != nil
+		t.noRetryOn != nil || t.unique != nil || t.uniquePolicy != nil || t.uniqueFor != nil || t.retention != nil ||
+		t.orderKey != nil || t.limitKey != nil || t.group != nil || t.cost != nil
 }
 
 // TaskStatus is what the broker knows of a task.

@@ -280,6 +280,7 @@ func TestWhatCannotBeChangedOrAskedIsAnErrorAtTheCaller(t *testing.T) {
 	id := NewTaskID()
 	fixed := []CallOption{WithDeadline(1), WithRunTimeout(time.Second), WithHeartbeatTimeout(time.Second), WithAttempts(1),
 		WithBackoff(Backoff{}), WithNoRetryOn("x"), WithUnique("k"), WithUniquePolicy(UniqueJoin), WithUniqueFor(1), WithRetention(1),
+		WithOrderKey("k"), WithLimitKey("k"), WithGroup("g"), WithCost(2),
 		WithID(id), Resent(), RerunOK(), WithTrace("t"), WithBaggage("b")}
 	for i, option := range append(fixed, OnProgress(func(Progress) {}), OnLog(func(LogLine) {})) {
 		if _, _, err := c.Update(ctx, id, option); !errors.Is(err, ErrInvalid) {

@@ -17,7 +17,7 @@ type Error struct {
 	Code    string         // for programs; never changes
 	Message string         // for people: what happened, to what, and what to do
 	ID      TaskID         // of the task or item; zero where there is none
-	URL     string         // of the broker
+	URL     string         // of the broker; may be empty where it was not asked
 	Details map[string]any // what the broker added; may be nil
 	cause   error
 }
@@ -60,7 +60,7 @@ const (
 	ErrUnknownTopic   = code("unknown_topic")
 	ErrUnknownStage   = code("unknown_stage")
 	ErrUnsupported    = code("unsupported") // the broker, or this SDK, does not carry this out
-	ErrInvalid        = code("invalid")     // a value out of its range
+	ErrInvalid        = code("invalid")     // a value out of its range; if the Error has no URL, nothing was sent
 	ErrRefused        = code("refused")     // the broker's config does not allow this peer
 	ErrVersion        = code("version")     // no common version of the protocol
 	ErrMalformed      = code("malformed")

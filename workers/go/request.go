@@ -16,7 +16,7 @@ type request struct {
 	id      TaskID
 	name    string // type, stage, topic or question
 	body    body
-	args    []byte // of a query, as msgpack
+	args    []byte // of a query or control, as msgpack
 	reply   int64
 	resent  bool
 	rerunOK bool
@@ -90,12 +90,12 @@ func (r *request) append(p *packet, now time.Time) {
 	case wire.Await:
 		p.list(3+attributes.any(), wire.Await, r.number)
 		p.head = wire.AppendBytes(p.head, r.id[:])
-	case wire.Query:
+	case wire.Query, wire.Control:
 		n := 3
 		if r.args != nil {
 			n = 4
 		}
-		p.list(n, wire.Query, r.number)
+		p.list(n, r.kind, r.number)
 		p.head = wire.AppendText(p.head, r.name)
 		p.head = append(p.head, r.args...)
 	default: // subscribe, unsubscribe
@@ -199,7 +199,7 @@ func (r *request) attributes(now time.Time) (a pairs) {
 		a.add(wire.Follow, r.follow.bits())
 	}
 	if r.terms != nil {
-		a.raw, a.rawN = r.terms.append(nil, now, r.kind == wire.Update)
+		a.raw, a.rawN = r.terms.append(nil, now)
 	}
 	return a
 }

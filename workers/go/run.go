@@ -44,9 +44,10 @@ type run struct {
 	in      body
 	ctx     runContext
 	status  atomic.Int32
-	given   *given  // nil: nothing
-	kept    *notice // the last checkpoint; under the worker's mu
-	pause   *notice // the last pause; under the worker's mu
+	cost    atomic.Int64 // units that it really took, and 1; 0: it did not say
+	given   *given       // nil: nothing
+	kept    *notice      // the last checkpoint; under the worker's mu
+	pause   *notice      // the last pause; under the worker's mu
 
 	// The session's goroutine owns the rest.
 	handle  int64

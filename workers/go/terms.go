@@ -79,6 +79,10 @@ type terms struct {
 	uniquePolicy     *UniquePolicy
 	uniqueFor        *time.Duration
 	retention        *time.Duration
+	orderKey         *string
+	limitKey         *string
+	group            *string
+	cost             *int
 }
 
 func (r *request) asks() *terms {
@@ -93,7 +97,8 @@ func WithPriority(priority Priority) CallOption {
 	return func(r *request) { r.asks().priority = &priority }
 }
 
-// WithDelay lets the task wait for so long, up to 100 years, before it may run.
+// WithDelay lets the task wait for so long, up to 100 years, before it may run. 0 is at once, even for a
+// type that has a delay in the config.
 func WithDelay(delay time.Duration) CallOption {
 	return func(r *request) { r.asks().delay = &delay }
 }
@@ -194,6 +199,9 @@ func (t *terms) begin(now time.Time) error {
 	if err := t.checkUnique(); err != nil {
 		return err
 	}
+	if err := t.checkSharing(); err != nil {
+		return err
+	}
 	return t.checkBackoff()
 }
 
@@ -229,12 +237,14 @@ func (t *terms) checkBackoff() error {
 
 // size bounds the bytes of the terms in a record.
 func (t *terms) size() int {
-	size := 120
+	size := 140
 	for _, name := range t.noRetryOn {
 		size += len(name) + 5
 	}
-	if t.unique != nil {
-		size += len(*t.unique)
+	for _, text := range [...]*string{t.unique, t.orderKey, t.limitKey, t.group} {
+		if text != nil {
+			size += len(*text)
+		}
 	}
 	return size
 }
@@ -250,14 +260,20 @@ func duration(ms int64) time.Duration {
 }
 
 // append writes the terms as pairs of a map and says how many: delay and deadline as what is left of
-// them. A delay that is over is left out, unless it changes another.
-func (t *terms) append(b []byte, now time.Time, changes bool) (_ []byte, n int) {
+// them. What was asked for is written even where it is nothing, or one that the config has would hold.
+func (t *terms) append(b []byte, now time.Time) (_ []byte, n int) {
 	number := func(key uint64, value uint64) {
 		b = wire.AppendUint(wire.AppendUint(b, key), value)
 		n++
 	}
+	text := func(key uint64, value *string) {
+		if value != nil {
+			b = wire.AppendText(wire.AppendUint(b, key), *value)
+			n++
+		}
+	}
 	passed := max(0, now.Sub(t.began))
-	if t.delay != nil && (changes || *t.delay > passed) {
+	if t.delay != nil {
 		number(wire.Delay, millis(*t.delay-passed))
 	}
 	if t.deadline != nil {
@@ -292,15 +308,18 @@ func (t *terms) append(b []byte, now time.Time, changes bool) (_ []byte, n int) 
 	if t.retention != nil {
 		number(wire.Retention, millis(*t.retention))
 	}
-	if t.unique != nil {
-		b = wire.AppendText(wire.AppendUint(b, wire.Unique), *t.unique)
-		n++
-	}
+	text(wire.Unique, t.unique)
 	if t.uniquePolicy != nil && *t.uniquePolicy != UniqueJoin {
 		number(wire.UniquePolicy, uint64(*t.uniquePolicy))
 	}
 	if t.uniqueFor != nil {
 		number(wire.UniqueFor, millis(*t.uniqueFor))
+	}
+	text(wire.OrderKey, t.orderKey)
+	text(wire.LimitKey, t.limitKey)
+	text(wire.Group, t.group)
+	if t.cost != nil {
+		number(wire.Cost, uint64(*t.cost))
 	}
 	return b, n
 }

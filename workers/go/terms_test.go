@@ -44,8 +44,9 @@ func TestWhatATaskAsksForIsSent(t *testing.T) {
 		want    map[int64]any
 	}{
 		{nil, map[int64]any{}},
-		{[]CallOption{WithDelay(0), WithPriority(-100)}, map[int64]any{wire.Priority: int64(-100)}},
-		{[]CallOption{WithNotBefore(time.Now().Add(-time.Hour))}, map[int64]any{}},
+		{[]CallOption{WithDelay(0), WithPriority(-100)}, map[int64]any{wire.Delay: int64(0), wire.Priority: int64(-100)}},
+		{[]CallOption{WithPriority(PriorityNormal)}, map[int64]any{wire.Priority: int64(0)}},
+		{[]CallOption{WithNotBefore(time.Now().Add(-time.Hour))}, map[int64]any{wire.Delay: int64(0)}},
 		{[]CallOption{WithDeadline(0), WithAttempts(1000)}, map[int64]any{wire.Deadline: int64(0), wire.Attempts: int64(1000)}},
 		{[]CallOption{WithBackoff(Backoff{Factor: 100, Jitter: NoJitter})}, map[int64]any{wire.Backoff: []any{int64(0), int64(0), 100.0, 0.0}}},
 		{[]CallOption{WithRunTimeout(longest)}, map[int64]any{wire.RunTimeout: int64(3_153_600_000_000)}},
@@ -54,6 +55,10 @@ func TestWhatATaskAsksForIsSent(t *testing.T) {
 		{[]CallOption{WithUnique("k"), WithUniquePolicy(UniqueJoin)}, map[int64]any{wire.Unique: "k"}},
 		{[]CallOption{WithUnique(strings.Repeat("k", 255)), WithUniquePolicy(UniqueFollowUp), WithUniqueFor(1500 * time.Microsecond)},
 			map[int64]any{wire.Unique: strings.Repeat("k", 255), wire.UniquePolicy: int64(4), wire.UniqueFor: int64(2)}},
+		{[]CallOption{WithOrderKey("account 7"), WithLimitKey("h\u00f6st"), WithGroup("t"), WithCost(mostCost)},
+			map[int64]any{wire.OrderKey: "account 7", wire.LimitKey: "h\u00f6st", wire.Group: "t", wire.Cost: int64(1_000_000_000)}},
+		{[]CallOption{WithOrderKey(strings.Repeat("k", 255)), WithCost(0)},
+			map[int64]any{wire.OrderKey: strings.Repeat("k", 255), wire.Cost: int64(0)}},
 	} {
 		if got := ask(c.options...); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("sent %v, want %v", got, c.want)
@@ -89,6 +94,11 @@ func TestWhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound(t *testing.T) {
 		"unique is \"\", and has to be UTF-8 of 1 to 255 bytes":          {WithUnique("")},
 		"unique is \"xx":                                                 {WithUnique(strings.Repeat("x", 256))},
 		"unique is \"\\xff\"":                                            {WithUnique("\xff")},
+		"order_key is \"\", and has to be UTF-8 of 1 to 255 bytes":       {WithOrderKey("")},
+		"limit_key is \"xx":                                              {WithLimitKey(strings.Repeat("x", 256))},
+		"group is \"\\xff\"":                                             {WithGroup("\xff")},
+		"cost is -1, and has to be from 0 to 1000000000":                 {WithCost(-1)},
+		"cost is 1000000001":                                             {WithCost(mostCost + 1)},
 		"backoff.First is -1s":                                           {WithBackoff(Backoff{First: -time.Second})},
 		"backoff.Most is ":                                               {WithBackoff(Backoff{Most: longest + 1})},
 		"backoff.Factor is 0.5, and has to be from 1 to 100":             {WithBackoff(Backoff{Factor: 0.5})},
@@ -148,9 +158,8 @@ func TestATaskThatIsSentLateHasWhatIsLeftOfItsTimes(t *testing.T) {
 		t.Helper()
 		l.expect(wire.Submit)
 		got := l.sent(6)
-		_, delayed := got[wire.Delay]
 		left, _ := got[wire.Deadline].(int64)
-		if delayed || left > 3_600_000-30 || left < 3_500_000 || got[wire.RunTimeout] != int64(60_000) || (got[wire.Resent] != nil) != resent {
+		if got[wire.Delay] != int64(0) || left > 3_600_000-30 || left < 3_500_000 || got[wire.RunTimeout] != int64(60_000) || (got[wire.Resent] != nil) != resent {
 			t.Fatalf("sent %v", got)
 		}
 	}

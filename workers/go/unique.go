@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
-
-	"github.com/tuskd/tuskd/workers/go/internal/wire"
 )
 
 // UniquePolicy says what a submit does whose unique key another task of its type has.
@@ -72,10 +69,8 @@ func (t *terms) checkUnique() error {
 		return invalid("unique_for", "unique_for says how long a unique key stays taken; give WithUnique, too")
 	case t.unique == nil:
 		return nil
-	case *t.unique == "" || len(*t.unique) > wire.MaxName || !utf8.ValidString(*t.unique):
-		return invalid("unique", "unique is %.40q, and has to be UTF-8 of 1 to %d bytes", *t.unique, wire.MaxName)
 	case t.uniquePolicy != nil && (*t.uniquePolicy < UniqueJoin || *t.uniquePolicy > UniqueFollowUp):
 		return invalid("unique_policy", "unique_policy %d does not exist; the names are %s", int(*t.uniquePolicy), strings.Join(policyNames[:], ", "))
 	}
-	return nil
+	return checkKey("unique", *t.unique)
 }

@@ -77,7 +77,7 @@ func TestWhatIsWrittenEqualsThePacketVectors(t *testing.T) {
 		})
 	}
 	for _, kind := range []wire.Kind{wire.Pong, wire.Bye, wire.Submit, wire.Cancel, wire.Query, wire.Publish,
-		wire.Subscribe, wire.Unsubscribe, wire.Push, wire.Update, wire.Await, wire.Result, wire.Returned} {
+		wire.Subscribe, wire.Unsubscribe, wire.Push, wire.Update, wire.Control, wire.Await, wire.Result, wire.Returned} {
 		if written[kind] == 0 {
 			t.Errorf("no vector of kind %d was written", kind)
 		}
@@ -128,7 +128,7 @@ func writeAgain(t *testing.T, p *packet, r *wire.Record) bool {
 		q.deadline = now.Add(time.Duration(a.Wait) * time.Millisecond)
 	}
 	switch r.Kind {
-	case wire.Submit, wire.Push, wire.Publish, wire.Cancel, wire.Query, wire.Subscribe, wire.Unsubscribe, wire.Await:
+	case wire.Submit, wire.Push, wire.Publish, wire.Cancel, wire.Query, wire.Control, wire.Subscribe, wire.Unsubscribe, wire.Await:
 		q.append(p, now)
 	case wire.Update:
 		q.change = new(any)

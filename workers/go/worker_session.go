@@ -293,6 +293,9 @@ func (w *Worker) write(a result) {
 	if a.noRetry {
 		attributes.add(wire.NoRetry, -1)
 	}
+	if cost := a.run.cost.Load(); cost > 0 {
+		attributes.add(wire.Cost, cost-1)
+	}
 	n := attributes.n
 	if a.failure != nil {
 		n++

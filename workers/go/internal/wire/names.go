@@ -21,6 +21,7 @@ const (
 	Subscribe   Kind = 21
 	Unsubscribe Kind = 22
 	Push        Kind = 24
+	Control     Kind = 26
 	Await       Kind = 29
 	Result      Kind = 32
 	Returned    Kind = 33
@@ -54,9 +55,11 @@ const (
 	Resent           = 17
 	Unique           = 19
 	UniquePolicy     = 21
+	OrderKey         = 23
 	Codec            = 27
 	Compression      = 29
 	LastCheckpoint   = 33
+	Cost             = 49
 	Priority         = 51
 	RerunOK          = 53
 	Wait             = 55
@@ -66,11 +69,13 @@ const (
 	NoRetryOn        = 67
 	Follow           = 69
 	UniqueFor        = 71
+	LimitKey         = 73
 	ErrorMap         = 2
 	Attempt          = 4
 	Worker           = 6
 	Trace            = 8
 	Baggage          = 10
+	Group            = 16
 	TimeLeft         = 24
 	Reason           = 26
 	History          = 28

@@ -103,7 +103,7 @@ type decoder struct {
 var shapes = [Ignorable]string{
 	Hello: "um", Welcome: "um", Ping: "i", Pong: "i", Error: "ust?m", Bye: "?s", Goaway: "s?l",
 	Submit: "udsb?a", Cancel: "ud?a", Query: "us?v", Update: "ud?ab", Publish: "usb?a", Subscribe: "us?a",
-	Unsubscribe: "us", Push: "uDsb?a", Await: "ud?a", Result: "uc?ba", Returned: "uh", Progress: "u?ba",
+	Unsubscribe: "us", Push: "uDsb?a", Control: "us?v", Await: "ud?a", Result: "uc?ba", Returned: "uh", Progress: "u?ba",
 	Log: "uct?a", Checkpoint: "ub", Slots: "u", Defer: "uw", Pause: "uw", Accepted: "u",
 	Answer: "uv", Event: "usb?a", Task: "udsnb?a", Item: "udsnb?a", Recall: "uh", Drain: "s",
 }

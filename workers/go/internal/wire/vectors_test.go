@@ -73,7 +73,7 @@ func TestMalformedVectorsAreRefusedWholeAndTheRecordNamed(t *testing.T) {
 
 var kindNames = map[string]Kind{"header": HeaderKind, "hello": Hello, "welcome": Welcome, "ping": Ping, "pong": Pong,
 	"error": Error, "bye": Bye, "goaway": Goaway, "submit": Submit, "cancel": Cancel, "query": Query, "update": Update, "await": Await, "publish": Publish,
-	"subscribe": Subscribe, "unsubscribe": Unsubscribe, "push": Push, "result": Result, "returned": Returned,
+	"subscribe": Subscribe, "unsubscribe": Unsubscribe, "push": Push, "control": Control, "result": Result, "returned": Returned,
 	"progress": Progress, "log": Log, "checkpoint": Checkpoint,
 	"slots": Slots, "defer": Defer, "pause": Pause, "accepted": Accepted, "answer": Answer, "event": Event, "task": Task, "item": Item,
 	"recall": Recall, "drain": Drain}
@@ -218,7 +218,8 @@ func compare(t *testing.T, r *Record, want []any, frame func(int) string) {
 // terms are what only a broker reads.
 var terms = map[string]int64{"delay": Delay, "deadline": Deadline, "run_timeout": RunTimeout, "attempts": Attempts,
 	"backoff": Backoff, "priority": Priority, "heartbeat_timeout": HeartbeatTimeout, "no_retry_on": NoRetryOn, "follow": Follow,
-	"retention": Retention, "unique": Unique, "unique_policy": UniquePolicy, "unique_for": UniqueFor}
+	"retention": Retention, "unique": Unique, "unique_policy": UniquePolicy, "unique_for": UniqueFor,
+	"order_key": OrderKey, "limit_key": LimitKey, "group": Group, "cost": Cost}
 
 func compareAttributes(t *testing.T, a *Attributes, want map[string]any) {
 	t.Helper()
