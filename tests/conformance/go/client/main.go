@@ -53,9 +53,20 @@ type command struct {
 	UniquePolicy     *string `json:"unique_policy"`
 	UniqueFor        *int    `json:"unique_for"`
 	Retention        *int
+	OrderKey         *string `json:"order_key"`
+	LimitKey         *string `json:"limit_key"`
+	Group            *string
+	Cost             *int
+
+	Arguments arguments // of a control
 
 	IDs     []string
 	hasBody bool // which may be null
+}
+
+type arguments struct {
+	Type, Key string
+	MS        int
 }
 
 var (
@@ -105,8 +116,18 @@ func (c *command) options() ([]tusk.CallOption, error) {
 		}
 		found = append(found, tusk.WithBackoff(backoff))
 	}
-	if c.Unique != nil {
-		found = append(found, tusk.WithUnique(*c.Unique))
+	for _, text := range []struct {
+		given  *string
+		option func(string) tusk.CallOption
+	}{
+		{c.Unique, tusk.WithUnique}, {c.OrderKey, tusk.WithOrderKey}, {c.LimitKey, tusk.WithLimitKey}, {c.Group, tusk.WithGroup},
+	} {
+		if text.given != nil {
+			found = append(found, text.option(*text.given))
+		}
+	}
+	if c.Cost != nil {
+		found = append(found, tusk.WithCost(*c.Cost))
 	}
 	if c.UniquePolicy != nil {
 		policy, err := tusk.ParseUniquePolicy(*c.UniquePolicy)
@@ -181,6 +202,16 @@ func update(c *command) (any, error) {
 	return map[string]any{"state": state, "updated": updated}, err
 }
 
+func control(c *command) (bool, error) {
+	switch a := c.Arguments; c.What {
+	case "pause":
+		return client.PauseType(ctx, a.Type, ms(float64(a.MS)))
+	case "unblock":
+		return client.Unblock(ctx, a.Type, a.Key)
+	}
+	return false, fmt.Errorf("no control %q", c.What)
+}
+
 func (c *command) takeID() tusk.TaskID {
 	id := must(tusk.ParseTaskID(c.ID))
 	c.ID = ""
@@ -222,6 +253,8 @@ func run(c *command) (any, error) {
 		return update(c)
 	case "task":
 		return status(c)
+	case "control":
+		return control(c)
 	}
 	options, err := c.options()
 	if err != nil {
@@ -427,6 +460,9 @@ func describe(err error) map[string]any {
 	case errors.As(err, &other):
 		found["code"], found["url"] = other.Code, other.URL
 		found["limit"], found["value"] = other.Details["limit"], other.Details["value"]
+		if errors.Is(err, tusk.ErrInvalid) && other.URL == "" {
+			found["code"] = "program" // the SDK refused it; a code is what the broker says
+		}
 	}
 	var duplicate *tusk.DuplicateError
 	if errors.As(err, &duplicate) {

@@ -173,6 +173,10 @@ func handleRuns(worker *tusk.Worker, s string) {
 		ms := left.Milliseconds()
 		return &ms, nil
 	})
+	tusk.Handle(worker, "costing"+s, func(ctx context.Context, body struct{ Cost int }) (int, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		return body.Cost, task.SetCost(body.Cost)
+	})
 	tusk.Handle(worker, "stubborn"+s, func(_ context.Context, ms int) (int, error) {
 		time.Sleep(time.Duration(ms) * time.Millisecond)
 		return ms, nil
