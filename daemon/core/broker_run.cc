@@ -122,12 +122,14 @@ void Broker::fill_worker(uint32_t w) {
 
 // Dispatches what waits in a type for as long as somebody is free.
 void Broker::serve_type(uint32_t type) {
-  const Time aged_since = now_ - Duration(config_->tuskd.times.ageing);
   for (bool suspect : {true, false}) {
-    while (scheduler_.head(type, suspect) != kNone) {
+    for (;;) {
+      const uint32_t t = scheduler_.head(type, suspect);
+      if (t == kNone) break;
       const uint32_t worker = scheduler_.worker_for(type, suspect);
       if (worker == kNone) break;
-      dispatch(scheduler_.take_for(worker, aged_since), worker);
+      scheduler_.unqueue(t);
+      dispatch(t, worker);
     }
   }
 }
