@@ -158,6 +158,32 @@ TEST_F(Claims, OfACancelledRunThatHasEndedFreeItsSlot) {
   EXPECT_EQ(worker.take(Kind::kTask).size(), 1u);
 }
 
+// A claim that is dropped may make room for an item; but the claims behind it come first.
+TEST(ClaimsOfItems, AreAllCountedBeforeTheWorkerGetsMore) {
+  Harness h([](config::Orchestration& c) {
+    c.stages = {{.name = "clean", .language = "", .function = "clean", .settings = {}}};
+    c.tuskd.limits.stage_capacity = 1;
+    c.tuskd.limits.ended_window = 100;
+  });
+  h.exact_room = false;
+  Peer& client = h.client();
+  Peer& worker = h.peer({.role = "worker", .types = {"add"}, .handlers = {"clean"}});
+  const TaskId item = h.id(), unknown = h.id();
+  client.push(item, "clean", "x");
+  worker.expect(Kind::kItem);
+  client.cancel(item);
+  client.push(h.id(), "clean", "y");  // no room: the slot is still taken
+  h.advance(5s);
+  worker.take(Kind::kCancel);
+  worker.connection = kNoConnection;  // a new connection before the old one's end
+  worker.runs.clear();
+  worker.fields.claims = {{item, 1, "clean", true}, {unknown, 1, "add", false}};
+  worker.connect(true);
+  EXPECT_TRUE(worker.welcome["claims"][0][1].is_null());
+  EXPECT_FALSE(worker.welcome["claims"][1][1].is_null());
+  EXPECT_TRUE(worker.take(Kind::kItem).empty()) << "its slot is taken by what it claimed";
+}
+
 TEST_F(Claims, OfARunThatAnotherHasAreDropped) {
   const TaskId id = h.id();
   client.submit(id, "add", "x");

@@ -210,7 +210,12 @@ void Broker::resume(Session& session, ConnectionId from, Value fields) {
   ++counters_.sessions_resumed;
   acknowledged(session, fields.get("ack").number().value_or(0));
   Claims claims;
-  if (session.worker != kNone) claims = adopt_claims(session, fields);
+  if (session.worker != kNone) {
+    // It gets nothing new until all that it claims is counted.
+    workers_[session.worker].available = false;
+    scheduler_.changed(session.worker);
+    claims = adopt_claims(session, fields);
+  }
   welcome(session, true, claims);
   session.out.resend();
   touch(session);
