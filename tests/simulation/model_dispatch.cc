@@ -1,0 +1,235 @@
+// Which task runs where. After each thing that happened the model asks: which tasks could go to a
+// free worker now? Each of them must have gone, the first of its queue first, to a worker that the
+// config's policy allows; which one that was, it sees in what the broker sent.
+#include <algorithm>
+
+#include "tests/simulation/model.h"
+
+namespace tusk::simulation {
+
+using proto::Record;
+
+// It waits from now on, at the place that its order of acceptance gives it.
+void Model::place(Task& task) {
+  task.phase = Phase::kWaiting;
+  task.placed = event_;
+  task.session = 0;
+  task.due = kNever;
+  queue_[task.order] = task.id;
+  if (!served(task.type, task.is_item)) wait_for_worker(task.type, task.is_item);
+}
+
+bool Model::serves_task(const Session& session, const Task& task) const {
+  return session.serves.count({task.is_item, task.type}) > 0;
+}
+
+bool Model::eligible(const Session& session, const Task& task) const {
+  return session.worker && !session.gone && !session.arriving &&
+         session.connection != kNoConnection && !session.over &&
+         session.runs.size() < session.slots && serves_task(session, task) &&
+         !(task.suspect && session.suspect());
+}
+
+// Those to whom the policy lets the task go: one, or several that are equal. Packets do not tell
+// which of the dispatches of one event came first, so both are allowed: this one before the others
+// of the event, and behind them.
+std::vector<Session*> Model::best_workers(const Task& task) {
+  const bool least =
+      config_->type(task.type).load_balancing == config::LoadBalancing::least_connections;
+  auto rank = [&](const Session& s, bool before) {  // the less the better
+    auto free = static_cast<int64_t>(s.slots - s.runs.size());
+    if (before) {
+      free += std::count_if(s.runs.begin(), s.runs.end(),
+                            [&](const Run& run) { return run.started == event_; });
+    }
+    const bool moved = before && s.last_dispatch == event_;
+    return std::pair(least ? -free : 0, moved ? s.dispatch_before : s.last_dispatch);
+  };
+  std::vector<Session*> best;
+  for (const bool before : {false, true}) {
+    std::optional<std::pair<int64_t, uint64_t>> first;
+    for (auto& [number, session] : sessions_) {
+      if (eligible(session, task) && (!first || rank(session, before) < *first)) {
+        first = rank(session, before);
+      }
+    }
+    for (auto& [number, session] : sessions_) {
+      if (!first || !eligible(session, task) || rank(session, before) != *first) continue;
+      if (std::find(best.begin(), best.end(), &session) == best.end()) best.push_back(&session);
+    }
+  }
+  return best;
+}
+
+// What the broker sent of this task and the model has not taken yet; and to whom.
+Seen* Model::find_dispatch(const Task& task, uint64_t* session) {
+  Seen* first = nullptr;
+  for (Seen& seen : seen_) {
+    const Record& r = *seen.record;
+    if (seen.used || r.kind != (task.is_item ? Kind::kItem : Kind::kTask)) continue;
+    if (r.id() != task.id) continue;
+    if (!first || r.attempt < first->record->attempt) first = &seen;
+  }
+  if (first) *session = connections_[packets_[first->packet].connection].session;
+  return first;
+}
+
+// Whether this is the next dispatch in the packets of its worker: there they stand in their order.
+bool Model::is_next(const Seen& dispatch) const {
+  for (const Seen& seen : seen_) {
+    if (&seen == &dispatch) return true;
+    const Kind kind = seen.record->kind;
+    if (seen.used || (kind != Kind::kTask && kind != Kind::kItem)) continue;
+    if (packets_[seen.packet].connection == packets_[dispatch.packet].connection) return false;
+  }
+  return true;
+}
+
+void Model::settle() {
+  while (dispatch_one() || admit_one()) {
+  }
+}
+
+// Takes one dispatch out of what the broker sent. If a task could go and none went, that is a
+// broken promise, unless an item that is admitted now explains it.
+bool Model::dispatch_one() {
+  struct Candidate {
+    Task* task;
+    std::vector<Session*> best;
+  };
+  std::vector<Candidate> left;
+  std::set<std::tuple<bool, bool, std::string_view>> passed;  // queues whose head was looked at
+  for (const bool suspects : {true, false}) {
+    for (const auto& [order, id] : queue_) {
+      Task& task = tasks_.at(id);
+      if (task.suspect != suspects) continue;
+      if (!passed.insert({suspects, task.is_item, task.type}).second) continue;
+      if (task.is_item) {
+        const size_t next = stage_index(task.type) + 1;
+        if (next < config_->stages.size() && !has_room(next)) continue;
+      }
+      std::vector<Session*> best = best_workers(task);
+      if (best.empty()) continue;
+      uint64_t to = 0;
+      Seen* seen = find_dispatch(task, &to);
+      if (seen && !is_next(*seen)) seen = nullptr;
+      auto chosen = std::find_if(best.begin(), best.end(),
+                                 [&](Session* s) { return seen && s->number == to; });
+      if (chosen == best.end()) {
+        left.push_back({&task, std::move(best)});
+        continue;
+      }
+      // An older one that waited for the same worker, when nothing else moved, should have gone.
+      for (const Candidate& older : left) {
+        const bool moved = reloading_ || older.task->is_item || task.is_item ||
+                           older.task->placed == event_ || task.placed == event_;
+        const bool same = eligible(**chosen, *older.task);
+        must(older.task->suspect ? Rule::suspects_first : Rule::no_starving, moved || !same, [&] {
+          return name_of(*older.task) + " waits for " + name_of(**chosen) + ", which gets " +
+                 name_of(task);
+        });
+      }
+      take_dispatch(task, **chosen, *seen);
+      return true;
+    }
+  }
+  for (Candidate& candidate : left) {
+    for (Session* session : candidate.best) {
+      if (!session->leaving) continue;  // its session ends in this step: nobody saw the packet
+      start_run(*candidate.task, *session, 0);
+      ++candidate.task->attempt;
+      return true;
+    }
+  }
+  if (left.empty()) ++coverage_[static_cast<size_t>(Rule::work_conserving)];
+  if (!left.empty() && !admit_one()) blame(*left[0].task, left[0].best);
+  return !left.empty();
+}
+
+// Why a task that could go did not go where it should.
+void Model::blame(const Task& task, const std::vector<Session*>& best) {
+  uint64_t to = 0;
+  Seen* seen = find_dispatch(task, &to);
+  const std::string wanted = name_of(*best[0]);
+  if (seen) {
+    auto it = sessions_.find(to);
+    must(Rule::dispatch, it != sessions_.end(), [&] { return name_of(task) + " went to nobody"; });
+    const Session& session = it->second;
+    const std::string what = name_of(task) + " went to " + name_of(session);
+    must(Rule::serves, serves_task(session, task), [&] { return what + ", which may not run it"; });
+    must(Rule::slots, session.runs.size() < session.slots,
+         [&] { return what + ", whose slots are all taken"; });
+    must(Rule::one_suspect, !(task.suspect && session.suspect()),
+         [&] { return what + ", which holds a suspect already"; });
+    must(Rule::limit, !session.over, [&] { return what + ", which is over session_bytes"; });
+    const bool least =
+        config_->type(task.type).load_balancing == config::LoadBalancing::least_connections;
+    must(least ? Rule::least_connections : Rule::round_robin, false,
+         [&] { return what + "; it was the turn of " + wanted; });
+  }
+  for (const Seen& other : seen_) {
+    const Record& r = *other.record;
+    if (other.used || !r.has_id() || (r.kind != Kind::kTask && r.kind != Kind::kItem)) continue;
+    auto it = tasks_.find(r.id());
+    if (it == tasks_.end() || it->second.type != task.type || it->second.order < task.order) {
+      continue;
+    }
+    must(
+        task.suspect ? Rule::suspects_first : Rule::order, task.suspect != it->second.suspect,
+        [&] { return name_of(it->second) + " goes before " + name_of(task) + ", which is older"; });
+  }
+  must(Rule::work_conserving, false,
+       [&] { return name_of(task) + " waits beside a free slot of " + wanted; });
+}
+
+void Model::start_run(Task& task, Session& session, uint64_t handle) {
+  queue_.erase(task.order);
+  task.phase = Phase::kRunning;
+  task.session = session.number;
+  task.due = kNever;
+  task.claimed_by = Task::kNobody;
+  task.cancelled = false;  // an item whose cancel came too late for the stage before
+  if (session.last_dispatch != event_) session.dispatch_before = session.last_dispatch;
+  session.last_dispatch = event_;
+  session.runs.push_back({.handle = handle,
+                          .id = task.id,
+                          .type = task.type,
+                          .is_item = task.is_item,
+                          .started = event_,
+                          .suspect = task.suspect});
+  if (handle == 0) return;
+  must(Rule::handles, handle <= proto::kMaxInteger && session.handles.insert(handle).second,
+       [&] { return name_of(session) + " gets handle " + std::to_string(handle) + " twice"; });
+}
+
+void Model::take_dispatch(Task& task, Session& session, Seen& seen) {
+  const Record& r = *seen.record;
+  seen.used = true;
+  const bool least =
+      config_->type(task.type).load_balancing == config::LoadBalancing::least_connections;
+  for (Rule rule : {least ? Rule::least_connections : Rule::round_robin, Rule::slots, Rule::serves,
+                    Rule::order, Rule::one_run}) {
+    ++coverage_[static_cast<size_t>(rule)];
+  }
+  if (task.suspect) {
+    ++coverage_[static_cast<size_t>(Rule::one_suspect)];
+    ++coverage_[static_cast<size_t>(Rule::suspects_first)];
+  }
+  if (task.is_item) ++coverage_[static_cast<size_t>(Rule::room)];
+  start_run(task, session, r.ref);
+  ++task.attempt;
+  must(Rule::attempts, r.attempt == task.attempt, [&] {
+    return name_of(task) + " is given out as attempt " + std::to_string(r.attempt) + "; it is " +
+           std::to_string(task.attempt);
+  });
+  const std::string& handler =
+      task.is_item ? config_->stages[stage_index(task.type)].function : task.type;
+  const bool has_body = r.body.where != proto::BodyRef::Where::kNone;
+  const bool right = r.name == handler && has_body == task.has_body &&
+                     bytes_of(r, packets_[seen.packet].send->bodies) == task.body &&
+                     same_attributes(task.attributes, r.attributes.all);
+  must(Rule::dispatch, right,
+       [&] { return name_of(task) + " is given out changed: " + describe(r); });
+}
+
+}  // namespace tusk::simulation

@@ -1,0 +1,201 @@
+// What the model remembers of what it saw: plain values in plain containers.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "daemon/core/event.h"
+#include "proto/decoder.h"
+#include "tests/simulation/rule.h"
+
+namespace tusk::simulation {
+
+using core::ConnectionId;
+using core::kNoConnection;
+using proto::Kind;
+using proto::State;
+using proto::TaskId;
+using Nanos = int64_t;  // virtual time
+inline constexpr Nanos kNever = INT64_MAX;
+inline constexpr Nanos kMillisecond = 1'000'000;
+
+// Attributes by key; each value in a form in which equal values are equal texts. kAny: any value.
+using Attributes = std::map<uint64_t, std::string>;
+inline const std::string kAny = "*";
+Attributes read_attributes(proto::Value map);
+// What the broker passes on of them (SPEC.md, "Attributes").
+Attributes forwarded(proto::Value map);
+
+// Who asked: a session by its number, one REQ request by its envelope, or a bare connection.
+struct Who {
+  uint64_t session = 0;
+  ConnectionId connection = kNoConnection;
+  uint64_t generation = 0;  // of the connection
+  std::string envelope = {};
+  bool req = false;
+  bool edge = false;  // nobody
+};
+
+struct Asker {
+  Who who = {};
+  uint64_t request = 0;
+  uint64_t serial = 0;
+  Nanos due = kNever;  // when its wait is over
+};
+
+// One entry of an error's details.
+struct Detail {
+  std::string_view key;
+  std::string text = {};
+  uint64_t number = 0;
+  bool is_text = false;
+};
+
+// A record that the broker owes.
+struct Due {
+  Rule rule{};  // the promise that is broken if it does not come
+  Kind kind{};
+  uint64_t ref = 0;
+  std::string name = {};  // error code, topic, or the state in an answer
+  TaskId id = {};
+  State state = {};
+  bool has_body = false;
+  std::string body = {};
+  Attributes attributes = {};
+  std::vector<Detail> details = {};
+  bool ending_of = false;  // a result: note in which packet the ending of `id` went
+};
+
+enum class Phase : uint8_t { kParked, kHeld, kWaiting, kBackoff, kRunning, kEnded };
+
+struct Task {
+  TaskId id;
+  std::string type;  // or stage
+  bool is_item = false;
+  Phase phase = Phase::kWaiting;
+  uint64_t order = 0;
+  uint64_t placed = 0;  // the event in which it became waiting
+  std::string body;
+  bool has_body = false;
+  Attributes attributes;
+  std::string first_type, first_body;  // as submitted: what the id stands for
+  uint32_t attempt = 0, failures = 0, crashes = 0;
+  bool suspect = false, cancelled = false, edge = false;
+  bool orphan = false;  // adopted from a claim: nobody submitted it yet
+  bool unseen = false;  // so what was submitted under its id is not known
+  std::vector<Asker> askers = {};
+  uint32_t remembered = 0;  // runs in its history
+  // Who may claim a run that the broker does not see: 0 anybody, as it never ran; kNobody; or the
+  // session that was away for so long that its run was given to others.
+  static constexpr uint64_t kNobody = UINT64_MAX;
+  uint64_t claimed_by = 0;
+  Nanos due = kNever;    // of a hold, a back-off or a cancel's grace
+  uint64_t session = 0;  // that runs it
+  // kEnded:
+  State ending{};
+  bool has_result = false;
+  std::string result;
+  Attributes result_attributes;
+  uint64_t owner = 0;         // session whose acknowledgement lets it go, or 0
+  uint64_t packet = 0;        // that the owner must acknowledge; 0: not sent yet
+  Nanos kept_until = kNever;  // without an owner
+};
+
+// What is remembered of a task whose ending was let go.
+struct Ended {
+  TaskId id = {};
+  std::string type = {}, body = {};
+  bool is_item = false, unseen = false;
+  State state{};
+};
+
+struct Run {
+  uint64_t handle = 0;  // 0: it was never seen, its session ended in the same step
+  TaskId id = {};
+  std::string type = {};
+  bool is_item = false;
+  uint64_t started = 0;  // the event
+  bool suspect = false;
+  bool ghost = false;  // the task has ended, the worker has not answered
+};
+
+struct SentPacket {
+  uint64_t seq;
+  std::string records;
+  std::vector<proto::Bytes> bodies;
+  size_t bytes;
+};
+
+struct Session {
+  uint64_t number = 0;
+  std::string instance, name, language, pool;
+  ConnectionId connection = kNoConnection;
+  bool acks = false, worker = false, watched = false, process_gone = false, away = false;
+  bool over = false;      // too many bytes unacknowledged
+  bool leaving = false;   // it ends in this step: what it is told does not arrive
+  bool gone = false;      // it is ending now
+  bool arriving = false;  // its hello is being read
+  std::vector<std::string> types, handlers;
+  std::set<std::pair<bool, std::string>> serves;  // stage or not, name
+  uint64_t slots = 0;
+  uint64_t last_dispatch = 0, dispatch_before = 0;  // events; the latter before that in hand
+  std::vector<Run> runs;                            // in the order of their starts
+  std::set<uint64_t> handles;
+  std::set<uint64_t> requests, reused;  // numbers of submits
+  std::set<std::string> topics;
+  std::map<std::string, uint64_t> last_event;  // sequence by topic
+  std::string welcome;
+  proto::Limits limits;
+  uint64_t received = 0, acked = 0;  // what came, and what of it the peer was told
+  Nanos owes_since = kNever;
+  uint64_t sent = 0, next = 1;  // the broker's last packet; the one to come
+  std::deque<SentPacket> unacked;
+  size_t bytes = 0;         // of those
+  std::deque<Due> pending;  // said while it had no connection
+  std::deque<TaskId> endings;
+  Nanos grace = kNever, ttl = kNever, settle = kNever;
+
+  const Run* suspect() const {
+    for (const Run& run : runs) {
+      if (run.suspect) return &run;
+    }
+    return nullptr;
+  }
+};
+
+struct Connection {
+  bool open = false;
+  uint64_t session = 0;
+  uint64_t generation = 0;
+  Nanos last_error = -1;  // when an error was sent that answers no session
+};
+
+struct Type {
+  bool configured = false, ever_served = false;
+  Nanos last_served = 0, unserved = kNever;
+};
+
+struct Topic {
+  uint64_t sequence = 0;
+  std::vector<uint64_t> subscribers;
+};
+
+// A packet of the broker, and each record in it.
+struct SeenPacket {
+  const core::Send* send = nullptr;
+  ConnectionId connection = kNoConnection;
+  bool has_header = false, direct = false;  // direct: of no session, or a welcome
+  uint64_t session = 0, seq = 0, ack = 0;
+  size_t records = 0;  // its header not counted
+};
+struct Seen {
+  const proto::Record* record;
+  uint32_t packet;
+  bool used = false;
+};
+
+}  // namespace tusk::simulation
