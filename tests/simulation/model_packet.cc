@@ -257,7 +257,10 @@ void Model::on_query(const Who& who, const Record& record) {
     } else if (it->second.phase == Phase::kEnded) {
       due.name = proto::state_name(it->second.ending);
     } else {
-      due.name = it->second.phase == Phase::kRunning ? "running" : "waiting";
+      const Phase phase = it->second.phase;
+      due.name = phase == Phase::kRunning   ? "running"
+                 : phase == Phase::kBackoff ? "delayed"
+                                            : "waiting";
     }
   } else if (record.name != "status" && record.name != "workers" && record.name != "types" &&
              record.name != "stages" && record.name != "topics") {
