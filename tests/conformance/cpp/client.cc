@@ -250,7 +250,6 @@ class Program {
     time(out.heartbeat_timeout, "heartbeat_timeout");
     time(out.unique_for, "unique_for");
     time(out.retention, "retention");
-    if (command.contains("unique")) out.unique = command["unique"].get<std::string>();
     if (command.contains("unique_policy")) {
       out.unique_policy = command["unique_policy"].get<std::string>();
     }
@@ -270,6 +269,14 @@ class Program {
                             .factor = backoff[2],
                             .jitter = backoff[3]};
     }
+    const auto key = [&](std::optional<std::string>& option, const char* name) {
+      if (command.contains(name)) option = command[name].get<std::string>();
+    };
+    key(out.unique, "unique");
+    key(out.order_key, "order_key");
+    key(out.limit_key, "limit_key");
+    key(out.group, "group");
+    if (command.contains("cost")) out.cost = command["cost"].get<std::int64_t>();
     if (command.contains("no_retry_on")) {
       out.no_retry_on = command["no_retry_on"].get<std::vector<std::string>>();
     }
@@ -323,6 +330,14 @@ class Program {
     return {{"state", told.state}, {"updated", told.updated}};
   }
 
+  bool control(const Json& c) {
+    const Json& given = c["arguments"];
+    if (c["what"] == "pause") {
+      return client_.pause_type(text(given, "type"), milliseconds(given["ms"].get<std::int64_t>()));
+    }
+    return client_.unblock(text(given, "type"), text(given, "key"));
+  }
+
   Json status(const Json& c) {
     const TaskStatus told = client_.task(*TaskId::parse(text(c, "id")), options_by_id(c));
     Json out = {{"state", told.state}};
@@ -349,6 +364,7 @@ class Program {
     if (op == "await_all") return await_all(c);
     if (op == "update") return update(c);
     if (op == "task") return status(c);
+    if (op == "control") return control(c);
     if (op == "call") {
       return to_tagged(client_.call(text(c, "type"), from_tagged(c["body"]), options(c)));
     }

@@ -58,6 +58,11 @@ struct Checkpointed {
   TUSK_FIELDS(fails, value, hang);
 };
 
+struct Costing {
+  std::int64_t cost;
+  TUSK_FIELDS(cost);
+};
+
 struct Beating {
   int beats, every;
   std::optional<int> silent;
@@ -155,6 +160,10 @@ void add_runs(tusk::Worker& worker, const std::string& suffix) {
                 if (auto left = context.time_left()) return left->count();
                 return std::nullopt;
               });
+  worker.task("costing" + suffix, [](const Costing& body, Context& context) {
+    context.set_cost(body.cost);
+    return body.cost;
+  });
   worker.task("stubborn" + suffix, [](int ms) {
     std::this_thread::sleep_for(milliseconds(ms));
     return ms;

@@ -1,7 +1,10 @@
 #include "tusk/client.h"
 
+#include <utility>
+
 #include "client_core.h"
 #include "proto/decoder.h"
+#include "proto/scanner.h"
 
 namespace tusk {
 
@@ -117,6 +120,13 @@ std::string wait_for(detail::ClientCore& core, Submission::Op op, std::string_vi
   return std::move(pending->body);
 }
 
+// What a control is about.
+void check_name(const char* what, std::string_view name) {
+  if (!name.empty() && name.size() <= proto::kMaxName && proto::is_utf8(name)) return;
+  throw ValueError("the " + std::string(what) + " has " + std::to_string(name.size()) +
+                   " bytes, and has to be UTF-8 of 1 to 255");
+}
+
 }  // namespace
 
 std::pair<TaskId, std::string> Client::wait(Submission::Op op, std::string_view name,
@@ -149,6 +159,28 @@ Value Client::query(std::string_view what, const Value& arguments, CallOptions o
   }
   return from_body<Value>(wait_for(*core_, Submission::Op::kQuery, what, std::move(body), has_body,
                                    std::move(options)));
+}
+
+bool Client::control(std::string_view what, const Value& arguments, CallOptions options) {
+  const std::string answer = wait_for(*core_, Submission::Op::kControl, what, to_body(arguments),
+                                      true, std::move(options));
+  return from_body<Value>(answer)["done"].as<std::optional<bool>>().value_or(false);
+}
+
+bool Client::pause_type(std::string_view type, std::chrono::milliseconds time,
+                        CallOptions options) {
+  check_name("type", type);
+  if (time.count() < 0 || std::cmp_greater(time.count(), proto::kMaxDuration)) {
+    throw ValueError("the pause of " + std::string(type) + " is " + std::to_string(time.count()) +
+                     " ms, and has to be from 0 ms to 100 years");
+  }
+  return control("pause", map("type", type, "ms", time.count()), std::move(options));
+}
+
+bool Client::unblock(std::string_view type, std::string_view key, CallOptions options) {
+  check_name("type", type);
+  check_name("key", key);
+  return control("unblock", map("type", type, "key", key), std::move(options));
 }
 
 Subscription Client::subscribe(std::string_view topic, std::size_t buffer) {

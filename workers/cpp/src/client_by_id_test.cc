@@ -268,6 +268,54 @@ TEST_F(ClientTest, WhatTheBrokerKnowsOfATask) {
   EXPECT_THROW(ask({{"state", 7}}), ValueError);
 }
 
+TEST_F(ClientTest, AnOperatorPausesTypesAndUnblocksKeys) {
+  meet();
+  const auto ask = [&](auto what, const Json& wanted, const Json& answer) {
+    auto done = std::async(std::launch::async, what);
+    const Json control = broker.next("control");
+    EXPECT_EQ(control[2], wanted[0]);
+    EXPECT_EQ(control[3], wanted[1]);
+    broker.send({{"answer", control[1], answer}});
+    return done.get();
+  };
+  const Json done{{"done", true}}, nothing{{"done", false}};
+  EXPECT_TRUE(ask([&] { return client.pause_type("add", milliseconds(1500)); },
+                  {"pause", {{"ms", 1500}, {"type", "add"}}}, done));
+  EXPECT_FALSE(ask([&] { return client.pause_type("add", milliseconds(0)); },
+                   {"pause", {{"ms", 0}, {"type", "add"}}}, nothing));
+  EXPECT_FALSE(ask([&] { return client.pause_type("add", milliseconds(3'153'600'000'000)); },
+                   {"pause", {{"ms", 3'153'600'000'000}, {"type", "add"}}}, Json::object()));
+  EXPECT_TRUE(ask([&] { return client.unblock("add", "k"); },
+                  {"unblock", {{"key", "k"}, {"type", "add"}}}, done));
+  EXPECT_THROW(ask([&] { return client.unblock("add", "k"); },
+                   {"unblock", {{"key", "k"}, {"type", "add"}}}, {{"done", "text"}}),
+               ValueError);
+  auto refused = std::async(std::launch::async, [&] { return client.unblock("none", "k"); });
+  broker.send(
+      {{"error", broker.next("control")[1], "invalid", "there is no type", {{"field", "type"}}}});
+  EXPECT_THROW(refused.get(), Invalid);
+
+  const std::string longer(256, 'k');
+  const auto says = [](auto what) -> std::string {
+    try {
+      what();
+    } catch (const ValueError& error) {
+      return error.what();
+    }
+    return "taken";
+  };
+  EXPECT_EQ(says([&] { client.pause_type("add", milliseconds(-1)); }),
+            "the pause of add is -1 ms, and has to be from 0 ms to 100 years");
+  EXPECT_NE(says([&] { client.pause_type("add", kForever); }).find("100 years"), std::string::npos);
+  EXPECT_EQ(says([&] { client.pause_type("", seconds(1)); }),
+            "the type has 0 bytes, and has to be UTF-8 of 1 to 255");
+  EXPECT_EQ(says([&] { client.unblock(longer, "k"); }).find("the type has 256 bytes"), 0u);
+  EXPECT_EQ(says([&] { client.unblock("add", ""); }).find("the key has 0 bytes"), 0u);
+  EXPECT_EQ(says([&] { client.unblock("add", "\xFF"); }).find("the key has 1 bytes"), 0u);
+  EXPECT_THROW(client.unblock("add", "k", {.delay = seconds(1)}), Invalid);
+  EXPECT_EQ(broker.skipped(), std::vector<Json>{});
+}
+
 TEST_F(ClientTest, ACallbackMayAskForTheEndingOfAnotherTaskAndNotWaitForIt) {
   meet();
   const TaskId id = TaskId::make();
@@ -277,7 +325,8 @@ TEST_F(ClientTest, ACallbackMayAskForTheEndingOfAnotherTaskAndNotWaitForIt) {
     std::string codes;
     for (const auto& what : std::vector<std::function<void()>>{
              [&] { client.await_task(id); }, [&] { client.await_all({id}); },
-             [&] { client.update(id, 1); }, [&] { client.task(id); }}) {
+             [&] { client.update(id, 1); }, [&] { client.task(id); },
+             [&] { client.pause_type("add", seconds(1)); }}) {
       try {
         what();
       } catch (const Error& error) {
@@ -288,7 +337,7 @@ TEST_F(ClientTest, ACallbackMayAskForTheEndingOfAnotherTaskAndNotWaitForIt) {
     refused.set_value(codes);
   });
   answer(broker.next("submit"), 1);
-  EXPECT_EQ(refused.get_future().get(), "deadlock deadlock deadlock deadlock ");
+  EXPECT_EQ(refused.get_future().get(), "deadlock deadlock deadlock deadlock deadlock ");
   answer(broker.next("await"), 7);
   EXPECT_EQ(later.get_future().get(), 7);
 }

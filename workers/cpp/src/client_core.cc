@@ -72,7 +72,8 @@ void ClientCore::check_body(Op op, const std::string& body, const CallOptions& o
   const std::size_t most = session_bytes_.load(std::memory_order_relaxed);
   const std::size_t there = queued_bytes_.load(std::memory_order_relaxed) + link_.unacked_bytes();
   // A body may be as large as everything: then it goes when it is alone.
-  if (op != Op::kCancel && op != Op::kQuery && there > 0 && there + body.size() > most) {
+  if (op != Op::kCancel && op != Op::kQuery && op != Op::kControl && there > 0 &&
+      there + body.size() > most) {
     throw Busy("busy",
                std::to_string(there) +
                    " bytes are not acknowledged, the limit \"session_bytes\" is " +

@@ -210,7 +210,8 @@ bool ClientCore::fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_
     if (link_.leaving() && has_id(r->op)) return true;  // they wait for the next broker
     if (r->op == Op::kPush && unanswered_pushes_ >= link_.limits().push_window) return true;
     if (!prepare(r)) continue;
-    if (!r->frame && r->has_body && r->body.size() >= link_.frame_body() && r->op != Op::kQuery) {
+    if (!r->frame && r->has_body && r->body.size() >= link_.frame_body() && r->op != Op::kQuery &&
+        r->op != Op::kControl) {
       r->frame = proto::Bytes::copy(r->body);
       r->body.clear();
     }
@@ -264,7 +265,9 @@ void ClientCore::write(proto::Writer& out, const Request& r) {
       out.cancel(r.number, wire(r.id));
       break;
     case Op::kQuery:
-      out.start(Kind::kQuery, r.has_body ? 4 : 3).pack_uint64(r.number);
+    case Op::kControl:
+      out.start(r.op == Op::kQuery ? Kind::kQuery : Kind::kControl, r.has_body ? 4 : 3)
+          .pack_uint64(r.number);
       out.text(r.name);
       if (r.has_body) out.records().write(r.body.data(), r.body.size());
       break;

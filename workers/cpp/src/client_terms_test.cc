@@ -45,10 +45,13 @@ TEST_F(ClientTest, WhatATaskAsksForBecomesAttributes) {
                         {"no_retry_on", {"std::out_of_range", "ValueError"}},
                         {"follow", 3}}));
   EXPECT_EQ(ask({}), Json::object());
-  EXPECT_EQ(ask({.priority = -100, .delay = milliseconds(0)}), (Json{{"priority", -100}}));
+  EXPECT_EQ(ask({.priority = -100, .delay = milliseconds(0)}),
+            (Json{{"delay", 0}, {"priority", -100}}));
+  EXPECT_EQ(ask({.priority = 0}), (Json{{"priority", 0}})) << "not what the type is configured to";
+  EXPECT_EQ(ask({.priority = "normal"}), (Json{{"priority", 0}}));
   EXPECT_EQ(ask({.priority = std::string("low")}), (Json{{"priority", -10}}));
-  EXPECT_EQ(ask({.not_before = system_clock::now() - hours(1)}), Json::object());
-  EXPECT_EQ(ask({.not_before = system_clock::time_point::min()}), Json::object());
+  EXPECT_EQ(ask({.not_before = system_clock::now() - hours(1)}), (Json{{"delay", 0}}));
+  EXPECT_EQ(ask({.not_before = system_clock::time_point::min()}), (Json{{"delay", 0}}));
   EXPECT_EQ(ask({.deadline = milliseconds(0), .attempts = 1000}),
             (Json{{"deadline", 0}, {"attempts", 1000}}));
   EXPECT_EQ(ask({.run_timeout = kLongest}), (Json{{"run_timeout", kLongest.count()}}));
@@ -61,6 +64,13 @@ TEST_F(ClientTest, WhatATaskAsksForBecomesAttributes) {
                  .unique_policy = UniquePolicy::kFollowUp,
                  .unique_for = seconds(1)}),
             (Json{{"unique", std::string(255, 'k')}, {"unique_policy", 4}, {"unique_for", 1000}}));
+  const std::string longest = std::string(253, 'k') + "\u00e4";
+  EXPECT_EQ(ask({.order_key = "a", .limit_key = "b", .group = "c", .cost = 1}),
+            (Json{{"order_key", "a"}, {"limit_key", "b"}, {"group", "c"}, {"cost", 1}}));
+  EXPECT_EQ(
+      ask({.order_key = longest, .limit_key = longest, .group = longest, .cost = 0}),
+      (Json{{"order_key", longest}, {"limit_key", longest}, {"group", longest}, {"cost", 0}}));
+  EXPECT_EQ(ask({.cost = 1'000'000'000}), (Json{{"cost", 1'000'000'000}}));
   const auto delay =
       ask({.not_before = system_clock::now() + hours(1)})["delay"].get<std::int64_t>();
   EXPECT_LE(delay, 3'600'000);
@@ -120,6 +130,14 @@ TEST_F(ClientTest, WhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound) {
   EXPECT_EQ(says({.unique = "k", .unique_policy = static_cast<UniquePolicy::Kind>(5)}),
             "unique_policy 5 does not exist; the names are join, refuse, replace, debounce, "
             "follow_up");
+  EXPECT_EQ(says({.order_key = ""}), "order_key has 0 bytes, and has to be UTF-8 of 1 to 255");
+  EXPECT_EQ(says({.order_key = std::string(256, 'k')}).find("order_key has 256 bytes"), 0u);
+  EXPECT_EQ(says({.limit_key = ""}).find("limit_key has 0 bytes"), 0u);
+  EXPECT_EQ(says({.limit_key = "\xFF"}).find("limit_key has 1 bytes, and has to be UTF-8"), 0u);
+  EXPECT_EQ(says({.group = ""}).find("group has 0 bytes"), 0u);
+  EXPECT_EQ(says({.group = std::string(256, 'k')}).find("group has 256 bytes"), 0u);
+  EXPECT_EQ(says({.cost = -1}), "cost is -1 units, and has to be from 0 to 1,000,000,000");
+  EXPECT_EQ(says({.cost = 1'000'000'001}).find("cost is 1000000001 units"), 0u);
   for (const auto& [name, kind] : {std::pair("join", UniquePolicy::kJoin),
                                    {"refuse", UniquePolicy::kRefuse},
                                    {"replace", UniquePolicy::kReplace},
@@ -137,6 +155,9 @@ TEST_F(ClientTest, WhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound) {
   }
   EXPECT_THROW(client.push("clean", 1, CallOptions{.unique = "k"}), Invalid);
   EXPECT_THROW(client.push("clean", 1, CallOptions{.delay = seconds(1)}), Invalid);
+  EXPECT_THROW(client.push("clean", 1, CallOptions{.group = "g"}), Invalid);
+  EXPECT_THROW(client.update(TaskId::make(), CallOptions{.cost = 1}), Invalid);
+  EXPECT_THROW(client.await_task(TaskId::make(), CallOptions{.order_key = "k"}), Invalid);
   EXPECT_THROW(client.publish("prices", 1, CallOptions{.priority = 1}), Invalid);
   EXPECT_THROW(client.post("add", 1, CallOptions{.on_log = [](const LogLine&) {}}), Invalid);
   EXPECT_THROW(Defer(milliseconds(-1)), Invalid);
@@ -148,7 +169,7 @@ TEST_F(ClientTest, ATaskThatIsSentLateHasWhatIsLeftOfItsTimes) {
   std::this_thread::sleep_for(milliseconds(30));  // no welcome yet
   const auto check = [&](bool resent) {
     const Json sent = broker.next("submit")[5];
-    EXPECT_FALSE(sent.contains("delay")) << "that time has passed";
+    EXPECT_EQ(sent["delay"], 0) << "that time has passed";
     EXPECT_LE(sent["deadline"], 3'600'000 - 30);
     EXPECT_GT(sent["deadline"], 3'500'000);
     EXPECT_EQ(sent["run_timeout"], 60'000) << "of each run";

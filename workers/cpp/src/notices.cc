@@ -162,6 +162,11 @@ void Context::pause_type(std::chrono::milliseconds time) {
   if (run_) notices_of(*run_).pause(*run_, static_cast<std::uint64_t>(time.count()));
 }
 
+void Context::set_cost(std::int64_t units) {
+  check_cost(units);
+  if (run_) run_->cost.store(units, std::memory_order_relaxed);
+}
+
 std::string_view Context::cancel_reason() const {
   const char* reason = run_ ? run_->cancel_reason.load(std::memory_order_acquire) : nullptr;
   return reason ? reason : "";

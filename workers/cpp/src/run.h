@@ -65,6 +65,8 @@ struct Run {
   std::atomic<bool> cancelled{false};
   std::atomic<const char*> cancel_reason{nullptr};  // a literal
 
+  std::atomic<std::int64_t> cost{-1};  // what it really took; -1: it did not say
+
   std::unique_ptr<Said> said;  // see Notices
 
   // Written by whoever has it.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "proto/scanner.h"
 #include "proto/wire.h"
@@ -31,7 +32,8 @@ bool has_changes(const CallOptions& o) { return o.priority || o.delay || o.not_b
 // What is settled once a task is submitted.
 bool has_fixed(const CallOptions& o) {
   return o.deadline || o.run_timeout || o.heartbeat_timeout || o.attempts || o.backoff ||
-         !o.no_retry_on.empty() || o.unique || o.unique_policy || o.unique_for || o.retention;
+         !o.no_retry_on.empty() || o.unique || o.unique_policy || o.unique_for || o.retention ||
+         o.order_key || o.limit_key || o.group || o.cost;
 }
 bool follows(const CallOptions& o) { return o.on_progress || o.on_log; }
 
@@ -57,7 +59,8 @@ void check_op(detail::Submission::Op op, const CallOptions& o) {
           "submitted");
     default:
       invalid(
-          "only tasks have priorities, times, attempts, keys and callbacks: call, submit, post");
+          "only tasks have priorities, times, attempts, keys, costs and callbacks: call, submit, "
+          "post");
   }
 }
 
@@ -69,6 +72,12 @@ std::string policy_names() {
   return names;
 }
 
+void check_key(const char* name, const std::optional<std::string>& key) {
+  if (!key || (!key->empty() && key->size() <= proto::kMaxName && proto::is_utf8(*key))) return;
+  invalid(std::string(name) + " has " + std::to_string(key->size()) +
+          " bytes, and has to be UTF-8 of 1 to 255");
+}
+
 void check_unique(const CallOptions& o) {
   if (!o.unique && o.unique_policy) {
     invalid("unique_policy says what becomes of a unique key: give unique, too");
@@ -77,10 +86,7 @@ void check_unique(const CallOptions& o) {
     invalid("unique_for says how long a unique key stays taken: give unique, too");
   }
   if (!o.unique) return;
-  if (o.unique->empty() || o.unique->size() > proto::kMaxName || !proto::is_utf8(*o.unique)) {
-    invalid("unique has " + std::to_string(o.unique->size()) +
-            " bytes, and has to be UTF-8 of 1 to 255");
-  }
+  check_key("unique", o.unique);
   const UniquePolicy policy = o.unique_policy.value_or(UniquePolicy::kJoin);
   if (policy.kind() < 0 || policy.kind() >= static_cast<int>(kPolicies.size())) {
     invalid("unique_policy " + std::to_string(policy.kind()) + " does not exist; the names are " +
@@ -164,10 +170,19 @@ void check_duration(const char* name, milliseconds time, milliseconds least) {
           std::to_string(least.count()) + " ms to 100 years");
 }
 
+void check_cost(std::int64_t units) {
+  if (units >= 0 && std::cmp_less_equal(units, proto::kMaxCost)) return;
+  invalid("cost is " + std::to_string(units) + " units, and has to be from 0 to 1,000,000,000");
+}
+
 std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& options) {
   if (!has_changes(options) && !has_fixed(options) && !follows(options)) return nullptr;
   check_op(op, options);
   check_unique(options);
+  check_key("order_key", options.order_key);
+  check_key("limit_key", options.limit_key);
+  check_key("group", options.group);
+  if (options.cost) check_cost(*options.cost);
   auto terms = std::make_unique<Terms>();
   terms->delay = delay_of(options);
   terms->deadline = options.deadline;
@@ -182,7 +197,10 @@ std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& op
   terms->unique_policy = options.unique_policy.value_or(UniquePolicy::kJoin);
   terms->unique_for = options.unique_for;
   terms->retention = options.retention;
-  terms->changes = op == detail::Submission::Op::kUpdate;
+  terms->order_key = options.order_key.value_or("");
+  terms->limit_key = options.limit_key.value_or("");
+  terms->group = options.group.value_or("");
+  terms->cost = options.cost;
   if (options.priority) terms->priority = options.priority->value();
 
   if (terms->delay) check_duration("delay", *terms->delay, milliseconds(0));
@@ -206,7 +224,7 @@ std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& op
 }
 
 std::size_t Terms::size() const {
-  std::size_t size = 140 + unique.size();
+  std::size_t size = 160 + unique.size() + order_key.size() + limit_key.size() + group.size();
   for (const std::string& name : no_retry_on) size += name.size() + 5;
   return size;
 }
@@ -219,7 +237,8 @@ void Terms::write(proto::AttributeWriter& out, Clock::duration passed) const {
   const auto left = [passed](milliseconds time) {
     return std::max(milliseconds(0), std::chrono::ceil<milliseconds>(time - passed));
   };
-  if (delay && (changes || left(*delay) > milliseconds(0))) number(Attribute::kDelay, left(*delay));
+  // A delay that is over is one, too: a type may have one that would count in its place.
+  if (delay) number(Attribute::kDelay, left(*delay));
   if (deadline) number(Attribute::kDeadline, left(*deadline));
   if (run_timeout) number(Attribute::kRunTimeout, *run_timeout);
   if (heartbeat_timeout) number(Attribute::kHeartbeatTimeout, *heartbeat_timeout);
@@ -245,6 +264,10 @@ void Terms::write(proto::AttributeWriter& out, Clock::duration passed) const {
     out.number(Attribute::kUniquePolicy, static_cast<std::uint64_t>(unique_policy.kind()));
   }
   if (unique_for) number(Attribute::kUniqueFor, *unique_for);
+  if (!order_key.empty()) out.text(Attribute::kOrderKey, order_key);
+  if (!limit_key.empty()) out.text(Attribute::kLimitKey, limit_key);
+  if (!group.empty()) out.text(Attribute::kGroup, group);
+  if (cost) out.number(Attribute::kCost, static_cast<std::uint64_t>(*cost));
   const unsigned follow =
       (on_progress ? proto::kFollowProgress : 0u) | (on_log ? proto::kFollowLog : 0u);
   if (follow > 0) out.number(Attribute::kFollow, follow);

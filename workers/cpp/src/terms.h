@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include "proto/writer.h"
@@ -22,7 +23,8 @@ struct Terms {
   std::string unique;  // empty: none
   UniquePolicy unique_policy = UniquePolicy::kJoin;
   std::optional<std::chrono::milliseconds> unique_for, retention;
-  bool changes = false;  // of an update: a delay that is over is one, too
+  std::string order_key, limit_key, group;  // empty: none
+  std::optional<std::int64_t> cost;
   OnProgress on_progress;
   OnLog on_log;
 
@@ -39,5 +41,7 @@ std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& op
 // Throws Invalid: the option `name` has to be from `least` to 100 years.
 void check_duration(const char* name, std::chrono::milliseconds time,
                     std::chrono::milliseconds least);
+// Throws Invalid: the units have to be from 0 to 10^9.
+void check_cost(std::int64_t units);
 
 }  // namespace tusk

@@ -109,6 +109,7 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
   run->back = false;
   run->cancelled.store(false, std::memory_order_relaxed);
   run->cancel_reason.store(nullptr, std::memory_order_relaxed);
+  run->cost.store(-1, std::memory_order_relaxed);
   run->deferred = false;
   ++run->serial;
   if (record.body.where == proto::BodyRef::Where::kFrame) {
@@ -384,6 +385,9 @@ void WorkerCore::write_result(proto::Writer& out, Run& run) {
   attributes_.clear();
   if (run.result_compressed && run.state == proto::State::kSucceeded) {
     attributes_.number(Attribute::kCompression, 1);
+  }
+  if (const auto cost = run.cost.load(std::memory_order_relaxed); cost >= 0) {
+    attributes_.number(Attribute::kCost, static_cast<std::uint64_t>(cost));
   }
   if (run.state == proto::State::kFailed) {
     if (run.no_retry) attributes_.flag(Attribute::kNoRetry);

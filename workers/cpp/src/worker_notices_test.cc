@@ -59,6 +59,8 @@ TEST_F(WorkerTest, WhatARunMayNotSayIsAnErrorThere) {
     attempt([&] { run.checkpoint(std::string(1'000, 'x')); });
     attempt([&] { run.pause_type(milliseconds(-1)); });
     attempt([&] { throw Defer(milliseconds::max()); });
+    attempt([&] { run.set_cost(-1); });
+    attempt([&] { run.set_cost(1'000'000'001); });
     return said;
   });
   start();
@@ -74,7 +76,9 @@ TEST_F(WorkerTest, WhatARunMayNotSayIsAnErrorThere) {
       "value: ",
       "too_large: the checkpoint has 1003 bytes, the limit \"checkpoint\" is 1000",
       "invalid: the pause is -1 ms, and has to be from 0 ms to 100 years",
-      "invalid: defer is "};
+      "invalid: defer is ",
+      "invalid: cost is -1 units, and has to be from 0 to 1,000,000,000",
+      "invalid: cost is 1000000001 units"};
   ASSERT_EQ(said.size(), want.size());
   for (std::size_t i = 0; i < want.size(); ++i) EXPECT_EQ(said[i].find(want[i]), 0u) << said[i];
 }
@@ -220,6 +224,59 @@ TEST_F(WorkerTest, ARunThatIsAnothersNowSaysNothing) {
   broker.send({{"ping", 1}});
   broker.next("pong");
   EXPECT_EQ(broker.skipped(), std::vector<Json>{});
+}
+
+TEST_F(WorkerTest, WhatARunSaysOfItsCostGoesWithItsAnswer) {
+  make(8, 1);
+  worker->task("cost", [](const std::string& then, Context& run) {
+    if (then == "nothing") return then;
+    run.set_cost(3);
+    run.set_cost(then == "large" ? 1'000'000'000 : 0);
+    if (then == "fail") throw std::runtime_error(then);
+    if (then == "defer") throw Defer(milliseconds(0));
+    if (then == "stop") {
+      run.heartbeat();
+      while (!run.cancelled()) std::this_thread::yield();
+      throw Cancelled();
+    }
+    return std::string(5000, 'x');
+  });
+  worker->stage("cost", Batch{.items = 2},
+                [](const std::vector<int>& items, std::vector<Context>& runs) {
+                  for (std::size_t i = 0; i < items.size(); ++i) runs[i].set_cost(items[i]);
+                  return items;
+                });
+  start();
+  meet({{"compression", "lz4"}});
+  std::uint64_t handle = 0;
+  const auto run = [&](const char* then) {
+    broker.send({task(++handle, "cost", body_of(then))});
+    return broker.next("result");
+  };
+  EXPECT_EQ(run("end")[4]["cost"], 0);
+  EXPECT_EQ(run("large")[4], (Json{{"compression", 1}, {"cost", 1'000'000'000}}));
+  const Json failed = run("fail");
+  EXPECT_EQ(failed[2], 2);
+  EXPECT_EQ(failed[4]["cost"], 0);
+  EXPECT_EQ(run("nothing").size(), 4u) << "nothing of it stays with the run's place";
+  broker.send({task(++handle, "cost", body_of("defer"))});
+  EXPECT_EQ(broker.next("defer"), (Json{"defer", handle, 0}));
+  broker.send({task(++handle, "cost", body_of("stop"))});
+  broker.next("progress");
+  broker.send({{"cancel", handle, {{"hex", hex_id(static_cast<unsigned>(handle))}}}});
+  const Json stopped = broker.next("result");
+  EXPECT_EQ(stopped[2], 4);
+  EXPECT_EQ(stopped[4], (Json{{"cost", 0}}));
+  broker.send({item(20, "cost", body_of(5)), item(21, "cost", body_of(6))});
+  EXPECT_EQ(broker.next("result")[4]["cost"], 5);
+  EXPECT_EQ(broker.next("result")[4]["cost"], 6);
+
+  broker.acknowledges = false;
+  run("end");
+  broker.restart();
+  broker.hello();
+  broker.welcome({{"claims", {{{{"hex", hex_id(static_cast<unsigned>(handle))}}, 105}}}});
+  EXPECT_EQ(broker.next("result")[4]["cost"], 0) << "another session gets it again";
 }
 
 TEST_F(WorkerTest, EachItemOfABatchHasARunOfItsOwn) {

@@ -133,10 +133,11 @@ struct Submission {
     kSubscribe,
     kUnsubscribe,
     kUpdate,
-    kAwait
+    kAwait,
+    kControl
   };
   Op op = Op::kSubmit;
-  std::string name;  // type, stage, topic or query
+  std::string name;  // type, stage, topic, query or control
   std::string body;
   bool has_body = false;
   CallOptions options;
@@ -366,6 +367,14 @@ class Client {
   // What the broker knows: "status", "workers", "types", "stages", "topics".
   Value query(std::string_view what, const Value& arguments = {}, CallOptions options = {});
 
+  // Keeps all tasks of a type from starting for so long, in all workers; 0 ends the pause. What
+  // runs goes on. Whether there was something to do. Throws ValueError: more than 100 years, or
+  // less than none; Invalid: the broker knows no such type.
+  bool pause_type(std::string_view type, std::chrono::milliseconds time, CallOptions options = {});
+  // Lets the next task of an order key begin that a dead or failed one blocks (in a type with
+  // order_on_dead: block). Whether there was one. Throws ValueError, Invalid, as pause_type.
+  bool unblock(std::string_view type, std::string_view key, CallOptions options = {});
+
   // Publishes an event and waits until the broker has it. At most once: not sent a second time.
   template <class In>
   void publish(std::string_view topic, const In& body, CallOptions options = {}) {
@@ -415,6 +424,7 @@ class Client {
   void await_later(const TaskId& id, const CallOptions& options, Callback&& done);
   Updated change(const TaskId& id, std::string* body, const CallOptions& changes);
   void check_may_wait() const;
+  bool control(std::string_view what, const Value& arguments, CallOptions options);
   // The same, and waits for the answer.
   std::pair<TaskId, std::string> wait(detail::Submission::Op op, std::string_view name,
                                       std::string body, CallOptions options);

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <concepts>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -93,9 +94,10 @@ struct CallOptions {
 
   // What a task may ask for; call, submit and post. Times count from the call, and are at most 100
   // years. What is out of its range is Invalid, before anything is sent.
+  // What is given counts in place of what the config says of the type, 0 too.
   std::optional<Priority> priority = {};                // .priority = "high", or a number
   std::optional<std::chrono::milliseconds> delay = {};  // before it may run
-  // The same for a point in time; one that is past is no delay. The clock is read once, at the
+  // The same for a point in time; one that is past is a delay of 0. The clock is read once, at the
   // call.
   std::optional<std::chrono::system_clock::time_point> not_before = {};
   // How long it may take in all; then it is TaskExpired, for whoever waits.
@@ -118,6 +120,16 @@ struct CallOptions {
   // How long its ending is kept after it for whoever asks by the id (await_task), within the
   // broker's memory for such endings. Else: until its submitter has it.
   std::optional<std::chrono::milliseconds> retention = {};
+  // Tasks of one type with the same key, 1 to 255 bytes of UTF-8, run one at a time, in the order
+  // of their acceptance: the next begins when the one before it has ended, through its retries.
+  std::optional<std::string> order_key = {};
+  // Tasks of one type with the same key, as long, share its key limits; see the broker's config.
+  std::optional<std::string> limit_key = {};
+  // Groups (tenants, say) of one type and priority take turns. As long as a key.
+  std::optional<std::string> group = {};
+  // Units that each run takes from the rates of its type and limit key, 0 to 10^9; 1 if not given.
+  // The run may know better: see Context::set_cost.
+  std::optional<std::int64_t> cost = {};
   // What its runs say of their progress, and what they log; not with post. On the client's thread,
   // in the order in which the run spoke, before its result: they must not wait. What is said while
   // the connection is gone is missed. An exception of theirs is told on stderr.

@@ -114,6 +114,11 @@ class Context {
   // on. Throws Invalid.
   void pause_type(std::chrono::milliseconds time);
 
+  // What this run really takes from the rates of its type and limit key, 0 to 10^9 units, in place
+  // of the task's cost: it goes with the answer, also with that of a failure. The last word counts.
+  // Throws Invalid.
+  void set_cost(std::int64_t units);
+
  private:
   void say_progress(std::string body);
   void keep(std::string checkpoint);
