@@ -1,4 +1,4 @@
-// tuskctl: what an operator asks a running tuskd.
+// tuskctl: what an operator asks a running tuskd, and tells it.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <functional>
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "config/units.h"
 #include "daemon/tuskctl/json.h"
 #include "daemon/tuskctl/table.h"
 #include "daemon/version.h"
@@ -106,6 +107,38 @@ void cancel(const Context& context, const std::string& id) {
   show(context, Json{{"state", client.cancel(parse_id(id))}}, {});
 }
 
+// In whole milliseconds that are never too few.
+std::chrono::milliseconds parse_time(const std::string& text) {
+  if (text == "0") return std::chrono::milliseconds(0);
+  const auto time = tusk::config::parse_duration(text);
+  if (!time) {
+    throw std::invalid_argument("\"" + text +
+                                "\" is no duration: 500ms, 30s, 5m, 2h, 1d; 0 ends a pause");
+  }
+  return std::chrono::ceil<std::chrono::milliseconds>(*time);
+}
+
+// The exit status: whether there was something to do.
+int tell(const Context& context, bool done, const std::string& line) {
+  std::cout << (context.json ? Json{{"done", done}}.dump(2) : line) << '\n';
+  return done ? 0 : 1;
+}
+
+int pause(const Context& context, const std::string& type, const std::string& text) {
+  const auto time = parse_time(text);
+  tusk::Client client = context.connect();
+  const bool done = client.pause_type(type, time);
+  if (time.count() > 0) return tell(context, done, type + " is paused for " + text);
+  return tell(context, done, type + (done ? " is no longer paused" : " was not paused"));
+}
+
+int unblock(const Context& context, const std::string& type, const std::string& key) {
+  tusk::Client client = context.connect();
+  const bool done = client.unblock(type, key);
+  return tell(context, done,
+              "the key \"" + key + "\" of " + type + (done ? " goes on" : " was not blocked"));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -122,6 +155,7 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
 
   std::function<void()> run;
+  int status = 0;
   auto list = [&](const std::string& what, const std::string& help,
                   std::vector<std::string> columns) {
     app.add_subcommand(what, help)->callback([&run, &context, what, columns] {
@@ -157,11 +191,21 @@ int main(int argc, char** argv) {
   auto* cancelling = app.add_subcommand("cancel", "cancel a task");
   cancelling->add_option("ID", id, "32 hexadecimal digits")->required();
   cancelling->callback([&] { run = [&] { cancel(context, id); }; });
+  std::string duration, key;
+  auto* pausing = app.add_subcommand("pause", "keep a type's tasks from starting for a while");
+  pausing->add_option("TYPE", type, "the tasks' type")->required();
+  pausing->add_option("DURATION", duration, "500ms, 30s, 5m, 2h, 1d; 0 ends the pause")->required();
+  pausing->callback([&] { run = [&] { status = pause(context, type, duration); }; });
+  auto* unblocking =
+      app.add_subcommand("unblock", "let the next task of a blocked order key begin");
+  unblocking->add_option("TYPE", type, "the tasks' type")->required();
+  unblocking->add_option("KEY", key, "their order key")->required();
+  unblocking->callback([&] { run = [&] { status = unblock(context, type, key); }; });
 
   CLI11_PARSE(app, argc, argv);
   try {
     run();
-    return 0;
+    return status;
   } catch (const std::exception& e) {
     std::cerr << "tuskctl: " << e.what() << '\n';
     return 1;
