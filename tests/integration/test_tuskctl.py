@@ -49,9 +49,7 @@ def test_an_operator_unblocks_a_key(tuskd):
     peer, client = broker.peer(role="worker", types=["add"], slots=2), broker.peer()
     first, _ = client.submit("add", 1, attributes={ORDER_KEY: "a b"})
     second, _ = client.submit("add", 2, attributes={ORDER_KEY: "a b"})
-    peer.send(
-        [RESULT, peer.task()[1], FAILED, None, {2: {"type": "Broken", "message": "no"}}]
-    )
+    peer.send([RESULT, peer.task()[1], FAILED, None, {2: {"type": "Broken", "message": "no"}}])
     assert client.result(first)[2] == FAILED
     assert waiting(broker) == 1
     goes_on = (0, 'the key "a b" of add goes on\n', "")

@@ -45,7 +45,9 @@ def write(out: Path, files: dict[str, str], faults: list[Fault]) -> None:
     def quoted(text: str) -> str:
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
-    rows = "".join(f"    {{{quoted(f.name)}, {quoted(f.says)}, {quoted(f.where)}}},\n" for f in faults)
+    rows = "".join(
+        f"    {{{quoted(f.name)}, {quoted(f.says)}, {quoted(f.where)}}},\n" for f in faults
+    )
     (out / "table.cc").write_text(
         '#include "tests/simulation/faults.h"\n\nint tusk_fault = 0;\n\n'
         "namespace tusk::simulation {\nstd::span<const Fault> all_faults() {\n"
@@ -106,7 +108,7 @@ def weave_faults(files: dict[str, str], path: Path) -> list[Fault]:
 
 
 def weave_one(number: int, found: str, was: str, instead: str) -> str:
-    """A fragment that begins with a declaration, or ends within a statement, is switched in part."""
+    """A fragment that begins with a declaration, or ends in a statement, is switched in part."""
     prefix = re.match(r"(const uint32_t t = )(.*?)(; unpark\(t\);)$", was)
     if prefix:
         other = re.match(r"const uint32_t t = (.*?);", instead)
@@ -195,7 +197,9 @@ def expressions(text: str, begin: int, end: int) -> list[tuple[int, int]]:
     for match in re.finditer(r"\b(?:if|while) \(", text[begin:end]):
         at = begin + match.end() - 1
         out.append((at + 1, closing(text, at)))
-    for match in re.finditer(r"(?:\breturn |\bconst bool \w+ =\s|\bconst size_t \w+ =\s)", text[begin:end]):
+    for match in re.finditer(
+        r"(?:\breturn |\bconst bool \w+ =\s|\bconst size_t \w+ =\s)", text[begin:end]
+    ):
         at = begin + match.end()
         out.append((at, text.find(";", at)))
     good = []
@@ -227,11 +231,17 @@ def mutations_of(name: str, source: str) -> list[Mutation]:
                     add(start, stop, changed, f"{shorten(part)}  ->  {shorten(changed)}")
         for match in re.finditer(r"^ {2,}(\S[^\n]*;)$", text[begin:end], re.M):
             statement = match.group(1)
-            call = re.match(r"(?:\+\+|--)?[\w.\->\[\]:]+(?:\(.*\))?(?:\.\w+\(.*\))?( [-+|&]?= .*)?;$", statement)
-            word = re.match(r"(return|break|continue|case|default|using|else|if|for|goto|throw)\b", statement)
+            call = re.match(
+                r"(?:\+\+|--)?[\w.\->\[\]:]+(?:\(.*\))?(?:\.\w+\(.*\))?( [-+|&]?= .*)?;$", statement
+            )
+            word = re.match(
+                r"(return|break|continue|case|default|using|else|if|for|goto|throw)\b", statement
+            )
             if not call or word or HARMLESS.search(statement):
                 continue
-            if statement.count("(") != statement.count(")") or statement.count("{") != statement.count("}"):
+            if statement.count("(") != statement.count(")") or statement.count(
+                "{"
+            ) != statement.count("}"):
                 continue
             before = text[: begin + match.start()].rstrip()
             if not before.endswith((";", "{", "}", ":")):
