@@ -347,6 +347,7 @@ func (c *Client) welcomed(w *welcome, lost []*packet) {
 }
 
 func (c *Client) hopeless(err *Error) {
+	c.collect() // what was asked before the broker said so, too
 	for _, r := range c.everything() {
 		own := *err
 		own.ID, own.URL = r.id, c.options.URL

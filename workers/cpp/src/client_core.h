@@ -72,6 +72,7 @@ class ClientCore : public Link::Peer {
   void wait_for_push_place();
   void fill_in(Request& r, Op op, std::string_view name, std::string&& body, bool has_body,
                const CallOptions& options, std::unique_ptr<Terms> terms, Callback&& done);
+  void take_inbox();
   void make_ready(Request* r);
   RequestQueue& queue_of(const Request& r) { return r.op == Op::kPush ? pushes_ : ready_; }
   bool prepare(Request* r);

@@ -137,7 +137,8 @@ void ClientCore::make_ready(Request* r) {
   if (awaits_accept(r->op)) ++awaiting_accept_;
 }
 
-ClientCore::Clock::time_point ClientCore::work(Clock::time_point now) {
+// What callers and callbacks have handed over is ready to be sent.
+void ClientCore::take_inbox() {
   if (has_inbox_.load(std::memory_order_relaxed) || !used_.empty()) {
     std::lock_guard lock(mutex_);
     taken_.swap(inbox_);
@@ -149,6 +150,10 @@ ClientCore::Clock::time_point ClientCore::work(Clock::time_point now) {
   own_inbox_.clear();
   for (Request* r : taken_) make_ready(r);
   taken_.clear();
+}
+
+ClientCore::Clock::time_point ClientCore::work(Clock::time_point now) {
+  take_inbox();
   if (closing_ && !link_.finishing()) link_.finish(now + options_.close_timeout);
   expire(now);
   if (parked_until_ <= now) {
@@ -426,6 +431,7 @@ bool ClientCore::refused_packet(std::uint64_t seq, const proto::Record& error) {
 
 void ClientCore::refused(std::string_view code, std::string_view message) {
   const auto error = [&](Request* r) { return failure(code, std::string(message), id_of(*r)); };
+  take_inbox();  // what was handed over before the broker said so, too
   for (RequestQueue* queue : {&ready_, &pushes_, &parked_}) {
     while (Request* r = queue->first()) fail(r, error(r));
   }
