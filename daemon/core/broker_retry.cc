@@ -118,12 +118,13 @@ void Broker::failed(uint32_t t, const std::string& worker, const Failure& failur
                     const BodyOut& body) {
   Task& task = tasks_[t];
   const Type& type = scheduler_.type(task.type);
-  const uint32_t attempts =
-      task.terms ? task.terms->attempts : static_cast<uint32_t>(type.settings.attempts);
+  const uint32_t attempts = task.terms && task.terms->attempts
+                                ? *task.terms->attempts
+                                : static_cast<uint32_t>(type.settings.attempts);
   ++task.failures;
   if (attempts > 1 && !type.is_stage) remember_run(t, worker, failure);
   const std::vector<std::string>& never =
-      task.terms ? task.terms->no_retry_on : type.settings.no_retry_on;
+      task.terms && task.terms->no_retry_on ? *task.terms->no_retry_on : type.settings.no_retry_on;
   hopeless |= std::find(never.begin(), never.end(), failure.type) != never.end();
   if (!hopeless && task.failures < attempts) {
     if (task.orphan) return forget(t);  // no body to run again; the client's resend has it
@@ -195,7 +196,9 @@ void Broker::remember_run(uint32_t t, const std::string& worker, const Failure& 
 // Another run after a back-off that grows with each (SPEC.md, "Retries").
 void Broker::retry(uint32_t t, uint32_t runs) {
   const Task& task = tasks_[t];
-  const Backoff backoff = task.terms ? task.terms->backoff : backoff_of(scheduler_.type(task.type));
+  const Backoff backoff = task.terms && task.terms->backoff
+                              ? *task.terms->backoff
+                              : backoff_of(scheduler_.type(task.type));
   const auto most = static_cast<double>(backoff.most.count());
   double wait = static_cast<double>(backoff.first.count());
   for (uint32_t i = 1; i < runs && wait < most; ++i) wait *= backoff.factor;

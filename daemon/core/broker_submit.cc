@@ -109,34 +109,30 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   terms.run_timeout = time(wish.run_timeout, usual.timeout).value_or(Duration{0});
   terms.heartbeat_timeout =
       time(wish.heartbeat_timeout, usual.heartbeat_timeout).value_or(Duration{0});
-  terms.attempts = wish.attempts ? *wish.attempts : static_cast<uint32_t>(usual.attempts);
-  terms.backoff = backoff_of(scheduler_.type(tasks_[t].type));
+  terms.attempts = wish.attempts;
+  terms.backoff.reset();
   if (wish.backoff) {
-    terms.backoff = {.first = std::chrono::milliseconds(wish.backoff->first),
-                     .most = std::chrono::milliseconds(wish.backoff->most),
-                     .factor = wish.backoff->factor,
-                     .jitter = wish.backoff->jitter};
+    terms.backoff = Backoff{.first = std::chrono::milliseconds(wish.backoff->first),
+                            .most = std::chrono::milliseconds(wish.backoff->most),
+                            .factor = wish.backoff->factor,
+                            .jitter = wish.backoff->jitter};
   }
-  terms.no_retry_on = usual.no_retry_on;
   terms.cost = static_cast<uint32_t>(wish.cost.value_or(1));
   take_gates(t, wish);
+  terms.no_retry_on.reset();
   if (wish.no_retry_on) {
-    terms.no_retry_on.clear();
+    terms.no_retry_on.emplace();
     for (proto::Value type : wish.no_retry_on.items()) {
-      terms.no_retry_on.emplace_back(*type.text());
+      terms.no_retry_on->emplace_back(*type.text());
     }
   }
 }
 
-// The task's terms, made from the settings of its type if it has none yet.
+// The task's terms, empty ones if it has none yet.
 Terms& Broker::terms_of(uint32_t t) {
   Task& task = tasks_[t];
   if (!task.terms) {
-    const Type& type = scheduler_.type(task.type);
     task.terms = std::make_unique<Terms>();
-    task.terms->attempts = static_cast<uint32_t>(type.settings.attempts);
-    task.terms->backoff = backoff_of(type);
-    task.terms->no_retry_on = type.settings.no_retry_on;
     task.terms->last_sign = now_;
   }
   return *task.terms;

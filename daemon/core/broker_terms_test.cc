@@ -467,6 +467,21 @@ TEST(Retries, AnErrorOfNoRetryOnIsNotWorthAnotherRun) {
   EXPECT_EQ(client.expect(Kind::kResult).state, State::kFailed);
 }
 
+TEST(Retries, AReloadCountsForTasksThatDidNotAskOtherwise) {
+  Harness h([](config::Orchestration& c) { c.types["add"].attempts = 3; });
+  Peer& worker = h.worker({"add"}, 2);
+  Peer& client = h.client();
+  client.submit(h.id(), "add");
+  client.submit(h.id(), "add", "", Attrs().number(Attribute::kAttempts, 3));
+  for (int run = 0; run < 2; ++run) {
+    for (const Got& task : worker.take(Kind::kTask)) worker.fail(task.ref);
+    if (run == 0) h.reload([](config::Orchestration& c) { c.types["add"].attempts = 2; });
+    h.advance(1s);
+  }
+  EXPECT_EQ(client.expect(Kind::kResult).state, State::kDead);
+  EXPECT_TRUE(client.quiet()) << "the other one has a third attempt";
+}
+
 TEST(Retries, TheJitterKeepsItsBounds) {
   Harness h;
   Peer& worker = h.worker({"add"}, 300);

@@ -66,9 +66,10 @@ struct Terms {
   TimerId deadline_timer = kNoTimer;
   Duration run_timeout{0}, heartbeat_timeout{0};  // 0: none
   Time last_sign{};                               // of life, of the present run
-  uint32_t attempts = 1;
-  Backoff backoff{};
-  std::vector<std::string> no_retry_on;
+  // As the submit says; without a word of it, as the type's settings are by then.
+  std::optional<uint32_t> attempts;
+  std::optional<Backoff> backoff;
+  std::optional<std::vector<std::string>> no_retry_on;
   std::vector<FailedRun> history;
   proto::Bytes checkpoint;
   uint32_t unique = kNone;                          // its unique key, among those of the broker
