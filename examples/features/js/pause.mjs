@@ -5,8 +5,9 @@ const worker = new Worker();
 const client = new Client();
 
 worker.task("pause-javascript", (what, context) => {
+  const started = performance.now();
   if (what === "pause") context.pauseType(400);
-  return performance.now();
+  return started;
 });
 
 const running = worker.run();
