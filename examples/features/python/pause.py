@@ -10,9 +10,10 @@ worker = Worker()
 
 @worker.task("pause-python")
 def handle(what: str, context: Context) -> float:
+    started = time.monotonic()
     if what == "pause":
         context.pause_type(0.4)
-    return time.monotonic()
+    return started
 
 
 running = threading.Thread(target=worker.run, daemon=True)
