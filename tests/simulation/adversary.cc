@@ -16,7 +16,7 @@ constexpr std::array<uint32_t, kActs> kUsual = [] {
   set(Act::connect, 40);
   set(Act::cut, 10);
   set(Act::notice, 14);
-  set(Act::die, 6);
+  set(Act::die, 10);
   set(Act::bye, 4);
   set(Act::deliver, 40);
   set(Act::burst, 25);
@@ -25,8 +25,8 @@ constexpr std::array<uint32_t, kActs> kUsual = [] {
   set(Act::submit, 130);
   set(Act::push, 50);
   set(Act::cancel, 14);
-  set(Act::publish, 14);
-  set(Act::subscribe, 8);
+  set(Act::publish, 22);
+  set(Act::subscribe, 10);
   set(Act::query, 8);
   set(Act::answer, 130);
   set(Act::answer_all, 12);
@@ -80,6 +80,9 @@ History draw_history(uint64_t seed) {
   uint32_t ids = 0;
   for (uint32_t i = 0; i < 8; ++i) history.decisions.push_back({Act::connect, {i, 0}});
   history.decisions.push_back({Act::flow, {1}});
+  for (uint32_t i = 0; i < 3; ++i) {
+    if (dice.one_in(2)) history.decisions.push_back({Act::subscribe, {i, i, 2}});
+  }
   while (history.decisions.size() < length) {
     uint32_t at = dice.below(sum);
     size_t act = 0;

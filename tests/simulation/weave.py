@@ -67,10 +67,10 @@ def read_faults(path: Path) -> list[dict[str, str]]:
         key, _, value = line.partition(" ")
         if key == "fault":
             faults.append({"fault": value.strip()})
-        elif key in ("says", "in", "was", "is") and faults:
+        elif key in ("says", "in", "behind", "was", "is") and faults:
             faults[-1][key] = value.strip()
         else:
-            fail(f"{path}:{number}: expected fault, says, in, was or is, not {key!r}")
+            fail(f"{path}:{number}: expected fault, says, in, behind, was or is, not {key!r}")
     return faults
 
 
@@ -79,6 +79,14 @@ def switch(number: int, was: str, instead: str) -> str:
     if was.endswith(";"):
         return f"{{ if (tusk_fault == {number}) {{ {instead} }} else {{ {was} }} }}"
     return f"(tusk_fault == {number} ? ({instead}) : ({was}))"
+
+
+# Comments may stand between the parts of what is sought.
+GAP = r"\s*(?://[^\n]*\n\s*)*"
+
+
+def loose(text: str) -> str:
+    return GAP.join(re.escape(part) for part in text.split())
 
 
 def weave_faults(files: dict[str, str], path: Path) -> list[Fault]:
@@ -90,37 +98,20 @@ def weave_faults(files: dict[str, str], path: Path) -> list[Fault]:
         name, was = fault["in"], fault["was"]
         if name not in files:
             fail(f"{path}: fault {fault['fault']}: there is no daemon/core/{name}")
-        # Comments may stand between the parts of what is sought.
-        gap = r"\s*(?://[^\n]*\n\s*)*"
-        pattern = gap.join(re.escape(part) for part in was.split())
+        behind = fault.get("behind", "")
+        pattern = f"({loose(was)})" if not behind else f"{loose(behind)}{GAP}({loose(was)})"
         found = list(re.finditer(pattern, files[name]))
         if len(found) != 1:
             fail(
                 f"{path}: fault {fault['fault']}: what it changes stands {len(found)} times in "
                 f"daemon/core/{name}, not once: {was}"
             )
-        at = found[0]
-        woven = weave_one(number, at.group(0), was, fault.get("is", ""))
-        files[name] = files[name][: at.start()] + woven + files[name][at.end() :]
-        line = files[name][: at.start()].count("\n") + 1
+        start, end = found[0].span(1)
+        woven = switch(number, found[0].group(1), fault.get("is", ""))
+        files[name] = files[name][:start] + woven + files[name][end:]
+        line = files[name][:start].count("\n") + 1
         table.append(Fault(fault["fault"], fault["says"], f"{name}:{line}"))
     return table
-
-
-def weave_one(number: int, found: str, was: str, instead: str) -> str:
-    """A fragment that begins with a declaration, or ends in a statement, is switched in part."""
-    prefix = re.match(r"(const uint32_t t = )(.*?)(; unpark\(t\);)$", was)
-    if prefix:
-        other = re.match(r"const uint32_t t = (.*?);", instead)
-        assert other
-        return f"{prefix[1]}{switch(number, prefix[2], other[1])}{prefix[3]}"
-    for tail in ("if (record.attributes.crashed)",):
-        if was.endswith(tail) and was != tail:
-            head = re.sub(r"\s*" + r"\s*".join(map(re.escape, tail.split())) + r"$", "", found)
-            return switch(number, head, "") + " " + tail
-    if was.startswith("if (!present(asker)) return retire(asker); ++"):
-        return f"if (tusk_fault == {number}) {{ {instead} }} {found}"
-    return switch(number, found, instead)
 
 
 # --- mutants --------------------------------------------------------------------------------------
