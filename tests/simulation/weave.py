@@ -274,8 +274,10 @@ def weave_mutants(files: dict[str, str], count: int) -> list[Fault]:
         if statement:
             woven = f"{{ if (tusk_fault != {there[0][0]}) {{ {woven} }} }}"
         else:
-            cases = "".join(f"tusk_fault == {n} ? ({m.instead}) : " for n, m in there)
-            woven = f"({cases}({woven}))"
+            # A condition may be of any type that is true or false.
+            as_bool = "bool" if re.search(r"\b(?:if|while) \($", files[name][:start][-12:]) else ""
+            cases = "".join(f"tusk_fault == {n} ? {as_bool}({m.instead}) : " for n, m in there)
+            woven = f"({cases}{as_bool}({woven}))"
         files[name] = files[name][:start] + woven + files[name][end:]
     return table
 
