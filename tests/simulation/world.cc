@@ -247,6 +247,10 @@ void World::note_packet(const char* arrow, ConnectionId id, const Packet& packet
     if (r.attempt) text += " attempt " + std::to_string(r.attempt);
     if (!r.message.empty()) text += ": " + std::string(r.message);
     if (r.kind == Kind::kAnswer) text += " " + proto::value_to_json(r.value).dump();
+    for (const char* key : {"session", "resumed", "claims"}) {
+      const proto::Value value = r.value.get(key);
+      if (value) text += std::string(" ") + key + " " + proto::value_to_json(value).dump();
+    }
   }
   note(text);
 }
