@@ -158,6 +158,25 @@ TEST_F(Claims, OfACancelledRunThatHasEndedFreeItsSlot) {
   EXPECT_EQ(worker.take(Kind::kTask).size(), 1u);
 }
 
+// The hello's acknowledgement brought the worker under its bound, so that it was given the task
+// that the same hello claims: two runs under one handle.
+TEST(ClaimsOfTheSlow, AreCountedBeforeItIsGivenMore) {
+  Harness h(
+      [](config::Orchestration& c) { c.tuskd.limits.max_session_bytes = config::Bytes{5000}; });
+  Peer& client = h.client();
+  Peer& worker = h.worker({"add"});
+  const TaskId id = h.id();
+  client.submit(id, "add", std::string(6000, 'x'));
+  worker.expect(Kind::kTask);
+  worker.disconnect();
+  h.advance(2s);  // for longer than the grace: it waits for another worker
+  worker.fields.claims = {{id, 1, "add", false}};
+  worker.connect(true);
+  EXPECT_FALSE(worker.welcome["claims"][0][1].is_null());
+  EXPECT_TRUE(worker.take(Kind::kTask).empty());
+  EXPECT_EQ(h.counters().dispatched, 1u);
+}
+
 // A claim that is dropped may make room for an item; but the claims behind it come first.
 TEST(ClaimsOfItems, AreAllCountedBeforeTheWorkerGetsMore) {
   Harness h([](config::Orchestration& c) {

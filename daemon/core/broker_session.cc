@@ -208,7 +208,6 @@ void Broker::resume(Session& session, ConnectionId from, Value fields) {
   connections_[from].session = session.index;
   session.connection = from;
   ++counters_.sessions_resumed;
-  acknowledged(session, fields.get("ack").number().value_or(0));
   Claims claims;
   if (session.worker != kNone) {
     // It gets nothing new until all that it claims is counted.
@@ -217,6 +216,8 @@ void Broker::resume(Session& session, ConnectionId from, Value fields) {
     claims = adopt_claims(session, fields);
   }
   welcome(session, true, claims);
+  // Only now: it may bring a worker under its bound again, which is then given what waits.
+  acknowledged(session, fields.get("ack").number().value_or(0));
   session.out.resend();
   touch(session);
   update_worker(session);
