@@ -183,7 +183,9 @@ void Model::left_over(const Seen& seen) const {
   const bool is_run = r.kind == Kind::kTask || r.kind == Kind::kItem;
   if (is_run && it != tasks_.end()) {
     const Task& task = it->second;
-    if (task.phase == Phase::kRunning) throw Broken{Rule::one_run, what + "it runs already in session " + std::to_string(task.session)};
+    if (task.phase == Phase::kRunning)
+      throw Broken{Rule::one_run,
+                   what + "it runs already in session " + std::to_string(task.session)};
     if (task.phase == Phase::kEnded) throw Broken{Rule::ending, what + "it has ended"};
     if (task.phase == Phase::kParked) throw Broken{Rule::room, what + "it is not accepted yet"};
     if (task.phase == Phase::kHeld) throw Broken{Rule::held, what + "a worker may claim it"};

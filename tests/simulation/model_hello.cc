@@ -182,14 +182,14 @@ void Model::resume(Session& session, ConnectionId from, const Record& hello) {
   SeenPacket* packet = welcome_on(from, &welcome);
   must(Rule::welcome, packet != nullptr,
        [&] { return name_of(session) + " came back and got no welcome"; });
-  acknowledged(session, hello.value.get("ack").number().value_or(0));
   // What is sent again is nothing new.
-  session.next = session.unacked.empty() ? session.sent + 1 : session.unacked.front().seq;
   for (Seen& seen : seen_) {
     const SeenPacket& of = packets_[seen.packet];
     if (of.connection == from && of.has_header && of.seq <= session.sent) seen.used = true;
   }
   check_welcome(session, *packet, *welcome, true, hello);
+  acknowledged(session, hello.value.get("ack").number().value_or(0));
+  session.next = session.unacked.empty() ? session.sent + 1 : session.unacked.front().seq;
   session.arriving = false;
   session.acked = session.received;
   session.owes_since = kNever;

@@ -256,7 +256,9 @@ void Peer::on_welcome(const Record& r) {
   session = r.value.get("session").number().value_or(0);
   // New handles for what may go on; the rest is forgotten. An answer that has not arrived is given
   // again under the new handle. A welcome that is the same as before does not know of later claims.
-  std::map<TaskId, uint64_t> handles;
+  // The answers stand in the order of the claims; one id may be there twice (an item in two
+  // stages).
+  std::vector<std::pair<TaskId, uint64_t>> answers;
   for (Value claim : r.value.get("claims").items()) {
     TaskId id;
     uint64_t handle = 0;
@@ -264,19 +266,27 @@ void Peer::on_welcome(const Record& r) {
       if (part.binary()) id = TaskId::from_bytes(part.binary()->data());
       handle = part.number().value_or(0);
     }
-    handles[id] = handle;
+    answers.emplace_back(id, handle);
+  }
+  const std::map<TaskId, uint64_t> handles(answers.begin(), answers.end());
+  std::map<uint64_t, uint64_t> fresh;  // by the old handle
+  for (size_t i = 0; i < claimed_.size(); ++i) {
+    const auto& [old, run] = claimed_[i];
+    if (i < answers.size() && answers[i].first == run.id) {
+      fresh[old] = answers[i].second;
+    } else if (auto it = handles.find(run.id); it != handles.end()) {
+      fresh[old] = it->second;
+    }
   }
   const bool known = resumed || same;
   const std::map<uint64_t, WorkerRun> old_runs = std::exchange(runs, {});
   for (const auto& [old, run] : old_runs) {
-    auto it = handles.find(run.id);
-    const bool claimed = std::any_of(claimed_.begin(), claimed_.end(),
-                                     [&](const auto& claim) { return claim.second.id == run.id; });
-    if (known && (!claimed || it == handles.end() || it->second == old)) runs[old] = run;
+    auto it = fresh.find(old);
+    if (known && (it == fresh.end() || it->second == old)) runs[old] = run;
   }
   for (const auto& [old, run] : claimed_) {
-    auto it = handles.find(run.id);
-    if (it == handles.end() || it->second == 0 || runs.count(it->second)) continue;
+    auto it = fresh.find(old);
+    if (it == fresh.end() || it->second == 0 || runs.count(it->second)) continue;
     runs[it->second] = run;
     runs[it->second].answered = 0;
   }
