@@ -12,6 +12,7 @@ namespace {
 using proto::Attribute;
 using proto::Kind;
 
+constexpr std::chrono::seconds kFinish{1};
 constexpr std::size_t kResultBytes = 64;  // what a result's record has beside body and error
 
 // Why a task is not carried out, in words for people.
@@ -268,8 +269,14 @@ WorkerCore::Clock::time_point WorkerCore::work(Clock::time_point now) {
   const unsigned signals = signals_ ? signals_->count() : 0;
   if ((state_->stop_requested || signals > 0) && !stopping_) begin_stop(now);
   if (signals > 1) stop_by_ = std::min(stop_by_, now);  // asked twice: at once
-  if (stopping_ && !link_.finishing() && (open_ == 0 || past_stop())) {
-    link_.finish(now + std::chrono::seconds(1));
+  // Results that are not acknowledged when it ends have others run their tasks again: a broker that
+  // is slow has the whole stop_timeout, one that is not there a second.
+  if (stopping_ && (open_ == 0 || past_stop())) {
+    if (!link_.finishing()) finish_from_ = now;
+    const auto last = std::max(stop_by_, finish_from_ + kFinish);
+    link_.finish(link_.connected()
+                     ? last
+                     : std::min(last, std::max(finish_from_, link_.unreachable_since()) + kFinish));
   }
 
   auto due = stopping_ && !link_.finishing() ? stop_by_ : Clock::time_point::max();

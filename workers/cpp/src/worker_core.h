@@ -139,6 +139,7 @@ class WorkerCore : public Link::Peer {
   bool stopping_ = false;
   bool tell_slots_ = false;  // slots 0 is to be sent
   Clock::time_point stop_by_ = Clock::time_point::max();
+  Clock::time_point finish_from_;
   const StopSignals* signals_ = nullptr;  // while run() handles them
   std::chrono::milliseconds adopt_grace_{10'000};
   FailurePtr refusal_;

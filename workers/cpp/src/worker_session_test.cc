@@ -82,6 +82,20 @@ TEST_F(WorkerTest, DrainEndsWhatRunsAndGivesBackTheRest) {
   end.get();
 }
 
+// A result that nobody acknowledged would make another worker run the task again.
+TEST_F(WorkerTest, ASlowBrokerIsGivenTimeToAcknowledgeTheLastResults) {
+  make(8, 1, seconds(10));
+  start();
+  meet();
+  broker.acknowledges = false;
+  broker.send({task(1, "add", kAdd), {"drain", "reload"}});
+  broker.next("result");
+  EXPECT_TRUE(broker.silent_for(milliseconds(1500)));
+  broker.acknowledge();
+  broker.next("bye");
+  end.get();
+}
+
 TEST_F(WorkerTest, SigtermIsADrain) {
   make();
   start();
