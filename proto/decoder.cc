@@ -1,5 +1,7 @@
 #include "proto/decoder.h"
 
+#include <algorithm>
+
 #include "proto/plain_record.h"
 
 namespace tusk::proto {
@@ -15,6 +17,7 @@ class Elements {
       : at_(array + 1), left_(array->size), end_(array + array->next) {}
 
   bool more() const { return left_ > 0; }
+  bool next_is(Type type) const { return left_ > 0 && Value(at_).is(type); }
   const char* why() const { return why_; }
 
   bool take_number(uint64_t& out, const char* why) {
@@ -151,6 +154,64 @@ std::string_view as_key(Record& record, Value value, const char* name) {
   return key;
 }
 
+// A map of at most `most` texts to texts, and if `amounts` to numbers; all of 1 to 255 bytes.
+bool is_label_map(Value value, size_t most, bool texts, bool amounts) {
+  if (!value.is_map() || value.size() > most) return false;
+  auto fits = [](Value v) {
+    return v.text() && !v.text()->empty() && v.text()->size() <= kMaxName;
+  };
+  bool is_key = true;
+  for (Value item : value.items()) {
+    const bool amount = amounts && item.number() && *item.number() <= kMaxAmount;
+    if (is_key ? !fits(item) : !(amount || (texts && fits(item)))) return false;
+    is_key = !is_key;
+  }
+  return true;
+}
+
+Value as_labels(Record& record, Value value) {
+  if (is_label_map(value, kMaxLabels, true, false)) return value;
+  refuse(record, code::kInvalid,
+         "labels are not a map of at most 16 texts to texts of 1 to 255 bytes", "labels",
+         kMaxLabels);
+  return {};
+}
+
+Value as_needs(Record& record, Value value) {
+  bool fits = value.is_map();
+  std::string_view key;
+  bool is_key = true;
+  for (Value item : value.items()) {
+    if (is_key) {
+      key = item.text().value_or("");
+    } else if (key == "consumes") {
+      fits &= is_label_map(item, kMaxNeeds, false, true);
+      bool name = true;
+      for (Value amount : item.items()) {
+        fits &= name || amount.number() != uint64_t{0};
+        name = !name;
+      }
+    } else {
+      fits &= (key == "requires" || key == "prefers") && is_label_map(item, kMaxNeeds, true, true);
+    }
+    is_key = !is_key;
+  }
+  if (fits) return value;
+  refuse(
+      record, code::kInvalid,
+      "needs are a map of requires, prefers and consumes, each a map of at most 16 names to texts "
+      "or amounts (consumes: amounts of 1 to 10^9)",
+      "needs", kMaxNeeds);
+  return {};
+}
+
+const char* as_id(Record& record, Value value, const char* name) {
+  const auto bytes = value.binary();
+  if (bytes && bytes->size() == 16) return bytes->data();
+  refuse(record, code::kInvalid, "a task id is 16 bytes", name, 16);
+  return nullptr;
+}
+
 uint64_t as_duration(Record& record, Value value, uint64_t least, const char* name) {
   const uint64_t ms = as_number(record, value, kMaxDuration, name);
   if (ms >= least) return ms;
@@ -200,6 +261,24 @@ bool read_term(Record& record, Terms& terms, uint64_t key, Value value) {
     case Attribute::kLimitKey:
       terms.limit_key = as_key(record, value, "limit_key");
       return true;
+    case Attribute::kStickyKey:
+      terms.sticky_key = as_key(record, value, "sticky_key");
+      return true;
+    case Attribute::kNeeds:
+      terms.needs = as_needs(record, value);
+      return true;
+    case Attribute::kLabels:
+      terms.labels = as_labels(record, value);
+      return true;
+    case Attribute::kParent:
+      terms.parent = as_id(record, value, "parent");
+      return true;
+    case Attribute::kStream:
+      terms.stream = static_cast<uint32_t>(as_number(record, value, kMaxStream, "stream"));
+      if (terms.stream == 0) {
+        refuse(record, code::kInvalid, "a stream has at least one chunk on its way", "stream", 1);
+      }
+      return true;
     case Attribute::kGroup:
       terms.group = as_key(record, value, "group");
       return true;
@@ -225,13 +304,14 @@ bool read_term(Record& record, Terms& terms, uint64_t key, Value value) {
 bool is_term(Kind kind, uint64_t key) {
   constexpr auto kBits = [] {
     uint64_t bits = 0;
-    for (int low : {1, 3, 5, 7, 9, 13, 16, 19, 21, 23, 49, 51}) bits |= uint64_t{1} << low;
+    for (int low : {1, 3, 5, 7, 9, 13, 16, 18, 19, 21, 23, 25, 49, 51, 61, 63})
+      bits |= uint64_t{1} << low;
     return bits;
   }();
   const auto attribute = static_cast<Attribute>(key);
   switch (kind) {
     case Kind::kSubmit:
-      return key < 64 ? kBits >> key & 1 : key % 2 == 1 && key >= 65 && key <= 73;
+      return key < 64 ? kBits >> key & 1 : key % 2 == 1 && key >= 65 && key <= 75;
     case Kind::kUpdate:
       return attribute == Attribute::kDelay || attribute == Attribute::kPriority;
     case Kind::kAwait:
@@ -277,6 +357,11 @@ void read_attribute(Record& record, uint64_t key, Value value) {
       if (!belongs) refuse(record, code::kUnsupported, "a checkpoint here", "attribute", key);
       break;
     }
+    case Attribute::kStream:
+      if (record.kind != Kind::kTask) {
+        refuse(record, code::kUnsupported, "a stream here", "attribute", key);
+      }
+      break;
     default:
       if (key % 2 == 1) {
         refuse(record, code::kUnsupported, "an attribute that this broker does not carry out",
@@ -399,6 +484,39 @@ const char* Decoder::read(const Token* token, Record& r) {
     case Kind::kSlots:
       ok = ref();
       break;
+    case Kind::kResume:
+      ok = ref();
+      break;
+    case Kind::kChunk:
+      ok = ref() && body() && attributes();
+      break;
+    case Kind::kCredit: {
+      // From a client with an id, to a worker without one.
+      ok = ref();
+      if (ok && e.next_is(Type::kBinary)) ok = e.take_id(r.id_bytes);
+      ok = ok && e.take_number(r.time, "the chunks are not a number");
+      if (ok && (r.time == 0 || r.time > kMaxStream)) {
+        refuse(r, code::kInvalid, "a credit is 1 to 1024 chunks", "chunks", kMaxStream);
+      }
+      break;
+    }
+    case Kind::kSuspend: {
+      ok = ref() && value(Type::kArray, "the ids are not a list");
+      if (!ok) break;
+      for (Value id : r.value.items()) {
+        if (!id.is(Type::kBinary) || id.token()->size != 16) return "an id is not 16 bytes";
+      }
+      uint64_t count = r.value.size();
+      if (e.more() && !e.take_number(count, "the count is not a number")) return e.why();
+      if (r.value.size() == 0 || r.value.size() > kMaxAwaited) {
+        refuse(r, code::kInvalid, "a run awaits 1 to 1,000 tasks", "ids", kMaxAwaited);
+      } else if (count == 0 || count > r.value.size()) {
+        refuse(r, code::kInvalid, "the count is more than the tasks, or 0", "count",
+               r.value.size());
+      }
+      r.level = static_cast<uint32_t>(std::min<uint64_t>(count, kMaxAwaited));
+      break;
+    }
     case Kind::kProgress:
       ok = ref();
       if (ok && e.more()) ok = body();

@@ -47,8 +47,12 @@ struct Terms {
   std::string_view unique;  // empty: none
   UniquePolicy unique_policy = UniquePolicy::kJoin;
   uint64_t unique_for = 0;
-  std::string_view order_key, limit_key, group;  // empty: none
-  std::optional<uint64_t> cost;                  // units
+  std::string_view order_key, limit_key, group, sticky_key;  // empty: none
+  Value needs;                                               // a map, or nothing
+  Value labels;                                              // a map of texts to texts, or nothing
+  const char* parent = nullptr;                              // 16 bytes, or nothing
+  uint32_t stream = 0;                                       // chunks on their way; 0: no stream
+  std::optional<uint64_t> cost;                              // units
 };
 
 // The attributes that this version carries out, and all of them as they came.
@@ -76,13 +80,13 @@ struct Record {
   std::string_view fault_field;  // name of the limit or field, if it has one
   uint64_t fault_number = 0;     // the kind, attribute or limit that it is about
 
-  uint64_t time = 0;         // ms: of a defer or a pause
+  uint64_t time = 0;         // ms: of a defer or a pause; chunks: of a credit
   uint64_t ref = 0;          // request, handle, recall, session, version, slots or sequence; or the
                              // token of a ping, which may be negative: two's complement
   uint64_t seq = 0;          // header
   uint64_t ack = 0;          // header
   uint32_t attempt = 0;      // task, item
-  uint32_t level = 0;        // log
+  uint32_t level = 0;        // log; suspend: how many must have ended
   State state{};             // result
   std::string_view name;     // type, topic, stage, handler, query, error code or reason
   std::string_view message;  // error, log
@@ -90,7 +94,8 @@ struct Record {
   BodyRef body;
   bool has_body = false;  // update: it brings one, which may be none
   Attributes attributes;
-  Value value;  // hello's fields, arguments, answer, details, endpoints, or the list of handles
+  // Hello's fields, arguments, answer, details, endpoints, or the list of handles or ids.
+  Value value;
 
   bool has_id() const { return id_bytes != nullptr; }
   TaskId id() const { return TaskId::from_bytes(id_bytes); }

@@ -32,27 +32,34 @@ constexpr std::array kAttributeNames = {
     AttributeName{Attribute::kReply, "reply"},
     AttributeName{Attribute::kGroup, "group"},
     AttributeName{Attribute::kResent, "resent"},
+    AttributeName{Attribute::kLabels, "labels"},
     AttributeName{Attribute::kUnique, "unique"},
     AttributeName{Attribute::kUniquePolicy, "unique_policy"},
     AttributeName{Attribute::kOrderKey, "order_key"},
     AttributeName{Attribute::kTimeLeft, "time_left"},
+    AttributeName{Attribute::kNeeds, "needs"},
     AttributeName{Attribute::kReason, "reason"},
     AttributeName{Attribute::kCodec, "codec"},
     AttributeName{Attribute::kHistory, "history"},
     AttributeName{Attribute::kCompression, "compression"},
     AttributeName{Attribute::kTask, "task"},
+    AttributeName{Attribute::kIndex, "index"},
     AttributeName{Attribute::kCheckpoint, "checkpoint"},
+    AttributeName{Attribute::kChunks, "chunks"},
     AttributeName{Attribute::kCost, "cost"},
     AttributeName{Attribute::kPriority, "priority"},
     AttributeName{Attribute::kRerunOk, "rerun_ok"},
     AttributeName{Attribute::kWait, "wait"},
     AttributeName{Attribute::kNoRetry, "no_retry"},
     AttributeName{Attribute::kCrashed, "crashed"},
+    AttributeName{Attribute::kStickyKey, "sticky_key"},
+    AttributeName{Attribute::kParent, "parent"},
     AttributeName{Attribute::kHeartbeatTimeout, "heartbeat_timeout"},
     AttributeName{Attribute::kNoRetryOn, "no_retry_on"},
     AttributeName{Attribute::kFollow, "follow"},
     AttributeName{Attribute::kUniqueFor, "unique_for"},
     AttributeName{Attribute::kLimitKey, "limit_key"},
+    AttributeName{Attribute::kStream, "stream"},
 };
 
 // Where in its record a kind has its map of attributes; 0: nowhere.
@@ -60,6 +67,7 @@ size_t attributes_index(Kind kind) {
   switch (kind) {
     case Kind::kCancel:
     case Kind::kSubscribe:
+    case Kind::kChunk:
     case Kind::kProgress:
     case Kind::kUpdate:
     case Kind::kAwait:

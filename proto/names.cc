@@ -20,6 +20,8 @@ std::string_view kind_name(Kind kind) {
       return "bye";
     case Kind::kGoaway:
       return "goaway";
+    case Kind::kChunk:
+      return "chunk";
     case Kind::kSubmit:
       return "submit";
     case Kind::kCancel:
@@ -44,6 +46,8 @@ std::string_view kind_name(Kind kind) {
       return "result";
     case Kind::kReturned:
       return "returned";
+    case Kind::kSuspend:
+      return "suspend";
     case Kind::kProgress:
       return "progress";
     case Kind::kLog:
@@ -56,6 +60,8 @@ std::string_view kind_name(Kind kind) {
       return "defer";
     case Kind::kPause:
       return "pause";
+    case Kind::kCredit:
+      return "credit";
     case Kind::kAccepted:
       return "accepted";
     case Kind::kAnswer:
@@ -68,6 +74,8 @@ std::string_view kind_name(Kind kind) {
       return "item";
     case Kind::kRecall:
       return "recall";
+    case Kind::kResume:
+      return "resume";
     case Kind::kDrain:
       return "drain";
     case Kind::kUnknown:

@@ -72,6 +72,17 @@ bool rewrite(const Record& r, std::span<const std::string_view> frames, Writer& 
     case Kind::kProgress:
       if (r.body.where == BodyRef::Where::kNone) return false;
       return out.progress(r.ref, body_out(r, frames), attributes), true;
+    case Kind::kChunk:
+      return out.chunk(r.ref, body_out(r, frames), attributes), true;
+    case Kind::kCredit:
+      return r.has_id() ? out.credit(r.ref, r.id(), r.time) : out.credit(r.ref, r.time), true;
+    case Kind::kSuspend: {
+      std::vector<TaskId> ids;
+      for (Value id : r.value.items()) ids.push_back(TaskId::from_bytes(id.binary()->data()));
+      return out.suspend(r.ref, ids.data(), ids.size(), r.level), true;
+    }
+    case Kind::kResume:
+      return out.resume(r.ref), true;
     case Kind::kLog:
       return out.log(r.ref, r.level, r.message, attributes), true;
     case Kind::kCheckpoint:

@@ -22,6 +22,7 @@ enum class Kind : uint16_t {
   kError = 5,
   kBye = 6,
   kGoaway = 7,
+  kChunk = 8,
   kSubmit = 16,
   kCancel = 17,
   kQuery = 18,
@@ -34,18 +35,21 @@ enum class Kind : uint16_t {
   kAwait = 29,
   kResult = 32,
   kReturned = 33,
+  kSuspend = 35,
   kProgress = 36,
   kLog = 37,
   kCheckpoint = 38,
   kSlots = 40,
   kDefer = 41,
   kPause = 42,
+  kCredit = 45,
   kAccepted = 48,
   kAnswer = 49,
   kEvent = 50,
   kTask = 64,
   kItem = 65,
   kRecall = 66,
+  kResume = 67,
   kDrain = 68,
   // Kinds below 128 that this version does not know, reserved ones included, and those of 128 and
   // more, which may be ignored. The number is in Record::unknown_kind.
@@ -72,27 +76,34 @@ enum class Attribute : uint32_t {
   kReply = 15,
   kGroup = 16,
   kResent = 17,
+  kLabels = 18,
   kUnique = 19,
   kUniquePolicy = 21,
   kOrderKey = 23,
   kTimeLeft = 24,
+  kNeeds = 25,
   kReason = 26,
   kCodec = 27,
   kHistory = 28,
   kCompression = 29,
   kTask = 30,
+  kIndex = 32,
   kCheckpoint = 33,
+  kChunks = 34,
   kCost = 49,
   kPriority = 51,
   kRerunOk = 53,
   kWait = 55,
   kNoRetry = 57,
   kCrashed = 59,
+  kStickyKey = 61,
+  kParent = 63,
   kHeartbeatTimeout = 65,
   kNoRetryOn = 67,
   kFollow = 69,
   kUniqueFor = 71,
   kLimitKey = 73,
+  kStream = 75,
 };
 
 enum class State : uint8_t {
@@ -156,6 +167,12 @@ inline constexpr uint64_t kMaxAttempts = 1000;
 inline constexpr uint64_t kMaxCost = 1'000'000'000;  // units
 inline constexpr size_t kMaxNoRetryOn = 32;
 inline constexpr size_t kMaxLogText = 16 << 10;
+inline constexpr size_t kMaxLabels = 16;        // of a task
+inline constexpr size_t kMaxWorkerLabels = 32;  // of a worker
+inline constexpr size_t kMaxNeeds = 16;         // entries of each kind of need
+inline constexpr uint64_t kMaxAmount = 1'000'000'000;
+inline constexpr uint64_t kMaxStream = 1024;  // chunks on their way
+inline constexpr size_t kMaxAwaited = 1000;   // tasks that a suspended run awaits
 
 // What a caller wants to hear of the runs of its task: a sum of these.
 inline constexpr uint8_t kFollowProgress = 1;

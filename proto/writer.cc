@@ -356,6 +356,28 @@ void Writer::progress(uint64_t ref, const BodyOut& b, AttributeEntries a) {
   end(e, b, a);
 }
 
+void Writer::chunk(uint64_t ref, const BodyOut& b, AttributeEntries a) {
+  Elements e = begin(Kind::kChunk, 3, ref, {}, b, a);
+  end(e, b, a);
+}
+
+void Writer::credit(uint64_t request, const TaskId& task, uint64_t chunks) {
+  start(Kind::kCredit, 4).pack_uint64(request);
+  packer_.pack_bin(16);
+  packer_.pack_bin_body(reinterpret_cast<const char*>(task.bytes.data()), 16);
+  packer_.pack_uint64(chunks);
+}
+
+void Writer::suspend(uint64_t handle, const TaskId* ids, size_t size, uint64_t count) {
+  start(Kind::kSuspend, count == size ? 3 : 4).pack_uint64(handle);
+  packer_.pack_array(static_cast<uint32_t>(size));
+  for (size_t i = 0; i < size; ++i) {
+    packer_.pack_bin(16);
+    packer_.pack_bin_body(reinterpret_cast<const char*>(ids[i].bytes.data()), 16);
+  }
+  if (count != size) packer_.pack_uint64(count);
+}
+
 void Writer::log(uint64_t ref, uint32_t level, std::string_view line, AttributeEntries a) {
   start(Kind::kLog, a.count > 0 ? 5 : 4).pack_uint64(ref);
   packer_.pack_uint32(level);

@@ -181,6 +181,16 @@ class Writer {
   void returned(uint64_t recall, const uint64_t* handles, size_t count);
   void recall(uint64_t recall, const uint64_t* handles, size_t count);
   void progress(uint64_t ref, const BodyOut& body, AttributeEntries attributes);
+  void chunk(uint64_t ref, const BodyOut& body, AttributeEntries attributes);
+  // From a client.
+  void credit(uint64_t request, const TaskId& id, uint64_t chunks);
+  // To a worker.
+  void credit(uint64_t handle, uint64_t chunks) {
+    start(Kind::kCredit, 3).pack_uint64(handle).pack_uint64(chunks);
+  }
+  // Until `count` of the ids have ended.
+  void suspend(uint64_t handle, const TaskId* ids, size_t size, uint64_t count);
+  void resume(uint64_t handle) { start(Kind::kResume, 2).pack_uint64(handle); }
   void log(uint64_t ref, uint32_t level, std::string_view text, AttributeEntries attributes);
   void checkpoint(uint64_t handle, const BodyOut& body);
   void defer(uint64_t handle, uint64_t after_ms) {
