@@ -175,6 +175,32 @@ bool is_bytes(const Json& json) {
   return json.is_object() && json.size() == 1 && json.contains("hex") && json["hex"].is_string();
 }
 
+void write_record(Packer& packer, const Json& record) {
+  if (!record.is_array() || record.empty()) {
+    throw std::invalid_argument("a record is a list that begins with its kind: " + record.dump());
+  }
+  size_t attributes = 0;
+  packer.pack_array(static_cast<uint32_t>(record.size()));
+  for (size_t i = 0; i < record.size(); ++i) {
+    if (i == 0 && record[0].is_string()) {
+      auto kind = kind_of(record[0].get_ref<const std::string&>());
+      if (!kind) throw std::invalid_argument("no kind of record is called " + record[0].dump());
+      attributes = attributes_index(*kind);
+      packer.pack_uint64(static_cast<uint64_t>(*kind));
+    } else if (i != 0 && i == attributes && record[i].is_object()) {
+      packer.pack_map(static_cast<uint32_t>(record[i].size()));
+      for (const auto& [name, value] : record[i].items()) {
+        packer.pack_uint64(attribute_key(name));
+        write_json(packer, value);
+      }
+    } else {
+      write_json(packer, record[i]);
+    }
+  }
+}
+
+}  // namespace
+
 void write_json(Packer& packer, const Json& json) {
   if (is_bytes(json)) {
     std::string bytes = bytes_from_json(json);
@@ -213,32 +239,6 @@ void write_json(Packer& packer, const Json& json) {
       packer.pack_nil();
   }
 }
-
-void write_record(Packer& packer, const Json& record) {
-  if (!record.is_array() || record.empty()) {
-    throw std::invalid_argument("a record is a list that begins with its kind: " + record.dump());
-  }
-  size_t attributes = 0;
-  packer.pack_array(static_cast<uint32_t>(record.size()));
-  for (size_t i = 0; i < record.size(); ++i) {
-    if (i == 0 && record[0].is_string()) {
-      auto kind = kind_of(record[0].get_ref<const std::string&>());
-      if (!kind) throw std::invalid_argument("no kind of record is called " + record[0].dump());
-      attributes = attributes_index(*kind);
-      packer.pack_uint64(static_cast<uint64_t>(*kind));
-    } else if (i != 0 && i == attributes && record[i].is_object()) {
-      packer.pack_map(static_cast<uint32_t>(record[i].size()));
-      for (const auto& [name, value] : record[i].items()) {
-        packer.pack_uint64(attribute_key(name));
-        write_json(packer, value);
-      }
-    } else {
-      write_json(packer, record[i]);
-    }
-  }
-}
-
-}  // namespace
 
 Json value_to_json(Value value) {
   if (!value) return nullptr;

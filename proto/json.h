@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "proto/value.h"
+#include "proto/writer.h"
 
 namespace tusk::proto {
 
@@ -28,6 +29,8 @@ std::optional<Json> packet_to_json(std::string_view records,
 
 // One value of a packet, for example the answer to a query.
 Json value_to_json(Value value);
+// The other way, integers in their shortest form. Throws as packet_from_json does.
+void write_json(Packer& packer, const Json& json);
 
 struct PacketBytes {
   std::string records;              // frame 0

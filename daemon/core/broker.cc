@@ -130,6 +130,10 @@ void Broker::fire(Timer timer) {
       }
       owing_.clear();
       break;
+    case Timer::Kind::kJob:
+      job_timer_ = kNoTimer;
+      work_on_jobs();
+      break;
     case Timer::Kind::kKept:
       kept_timer_ = kNoTimer;
       while (!kept_.empty() &&

@@ -27,6 +27,8 @@
 #include "daemon/core/event.h"
 #include "daemon/core/gate.h"
 #include "daemon/core/id_index.h"
+#include "daemon/core/job.h"
+#include "daemon/core/labels.h"
 #include "daemon/core/pool.h"
 #include "daemon/core/scheduler.h"
 #include "daemon/core/session.h"
@@ -236,6 +238,8 @@ class Broker {
   // --- how a task comes in (broker_submit.cc)
   void submit(const Caller& caller, const proto::Record& record);
   void take_terms(uint32_t task, const proto::Record& record);
+  void set_deadline(uint32_t task, Duration after);
+  void take_labels(uint32_t task, proto::Value labels);
   Terms& terms_of(uint32_t task);
   static Duration delay_of(const proto::Record& record, const Type& type);
   void ask_too(const Caller& caller, const proto::Record& record, uint32_t ref);
@@ -288,6 +292,7 @@ class Broker {
   bool ended_as_told(uint32_t task, std::string_view worker);
   void stop_grace_over(uint32_t task);
   void cancel(const Caller& caller, const proto::Record& record);
+  std::string_view cancel_task(uint32_t task);
   void leave_queue(uint32_t task);
   void deadline_passed(uint32_t task);
   void watch_run(uint32_t task);
@@ -318,6 +323,7 @@ class Broker {
   void keep(uint32_t task);
   void give_back(uint32_t task, std::string_view code, std::string_view message);
 
+  bool keep_for_again(Task& task, proto::State state);
   void retain(uint32_t task);
   void retention_over(uint32_t task);
   static size_t retained_size(const Task& task);
@@ -358,6 +364,21 @@ class Broker {
 
   // --- what an operator does (broker_control.cc)
   void control(const Caller& caller, const proto::Record& record);
+
+  // --- by filter (broker_jobs.cc)
+  using Label = std::pair<std::string, std::optional<std::string>>;
+  static constexpr size_t kLabelBytes = 24;  // of a label of a task, beside its text
+  bool fits(const Filter& filter, uint32_t task) const;
+  const Label* rarest(const Filter& filter) const;
+  uint32_t node_behind(const Label& label, uint64_t place, uint64_t serial) const;
+  void list_tasks(const Caller& caller, const proto::Record& record);
+  void start_job(const Caller& caller, const proto::Record& record, Job::What what);
+  void work_on_jobs();
+  void change(Job& job, uint32_t task);
+  proto::TaskId new_id(const proto::TaskId& base);
+  bool submit_again(uint32_t task, const proto::TaskId& id);
+  void add_label(uint32_t task, std::string_view name, std::string_view value);
+  void drop_labels(Terms& terms);
 
   // --- by id (broker_by_id.cc)
   void await(const Caller& caller, const proto::Record& record);
@@ -402,7 +423,9 @@ class Broker {
   void write_types(proto::Packer& p);
   void write_stages(proto::Packer& p);
   void write_topics(proto::Packer& p);
+  void write_jobs(proto::Packer& p);
   void write_task(proto::Packer& p, const proto::TaskId& id);
+  void write_task(proto::Packer& p, uint32_t task, bool with_id);
   static std::string_view state_of(const Task& task);
   static void write_history(proto::Packer& p, const Task& task, Time now);
 
@@ -449,10 +472,15 @@ class Broker {
   TimerId kept_timer_ = kNoTimer;
   List<Task> retained_;  // endings kept for their retention, oldest first
   size_t retained_bytes_ = 0;
+  LabelIndex labels_;
+  std::deque<Job> jobs_;
+  uint64_t job_number_ = 0;
+  TimerId job_timer_ = kNoTimer;
   Pool<UniqueKey> unique_;
   Pool<Gate> gates_;
   std::vector<uint32_t> moved_gates_, opened_types_;  // to be looked at by settle()
   uint64_t order_ = 0;
+  uint32_t serial_ = 0;
   size_t held_bytes_ = 0;            // of bodies and results
   std::vector<proto::Bytes> spare_;  // small ones, whose memory the next bodies get
   uint32_t edge_parked_ = 0;

@@ -1,4 +1,4 @@
-// What an operator does: pauses a type, unblocks an order key.
+// What an operator does: pauses a type, unblocks an order key, changes many tasks at once.
 #include "daemon/core/broker.h"
 
 namespace tusk::core {
@@ -12,11 +12,15 @@ void Broker::control(const Caller& caller, const Record& record) {
   auto invalid = [&](const std::string& why, std::string_view field) {
     error(caller, record.ref, code::kInvalid, why, "field", field);
   };
+  for (auto what : {Job::What::kCancel, Job::What::kRetry, Job::What::kReprioritise}) {
+    if (record.name == name_of(what)) return start_job(caller, record, what);
+  }
   const bool unblock = record.name == "unblock";
   if (!unblock && record.name != "pause") {
-    return invalid(
-        "there is no control \"" + std::string(record.name) + "\"; there are pause and unblock",
-        "what");
+    return invalid("there is no control \"" + std::string(record.name) +
+                       "\"; there are pause, unblock, "
+                       "cancel, retry and reprioritise",
+                   "what");
   }
   const auto name = record.value.get("type").text();
   const uint32_t index = name ? scheduler_.find_type(*name) : kNone;

@@ -48,14 +48,17 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
       ++type.counters.failed;
   }
   if (!task.orphan && task.digest == 0) task.digest = digest(task.type, task.body.view());
-  held_bytes_ -= task.body.size();
-  if (body.present && !body.frame) {
-    task.result = Bytes::copy(body.inline_bytes, std::move(task.body));
-  } else {
-    task.result = body.frame;
+  if (!keep_for_again(task, state)) {
+    held_bytes_ -= task.body.size();
+    if (body.present && !body.frame) {
+      task.result = Bytes::copy(body.inline_bytes, std::move(task.body));
+    }
+    task.body = {};
+    task.forwarded = {};
+  } else if (body.present && !body.frame) {
+    task.result = Bytes::copy(body.inline_bytes);
   }
-  task.body = {};
-  task.forwarded = {};
+  if (body.frame) task.result = body.frame;
   task.state = TaskState::kEnded;
   task.ending = state;
   task.since = now_;
@@ -84,6 +87,19 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   Session& session = sessions_[owner];
   task.packet = session.out.next_packet();
   session.endings.push_back(tasks_, t);
+}
+
+// Whether the task failed for good and somebody may yet submit it again: then it keeps its body,
+// and the keys that it had.
+bool Broker::keep_for_again(Task& task, State state) {
+  const bool failed = state == State::kFailed || state == State::kDead;
+  if (!failed || task.orphan || !task.terms || task.terms->retention == Duration{0}) return false;
+  Terms& terms = *task.terms;
+  terms.again = std::make_unique<Again>();
+  if (terms.unique != kNone) terms.again->unique = unique_[terms.unique].key;
+  if (terms.order_gate != kNone) terms.again->order_key = gates_[terms.order_gate].key;
+  if (terms.limit_gate != kNone) terms.again->limit_key = gates_[terms.limit_gate].key;
+  return true;
 }
 
 // The attributes of an ending, and which task it is the ending of.
@@ -155,19 +171,21 @@ void Broker::retain(uint32_t t) {
   Task& task = tasks_[t];
   if (!task.terms || task.terms->keep_until <= now_) return let_go(t);
   retained_.push_back(tasks_, t);
-  retained_bytes_ += retained_size(task);
+  task.terms->kept_bytes = retained_size(task);
+  retained_bytes_ += task.terms->kept_bytes;
   task.timer = timers_.add(task.terms->keep_until, {Timer::Kind::kRetention, t});
   while (retained_bytes_ > config_->tuskd.limits.max_retained) retention_over(retained_.head);
 }
 
 void Broker::retention_over(uint32_t t) {
   retained_.remove(tasks_, t);
-  retained_bytes_ -= retained_size(tasks_[t]);
+  retained_bytes_ -= tasks_[t].terms->kept_bytes;
   let_go(t);
 }
 
 size_t Broker::retained_size(const Task& task) {
-  return sizeof(Task) + sizeof(Terms) + task.result.size() + task.result_attributes.size();
+  return sizeof(Task) + sizeof(Terms) + task.body.size() + task.forwarded.size() +
+         task.result.size() + task.result_attributes.size();
 }
 
 // A waiting task goes back to those who submitted it, with an error that is no ending.

@@ -241,6 +241,10 @@ Json Peer::control(const std::string& what, const std::function<void(Writer&)>& 
   return got.value;
 }
 
+Json Peer::control(const std::string& what, const Json& arguments) {
+  return control(what, [&](Writer& w) { proto::write_json(w.packer(), arguments); });
+}
+
 uint64_t Peer::update(const TaskId& id, const Attrs& attributes, std::optional<std::string> body) {
   const uint64_t number = request();
   const BodyOut out = body ? BodyOut::copied(*body) : BodyOut{};
@@ -315,17 +319,20 @@ void Peer::pause(uint64_t handle, Duration time) {
   send([&](Writer& w) { w.pause(handle, static_cast<uint64_t>(milliseconds(time))); });
 }
 
+Json json_of(const TaskId& id) { return {{"hex", id.hex()}}; }
+
+Attrs& Attrs::id(Attribute key, const TaskId& id) { return json(key, json_of(id)); }
+
 Json Peer::query(const std::string& what, const TaskId* id) {
+  return query(what, id ? Json{{"id", json_of(*id)}} : Json::object());
+}
+
+Json Peer::query(const std::string& what, const Json& arguments) {
   const uint64_t number = request();
   send([&](Writer& w) {
-    w.start(Kind::kQuery, id ? 4 : 3).pack_uint64(number);
+    w.start(Kind::kQuery, arguments.empty() ? 3 : 4).pack_uint64(number);
     w.text(what);
-    if (id) {
-      w.packer().pack_map(1);
-      w.text("id");
-      w.packer().pack_bin(16);
-      w.packer().pack_bin_body(reinterpret_cast<const char*>(id->bytes.data()), 16);
-    }
+    if (!arguments.empty()) proto::write_json(w.packer(), arguments);
   });
   auto at = std::find_if(inbox.begin(), inbox.end(), [&](const Got& g) {
     return g.ref == number && (g.kind == Kind::kAnswer || g.kind == Kind::kError);

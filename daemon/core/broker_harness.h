@@ -61,6 +61,9 @@ struct Got {
   bool has(Attribute key) const { return attributes.count(static_cast<uint64_t>(key)) > 0; }
 };
 
+// An id as it stands in the JSON form of records.
+Json json_of(const TaskId& id);
+
 // Attributes of a record under construction: Attrs().flag(Attribute::kResent).number(...).
 class Attrs {
  public:
@@ -84,6 +87,10 @@ class Attrs {
     }
     return *this;
   }
+  Attrs& json(Attribute key, const Json& v) {
+    return proto::write_json(writer_->key(key), v), *this;
+  }
+  Attrs& id(Attribute key, const TaskId& id);
   // A key by its number, with a number for its value.
   Attrs& raw(uint64_t key, uint64_t v) { return number(static_cast<Attribute>(key), v); }
   operator proto::AttributeEntries() const { return *writer_; }  // NOLINT
@@ -168,8 +175,9 @@ class Peer {
                 const Attrs& attributes = {});
   uint64_t cancel(const TaskId& id);
   uint64_t await(const TaskId& id, const Attrs& attributes = {});
-  // pause or unblock; `more` packs the arguments, a map.
+  // pause, unblock, ...; `arguments` packs a map.
   Json control(const std::string& what, const std::function<void(Writer&)>& arguments);
+  Json control(const std::string& what, const Json& arguments);
   // Without a body, it stays as it is.
   uint64_t update(const TaskId& id, const Attrs& attributes,
                   std::optional<std::string> body = std::nullopt);
@@ -189,6 +197,7 @@ class Peer {
   void pause(uint64_t handle, Duration time);
   // A query's answer. Does not count among the packets that other queries see.
   Json query(const std::string& what, const TaskId* id = nullptr);
+  Json query(const std::string& what, const Json& arguments);
 
   // --- receiving
   // The next record, which must be of this kind.

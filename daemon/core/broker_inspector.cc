@@ -25,6 +25,10 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     if (task.terms) {
       timers += task.terms->deadline_timer != kNoTimer;
       held += task.terms->checkpoint.size();
+      for (uint32_t node : task.terms->labels) {
+        EXPECT_EQ(b.labels_.task(node), t);
+        held += Broker::kLabelBytes + b.labels_.name(node).size() + b.labels_.value(node).size();
+      }
     }
     ids += task.state != TaskState::kGhost;
     ++states[task.type][task.state];
@@ -171,8 +175,8 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
   for (uint32_t i = 0; i < b.requests_.size(); ++i) {
     timers += b.requests_[i].timer != kNoTimer;
   }
-  timers +=
-      (b.ack_timer_ != kNoTimer) + (b.kept_timer_ != kNoTimer) + (b.shutdown_timer_ != kNoTimer);
+  timers += (b.ack_timer_ != kNoTimer) + (b.kept_timer_ != kNoTimer) +
+            (b.shutdown_timer_ != kNoTimer) + (b.job_timer_ != kNoTimer);
   EXPECT_EQ(b.timers_.size(), timers) << "a timer that nobody knows";
 }
 

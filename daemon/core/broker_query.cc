@@ -45,11 +45,9 @@ std::string_view Broker::state_of(const Task& task) {
 void Broker::query(const Caller& caller, const Record& record) {
   using Fill = void (Broker::*)(Packer&);
   static constexpr std::pair<std::string_view, Fill> kQueries[] = {
-      {"status", &Broker::write_status},
-      {"workers", &Broker::write_workers},
-      {"types", &Broker::write_types},
-      {"stages", &Broker::write_stages},
-      {"topics", &Broker::write_topics}};
+      {"status", &Broker::write_status}, {"workers", &Broker::write_workers},
+      {"types", &Broker::write_types},   {"stages", &Broker::write_stages},
+      {"topics", &Broker::write_topics}, {"jobs", &Broker::write_jobs}};
   auto give = [&](auto fill) {
     Writer out;
     out.start(proto::Kind::kAnswer, 3).pack_uint64(record.ref);
@@ -67,9 +65,10 @@ void Broker::query(const Caller& caller, const Record& record) {
     }
     return give([&](Packer& p) { write_task(p, proto::TaskId::from_bytes(id->data())); });
   }
+  if (record.name == "tasks") return list_tasks(caller, record);
   error(caller, record.ref, code::kInvalid,
         "no query \"" + std::string(record.name) +
-            "\"; there are status, workers, types, stages, topics and task",
+            "\"; there are status, workers, types, stages, topics, jobs, tasks and task",
         "field", "what");
 }
 
@@ -206,6 +205,24 @@ void Broker::write_topics(Packer& p) {
   }
 }
 
+void Broker::write_jobs(Packer& p) {
+  p.pack_array(static_cast<uint32_t>(jobs_.size()));
+  for (const Job& job : jobs_) {
+    p.pack_map(10);
+    entry(p, "job", job.number);
+    entry(p, "what", name_of(job.what));
+    entry(p, "state", job.done ? "done" : "running");
+    text(p, "dry_run");
+    job.dry_run ? p.pack_true() : p.pack_false();
+    entry(p, "total", job.total);
+    entry(p, "looked", job.looked);
+    entry(p, "matched", job.matched);
+    entry(p, "changed", job.changed);
+    entry(p, "failed", job.failed);
+    entry(p, "age", static_cast<uint64_t>(milliseconds(now_ - job.since)));
+  }
+}
+
 void Broker::write_task(Packer& p, const proto::TaskId& id) {
   const uint32_t ref = find_task(id);
   if (ref == kNone || is_ended(ref)) {
@@ -213,11 +230,21 @@ void Broker::write_task(Packer& p, const proto::TaskId& id) {
     entry(p, "state", ref == kNone ? "unknown" : proto::state_name(ended_at(ref).state));
     return;
   }
+  write_task(p, ref, false);
+}
+
+void Broker::write_task(Packer& p, uint32_t ref, bool with_id) {
   const Task& task = tasks_[ref];
+  const bool has_labels = task.terms && !task.terms->labels.empty();
   const bool has_history = task.terms && !task.terms->history.empty();
   const StoredAttributes stored(task.result_attributes.view(), task.result_count);
   const proto::Value failure = stored.get(proto::Attribute::kError);
-  p.pack_map(7 + (task.worker != kNone) + has_history + static_cast<bool>(failure));
+  p.pack_map(7u + with_id + has_labels + (task.worker != kNone) + has_history +
+             static_cast<bool>(failure));
+  if (with_id) {
+    text(p, "id");
+    p.pack_bin(16).pack_bin_body(reinterpret_cast<const char*>(task.id.bytes.data()), 16);
+  }
   entry(p, "state", state_of(task));
   entry(p, "type", scheduler_.type(task.type).name);
   entry(p, "attempts", task.attempt);
@@ -226,6 +253,11 @@ void Broker::write_task(Packer& p, const proto::TaskId& id) {
   text(p, "priority");
   p.pack_int(task.priority);
   entry(p, "age", static_cast<uint64_t>(milliseconds(now_ - task.since)));
+  if (has_labels) {
+    text(p, "labels");
+    p.pack_map(static_cast<uint32_t>(task.terms->labels.size()));
+    for (uint32_t node : task.terms->labels) entry(p, labels_.name(node), labels_.value(node));
+  }
   if (has_history) {
     text(p, "history");
     write_history(p, task, now_);

@@ -333,8 +333,8 @@ void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
   p.pack_array(std::size(kKinds));
   for (Kind kind : kKinds) p.pack_uint16(static_cast<uint16_t>(kind));
   static constexpr uint8_t kAttributes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 13, 15,
-                                            16, 17, 19, 21, 23, 24, 26, 27, 28, 29, 30, 33,
-                                            49, 51, 53, 55, 57, 59, 65, 67, 69, 71, 73};
+                                            16, 17, 18, 19, 21, 23, 24, 26, 27, 28, 29, 30,
+                                            33, 49, 51, 53, 55, 57, 59, 65, 67, 69, 71, 73};
   out.text("attributes");
   p.pack_array(std::size(kAttributes));
   for (uint8_t key : kAttributes) p.pack_uint8(key);

@@ -72,6 +72,9 @@ void Broker::stop_grace_over(uint32_t t) {
   moved.asker = ghost.asker;
   moved.more_askers = std::move(ghost.more_askers);
   moved.attempt = ghost.attempt;
+  moved.order = ghost.order;
+  moved.serial = ghost.serial;
+  moved.priority = ghost.priority;
   moved.orphan = ghost.orphan;
   moved.digest = ghost.digest;
   moved.body = std::move(ghost.body);
@@ -81,6 +84,7 @@ void Broker::stop_grace_over(uint32_t t) {
   if (moved.terms) {
     timers_.cancel(moved.terms->deadline_timer);
     if (moved.terms->unique != kNone) unique_[moved.terms->unique].task = g;
+    for (uint32_t node : moved.terms->labels) labels_.move(node, g);
     keep_gates(ghost, *moved.terms);
   }
   ghost.state = TaskState::kGhost;
@@ -114,23 +118,28 @@ void Broker::cancel(const Caller& caller, const Record& record) {
                  "the broker knows no task " + id.hex() + "; it may have ended long ago");
   }
   if (is_ended(t)) return say(proto::state_name(ended_at(t).state));
+  say(cancel_task(t));
+}
+
+// Cancels it, if it has not ended; what is to be said of it.
+std::string_view Broker::cancel_task(uint32_t t) {
   Task& task = tasks_[t];
   switch (task.state) {
     case TaskState::kEnded:
-      return say(proto::state_name(task.ending));
+      return proto::state_name(task.ending);
     case TaskState::kRunning:
       if (task.stop == Stop::kDeadline) {
         task.stop = Stop::kCancelled;  // the grace that it has goes on
       } else if (task.stop != Stop::kCancelled) {
         tell_to_stop(t, Stop::kCancelled);
       }
-      return say("cancelling");
+      return "cancelling";
     case TaskState::kGhost:
-      return say("cancelled");
+      return "cancelled";
     default:
       leave_queue(t);
       end_cancelled(t, "");
-      say("cancelled");
+      return "cancelled";
   }
 }
 

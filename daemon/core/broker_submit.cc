@@ -95,17 +95,15 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   const bool special = wish.deadline || wish.run_timeout || wish.heartbeat_timeout ||
                        wish.attempts || wish.backoff || wish.no_retry_on || wish.retention ||
                        !wish.unique.empty() || !wish.order_key.empty() || !wish.limit_key.empty() ||
-                       wish.cost;
+                       wish.cost || wish.labels;
   if (ordinary && !special && !tasks_[t].terms) return;
   Terms& terms = terms_of(t);
   timers_.cancel(terms.deadline_timer);
   terms.deadline.reset();
+  terms.deadline_after.reset();
   terms.retention = time(wish.retention, usual.retention).value_or(Duration{0});
   terms.unique_for = std::chrono::milliseconds(wish.unique_for);
-  if (auto deadline = time(wish.deadline, usual.deadline)) {
-    terms.deadline = now_ + *deadline;
-    terms.deadline_timer = timers_.add(*terms.deadline, {Timer::Kind::kDeadline, t});
-  }
+  if (auto deadline = time(wish.deadline, usual.deadline)) set_deadline(t, *deadline);
   terms.run_timeout = time(wish.run_timeout, usual.timeout).value_or(Duration{0});
   terms.heartbeat_timeout =
       time(wish.heartbeat_timeout, usual.heartbeat_timeout).value_or(Duration{0});
@@ -119,12 +117,34 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   }
   terms.cost = static_cast<uint32_t>(wish.cost.value_or(1));
   take_gates(t, wish);
+  take_labels(t, wish.labels);
   terms.no_retry_on.reset();
   if (wish.no_retry_on) {
     terms.no_retry_on.emplace();
     for (proto::Value type : wish.no_retry_on.items()) {
       terms.no_retry_on->emplace_back(*type.text());
     }
+  }
+}
+
+void Broker::set_deadline(uint32_t t, Duration after) {
+  Terms& terms = terms_of(t);
+  terms.deadline_after = after;
+  terms.deadline = now_ + after;
+  terms.deadline_timer = timers_.add(*terms.deadline, {Timer::Kind::kDeadline, t});
+}
+
+void Broker::take_labels(uint32_t t, proto::Value labels) {
+  drop_labels(terms_of(t));
+  bool is_key = true;
+  std::string_view name;
+  for (proto::Value v : labels.items()) {
+    if (is_key) {
+      name = *v.text();
+    } else {
+      add_label(t, name, *v.text());
+    }
+    is_key = !is_key;
   }
 }
 
@@ -142,6 +162,7 @@ void Broker::drop_terms(Task& task) {
   if (!task.terms) return;
   timers_.cancel(task.terms->deadline_timer);
   held_bytes_ -= task.terms->checkpoint.size();
+  drop_labels(*task.terms);
   task.terms.reset();
 }
 

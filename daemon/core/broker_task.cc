@@ -134,6 +134,7 @@ uint32_t Broker::make_task(const Record& record, const TaskId& id, uint32_t type
   task.id = id;
   task.type = type;
   task.order = ++order_;
+  task.serial = ++serial_;
   task.since = now_;
   task.body = body_of(record);
   held_bytes_ += task.body.size();

@@ -59,10 +59,16 @@ struct FailedRun {
   std::string type, message, language, stack;  // of its error
 };
 
+// What a task that failed for good had, besides what its terms go on to say.
+struct Again {
+  std::string unique, order_key, limit_key;
+};
+
 // What a task has beyond an ordinary one: demands of its submit or of its type, and what its runs
 // left behind.
 struct Terms {
   std::optional<Time> deadline;
+  std::optional<Duration> deadline_after;  // as it was asked for
   TimerId deadline_timer = kNoTimer;
   Duration run_timeout{0}, heartbeat_timeout{0};  // 0: none
   Time last_sign{};                               // of life, of the present run
@@ -81,7 +87,10 @@ struct Terms {
   bool paid = false;                                // what its run costs
   uint32_t cost = 1;                                // units
   Duration retention{0};
-  Time keep_until{};  // once it ended
+  Time keep_until{};             // once it ended
+  size_t kept_bytes = 0;         // counted for its retention
+  std::vector<uint32_t> labels;  // nodes of the index
+  std::unique_ptr<Again> again;  // it failed for good, and may be submitted again
 };
 
 // A unique key that is taken.
@@ -118,7 +127,8 @@ struct Task {
   uint32_t next = kNone;
   TimerId timer = kNoTimer;
 
-  uint64_t order = 0;   // of acceptance: a requeued task gets its place back
+  uint32_t serial = 0;  // of acceptance; goes round
+  uint64_t order = 0;   // of its place: a requeued task gets it back
   uint64_t digest = 0;  // of type and body, once it ended or was changed
   uint64_t packet = 0;  // the packet that carries its ending
   // Who may claim a run of it that this broker does not see running: anybody while it never ran

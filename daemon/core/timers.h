@@ -40,6 +40,7 @@ struct Timer {
     kProcessGone,     // subject: session; its process ended, its connection did not
     kUnserved,        // subject: type; nobody serves it
     kAcknowledge,     // lone acknowledgements are due
+    kJob,             // jobs go on
     kKept,            // the oldest kept ending is due
     kShutdown,        // running tasks had their time
   };
