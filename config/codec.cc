@@ -209,12 +209,31 @@ bool read_plain(Reader& reader, const Key& key, const Value& value, Priority& fi
   return false;
 }
 
+bool read_plain(Reader& reader, const Key& key, const Value& value, Label& field) {
+  constexpr std::int64_t kMost = 1'000'000'000;
+  Value plain = of_environment(value);
+  if (plain.is(Value::Kind::integer) && plain.integer() >= 0 && plain.integer() <= kMost) {
+    field.amount = static_cast<std::size_t>(plain.integer());
+    return true;
+  }
+  if (plain.is(Value::Kind::text) && !plain.text().empty() && plain.text().size() <= 255) {
+    field.text = plain.text();
+    return true;
+  }
+  reader.expected(value, describe_plain(key, &field), "");
+  return false;
+}
+
 // --- printing ------------------------------------------------------------------------------------
 
 Json print_plain(const Texts& field) {
   Json out = Json::array();
   for (const std::string& text : field) out.push_back(text);
   return out;
+}
+
+Json print_plain(const Label& field) {
+  return field.text.empty() ? Json(field.amount) : Json(field.text);
 }
 
 // Whole rates without a fraction.
@@ -267,6 +286,10 @@ std::string describe_plain(const Key&, const Rate*) {
 
 std::string describe_plain(const Key& key, const double*) {
   return bounded(key, "a number", show_number);
+}
+
+std::string describe_plain(const Key&, const Label*) {
+  return "a text of 1 to 255 bytes or a whole number from 0 to 1000000000";
 }
 
 std::string describe_plain(const Key&, const Priority*) {

@@ -75,6 +75,7 @@ bool read_plain(Reader& reader, const Key& key, const Value& value, Bytes& field
 bool read_plain(Reader& reader, const Key& key, const Value& value, Duration& field);
 bool read_plain(Reader& reader, const Key& key, const Value& value, Rate& field);
 bool read_plain(Reader& reader, const Key& key, const Value& value, Priority& field);
+bool read_plain(Reader& reader, const Key& key, const Value& value, Label& field);
 bool read_plain(Reader& reader, const Key& key, const Value& value, double& field);
 
 inline Json print_plain(bool field) { return field; }
@@ -86,6 +87,7 @@ inline Json print_plain(Bytes field) { return field.count; }
 inline Json print_plain(Duration field) { return to_text(field); }
 Json print_plain(Rate field);
 Json print_plain(Priority field);
+Json print_plain(const Label& field);
 inline Json print_plain(double field) { return field; }
 
 std::string describe_plain(const Key& key, const bool*);
@@ -97,6 +99,7 @@ std::string describe_plain(const Key& key, const Bytes*);
 std::string describe_plain(const Key& key, const Duration*);
 std::string describe_plain(const Key& key, const Rate*);
 std::string describe_plain(const Key& key, const Priority*);
+std::string describe_plain(const Key& key, const Label*);
 std::string describe_plain(const Key& key, const double*);
 
 std::string choice(const std::vector<std::string_view>& texts);

@@ -25,6 +25,11 @@ Json print(const TaskType& type) {
   auto rate = [](const std::optional<Rate>& value) {
     return value ? print_plain(*value) : Json(nullptr);
   };
+  auto labels = [](const auto& named) {
+    Json out = Json::object();
+    for (const auto& [name, value] : named) append(out, name, print_plain(value));
+    return out;
+  };
   return Json{{"pool", text(type.pool)},
               {"delay", to_text(type.delay)},
               {"deadline", time(type.deadline)},
@@ -49,7 +54,10 @@ Json print(const TaskType& type) {
               {"message", text(type.message)},
               {"max_waiting", type.max_waiting},
               {"unserved", print_plain(type.unserved)},
-              {"load_balancing", print_plain(type.load_balancing)}};
+              {"load_balancing", print_plain(type.load_balancing)},
+              {"requires", labels(type.required)},
+              {"prefers", labels(type.prefers)},
+              {"consumes", labels(type.consumes)}};
 }
 
 Json resolved(const Orchestration& o) {

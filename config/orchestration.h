@@ -52,7 +52,9 @@ struct Limits {
   Bytes compression_threshold = 4_KB;
   std::size_t max_crashes = 2;  // workers that one task may take down
   Bytes max_checkpoint = 256_KB;
-  Bytes max_retained = 256_MB;   // endings kept for their retention
+  Bytes max_retained = 256_MB;            // endings kept for their retention
+  std::size_t max_sticky_keys = 100'000;  // remembered of which no task is left
+  std::size_t max_suspended = 10'000;     // runs of one worker
   std::size_t ageing_share = 8;  // of so many dispatches that pass over an aged task one may not
 };
 
@@ -71,6 +73,7 @@ struct Times {
   Duration lookahead = std::chrono::milliseconds(1);
   Duration ageing = std::chrono::seconds(30);
   Duration hang_kill = std::chrono::seconds(30);
+  Duration sticky_ttl = std::chrono::minutes(10);
 };
 
 struct Tuskd {
@@ -98,6 +101,7 @@ struct Worker {
   std::vector<std::string> command;  // the program and its arguments; never empty
   std::string directory;             // where it runs; never empty after load
   Named<std::string> environment;    // on top of tuskd's own
+  Named<Label> labels;               // what it has, told to it by its environment
   std::size_t instances = 1;
   std::optional<std::size_t> slots;  // empty: the worker decides
   std::string pool;                  // never empty after load
@@ -120,6 +124,8 @@ struct TypeSection {
   std::optional<std::size_t> max_waiting;
   std::optional<Unserved> unserved;
   std::optional<LoadBalancing> load_balancing;
+  Named<Label> required, prefers;
+  Named<std::size_t> consumes;
 };
 
 struct TopicSection {
@@ -152,6 +158,9 @@ struct TaskType {
   std::size_t max_waiting = 1'000'000;
   Unserved unserved = Unserved::error;
   LoadBalancing load_balancing = LoadBalancing::round_robin;
+  // What a worker must have to run it.
+  Named<Label> required, prefers;
+  Named<std::size_t> consumes;
 };
 
 struct Topic {

@@ -160,6 +160,26 @@ TEST(Workers, HaveACommandAndALanguage) {
   EXPECT_EQ(cc->pool, "gpu");
 }
 
+TEST(Workers, HaveLabelsAndTypesNeedThem) {
+  Orchestration o = config(
+      "[workers]\npy:\n  language: python\n  command: x\n  labels: {gpu: 2, region: \"eu\"}\n"
+      "[types]\ntrain:\n  requires: {region: \"eu\", disk: 5}\n  prefers: {rack: \"a\"}\n"
+      "  consumes: {gpu: 1}\n");
+  EXPECT_EQ(*o.workers.find("py")->labels.find("gpu"), (Label{"", 2}));
+  EXPECT_EQ(*o.workers.find("py")->labels.find("region"), (Label{"eu", 0}));
+  EXPECT_EQ(*o.type("train").required.find("disk"), (Label{"", 5}));
+  EXPECT_EQ(*o.type("train").prefers.find("rack"), (Label{"a", 0}));
+  EXPECT_EQ(*o.type("train").consumes.find("gpu"), 1u);
+  EXPECT_THAT(errors("[types]\na:\n  consumes: {gpu: two}\n"),
+              HasSubstr("t.tsk:3:19: [types] a.consumes.gpu: expected a whole number from 1"));
+  EXPECT_THAT(errors("[types]\na:\n  consumes: {gpu: 0}\n"), HasSubstr("found 0"));
+  EXPECT_THAT(errors("[types]\na:\n  requires: {gpu: -1}\n"),
+              HasSubstr("a text of 1 to 255 bytes"));
+  std::string many = "[types]\na:\n  requires:\n";
+  for (int i = 0; i < 17; ++i) many += "    k" + std::to_string(i) + ": 1\n";
+  EXPECT_THAT(errors(many), HasSubstr("the type \"a\" requires 17 labels; there may be 16"));
+}
+
 TEST(Workers, SayWhatIsMissingOrOdd) {
   std::string all = errors(
       "[workers]\na:\n  language: pyhton\nb:\n  command: x | y\n"

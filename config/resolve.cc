@@ -264,6 +264,26 @@ void Resolver::type_sections(const std::map<std::string, Place, std::less<>>& bo
     type.max_waiting = set.max_waiting.value_or(type.max_waiting);
     type.unserved = set.unserved.value_or(Unserved::error);
     type.load_balancing = set.load_balancing.value_or(type.load_balancing);
+    type.required = set.required;
+    type.prefers = set.prefers;
+    type.consumes = set.consumes;
+    needs(name, "requires", set.required);
+    needs(name, "prefers", set.prefers);
+    needs(name, "consumes", set.consumes);
+  }
+}
+
+// What the wire protocol could not say either.
+template <typename T>
+void Resolver::needs(const std::string& type, const char* key, const Named<T>& entries) {
+  if (entries.size() > 16) {
+    error(place({"types", type, key}), "the type " + in_quotes(type) + " " + key + " " +
+                                           std::to_string(entries.size()) +
+                                           " labels; there may be 16");
+  }
+  for (const auto& entry : entries) {
+    if (!entry.first.empty() && entry.first.size() <= 255) continue;
+    error(place({"types", type, key, entry.first}), "the name of a label is 1 to 255 bytes long");
   }
 }
 

@@ -32,6 +32,8 @@ class Resolver {
   void types();
   void pools(std::map<std::string, Place, std::less<>>& bound);
   void type_sections(const std::map<std::string, Place, std::less<>>& bound);
+  template <typename T>
+  void needs(const std::string& type, const char* key, const Named<T>& entries);
   void topics();
   void stages();
   void message_references(std::string_view section);

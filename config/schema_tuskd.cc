@@ -187,6 +187,17 @@ std::vector<Key> limits() {
           "Bytes of endings that are kept for their `retention`; beyond it the oldest go.")
           .between(1_MB, Bytes{std::size_t{1} << 40})
           .effective(),
+      key<&Tuskd::limits, &Limits::max_sticky_keys>(
+          "max_sticky_keys",
+          "Sticky keys without tasks whose worker is remembered; beyond it the oldest are "
+          "forgotten.")
+          .between(1, 100'000'000)
+          .effective(),
+      key<&Tuskd::limits, &Limits::max_suspended>(
+          "max_suspended",
+          "Runs of one worker that may wait for others without a slot; one more keeps its slot.")
+          .between(1, 1'000'000)
+          .effective(),
       key<&Tuskd::limits, &Limits::ageing_share>(
           "ageing_share",
           "Of so many dispatches that pass over an aged task (see `ageing`) one takes it.")
@@ -245,6 +256,10 @@ std::vector<Key> times() {
           "it kills and replaces it.")
           .between(milliseconds(1), 365 * kDay)
           .effective(),
+      key<&Tuskd::times, &Times::sticky_ttl>(
+          "sticky_ttl", "How long the worker of a sticky key is remembered that has no task.")
+          .between(milliseconds(1), 365 * kDay)
+          .effective(),
   };
 }
 
@@ -280,6 +295,10 @@ const Table& table<Worker>() {
           .effective(),
       key<&Worker::environment>("environment",
                                 "Environment variables on top of those that tuskd has.")
+          .effective(),
+      key<&Worker::labels>("labels",
+                           "What each process has: a text is a fact, a number an amount that "
+                           "tasks may consume. Told to it by its environment.")
           .effective(),
       key<&Worker::instances>("instances", "How many processes of it run.")
           .between(0, 1000)
@@ -400,6 +419,13 @@ const Table& table<TypeSection>() {
           .effective(),
       key<&TypeSection::load_balancing>(
           "load_balancing", "Which worker gets the next task. By default that of [orchestration].")
+          .effective(),
+      key<&TypeSection::required>("requires", "A label that its workers must have.").effective(),
+      key<&TypeSection::prefers>("prefers", "A label by which free workers are taken first.")
+          .effective(),
+      key<&TypeSection::consumes>("consumes",
+                                  "An amount of its worker that a run holds while it lasts.")
+          .between(1, 1'000'000'000)
           .effective(),
   }};
   return rows;

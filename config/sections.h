@@ -163,6 +163,13 @@ struct Priority {
   friend bool operator==(const Priority&, const Priority&) = default;
 };
 
+// What a worker has or a task needs: a text, or an amount where that is empty.
+struct Label {
+  std::string text;
+  std::size_t amount = 0;
+  friend bool operator==(const Label&, const Label&) = default;
+};
+
 struct OrchestrationSection {
   std::string master_language = "cpp";
   std::optional<Texts> worker_languages;

@@ -43,6 +43,7 @@ struct SupervisorTest : testing::Test {
                           .command = {"sh", "-c", script},
                           .directory = folder.path(),
                           .environment = {},
+                          .labels = {},
                           .slots = {},
                           .pool = "python"};
     config.workers.entries.emplace_back(name, worker);

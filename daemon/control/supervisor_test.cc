@@ -17,15 +17,19 @@ using testing::StartsWith;
 using State = WorkerStatus::State;
 
 TEST_F(SupervisorTest, StartsEachInstanceWithItsNameAndEnvironment) {
-  config::Worker& two = add(
-      "two", "echo $TUSK_URL $TUSK_POOL ${TUSK_SLOTS-none} $TUSK_SUPERVISED $A; exec sleep 1000");
+  config::Worker& two = add("two",
+                            "echo $TUSK_URL $TUSK_POOL ${TUSK_SLOTS-none} $TUSK_SUPERVISED $A "
+                            "$TUSK_LABELS; exec sleep 1000");
   two.instances = 2;
+  two.labels.entries = {{"gpu", {"", 2}}, {"region", {"eu", 0}}};
   two.slots = 7;
   two.environment.entries = {{"A", "b"}};
   add("one", kPrintAndStay);
   start();
-  EXPECT_TRUE(until_line("[two-1] tcp://127.0.0.1:7420 python 7 1 b"));
-  EXPECT_TRUE(until_line("[two-2] tcp://127.0.0.1:7420 python 7 1 b"));
+  EXPECT_TRUE(
+      until_line("[two-1] tcp://127.0.0.1:7420 python 7 1 b {\"gpu\":2,\"region\":\"eu\"}"));
+  EXPECT_TRUE(
+      until_line("[two-2] tcp://127.0.0.1:7420 python 7 1 b {\"gpu\":2,\"region\":\"eu\"}"));
   EXPECT_TRUE(until_line("[one] one up"));
   EXPECT_THAT(names(), ElementsAre("one", "two-1", "two-2"));
   EXPECT_EQ(status("one")->state, State::running);

@@ -28,6 +28,17 @@ Launch launch(const config::Worker& worker, const std::string& name, const std::
   set("TUSK_WORKER", name);
   set("TUSK_POOL", worker.pool);
   if (worker.slots) set("TUSK_SLOTS", std::to_string(*worker.slots));
+  if (!worker.labels.empty()) {
+    nlohmann::json labels;
+    for (const auto& [label, value] : worker.labels) {
+      if (value.text.empty()) {
+        labels[label] = value.amount;
+      } else {
+        labels[label] = value.text;
+      }
+    }
+    set("TUSK_LABELS", labels.dump());
+  }
   set("TUSK_SUPERVISED", "1");
   return launch;
 }

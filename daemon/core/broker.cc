@@ -130,6 +130,10 @@ void Broker::fire(Timer timer) {
       }
       owing_.clear();
       break;
+    case Timer::Kind::kStickyKeys:
+      idle_keys_timer_ = kNoTimer;
+      idle_keys_due();
+      break;
     case Timer::Kind::kJob:
       job_timer_ = kNoTimer;
       work_on_jobs();

@@ -252,6 +252,8 @@ class Broker {
   bool may_wait(const Type& type) const;
   void wait_for_worker(uint32_t type);
   void unserved_over(uint32_t type);
+  void unfit_over(uint32_t type);
+  void give_back_waiting(uint32_t lane, std::string_view message);
   void purge_types();
 
   // --- how it runs (broker_run.cc)
@@ -355,12 +357,32 @@ class Broker {
   void set_key_rate(Gate& gate);
   void look_at(uint32_t gate);
   void settle() {
-    if (!moved_gates_.empty() || !opened_types_.empty()) settle_all();
+    if (!moved_gates_.empty() || !opened_types_.empty() || !scheduler_.relieved().empty()) {
+      settle_all();
+    }
   }
   void settle_all();
   void let_in(uint32_t gate);
   void refresh_type(uint32_t type);
   void open_type(uint32_t type);
+
+  // --- needs and sticky keys (broker_needs.cc)
+  static Needs needs_of(const proto::Terms* asked, const config::TaskType& usual);
+  std::shared_ptr<const Needs> intern(Needs needs);
+  bool can_fit(const Caller& caller, const proto::Record& record, uint32_t type);
+  std::string why_unfit(uint32_t type, const Needs& needs) const;
+  std::vector<const WorkerState*> serving(uint32_t type) const;
+  uint32_t lane_of(uint32_t task);
+  bool sticks_to(uint32_t task, uint32_t worker);
+  bool holds(const StickyKey& key) const;
+  static bool takes_keys(const WorkerState& worker, uint32_t type);
+  void bind(StickyKey& key, uint32_t worker);
+  uint32_t choose_for(const StickyKey& key, const Needs* needs) const;
+  void take_sticky(uint32_t task, std::string_view key);
+  void leave_sticky(uint32_t task);
+  void idle_keys_due();
+  void forget_sticky(uint32_t key);
+  void leave_sticky_lanes(uint32_t worker);
 
   // --- what an operator does (broker_control.cc)
   void control(const Caller& caller, const proto::Record& record);
@@ -476,6 +498,11 @@ class Broker {
   std::deque<Job> jobs_;
   uint64_t job_number_ = 0;
   TimerId job_timer_ = kNoTimer;
+  std::map<std::string, std::weak_ptr<const Needs>> needs_;  // by their text
+  size_t many_needs_ = 64;
+  Pool<StickyKey> sticky_;
+  List<StickyKey> idle_keys_;  // that no task has, the longest first
+  TimerId idle_keys_timer_ = kNoTimer;
   Pool<UniqueKey> unique_;
   Pool<Gate> gates_;
   std::vector<uint32_t> moved_gates_, opened_types_;  // to be looked at by settle()

@@ -67,12 +67,13 @@ void Broker::apply(const config::Orchestration& fresh) {
   for (uint32_t w = 0; w < workers_.size(); ++w) {
     if (workers_[w].session == kNone || workers_[w].away) continue;
     scheduler_.join(w, serves(sessions_[workers_[w].session]));
+    leave_sticky_lanes(w);
   }
   for (uint32_t t = 0; t < scheduler_.types(); ++t) {
     if (!scheduler_.exists(t)) continue;
     serve_type(t);
     if (scheduler_.type(t).is_stage) admit(t);
-    if (scheduler_.type(t).queued() > 0 && !scheduler_.is_served(t)) wait_for_worker(t);
+    if (scheduler_.has_unserved(t)) wait_for_worker(t);
   }
 }
 

@@ -98,6 +98,7 @@ bool Broker::keep_for_again(Task& task, State state) {
   terms.again = std::make_unique<Again>();
   if (terms.unique != kNone) terms.again->unique = unique_[terms.unique].key;
   if (terms.order_gate != kNone) terms.again->order_key = gates_[terms.order_gate].key;
+  if (terms.sticky != kNone) terms.again->sticky_key = sticky_[terms.sticky].key;
   if (terms.limit_gate != kNone) terms.again->limit_key = gates_[terms.limit_gate].key;
   return true;
 }
@@ -118,6 +119,7 @@ void Broker::end_terms(uint32_t t) {
   if (!task.terms) return;
   leave_key(t);
   leave_gates(t);
+  leave_sticky(t);
   if (task.terms->retention == Duration{0}) return drop_terms(task);
   Terms& terms = *task.terms;
   terms.keep_until = now_ + terms.retention;

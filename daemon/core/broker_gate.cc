@@ -208,8 +208,12 @@ void Broker::look_at(uint32_t index) {
 
 // Lets in whom it may, at the end of what happened: nothing is placed in the midst of an ending.
 void Broker::settle_all() {
-  while (!moved_gates_.empty() || !opened_types_.empty()) {
-    if (!moved_gates_.empty()) {
+  while (!moved_gates_.empty() || !opened_types_.empty() || !scheduler_.relieved().empty()) {
+    if (!scheduler_.relieved().empty()) {
+      const uint32_t worker = scheduler_.relieved().back();
+      scheduler_.relieved().pop_back();
+      if (workers_[worker].group != kNone) fill_worker(worker);
+    } else if (!moved_gates_.empty()) {
       const uint32_t index = moved_gates_.back();
       moved_gates_.pop_back();
       gates_[index].listed = false;

@@ -251,6 +251,8 @@ class BrokerInspector {
   static size_t live_tasks(const Broker& b) { return b.tasks_.live(); }
   static size_t live_requests(const Broker& b) { return b.requests_.live(); }
   static size_t gates(const Broker& b) { return b.gates_.live(); }
+  static size_t sticky_keys(const Broker& b) { return b.sticky_.live(); }
+  static size_t lanes(const Broker& b) { return b.scheduler_.other_lanes(); }
   static size_t live_sessions(const Broker& b) { return b.sessions_.live(); }
   static size_t held_bytes(const Broker& b) { return b.held_bytes_; }
   static size_t timers(const Broker& b) { return b.timers_.size(); }

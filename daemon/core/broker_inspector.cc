@@ -15,6 +15,9 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
   const Pool<Task>& tasks = b.tasks_;
   size_t timers = 0, held = 0, ids = 0, parked_on_edge = 0;
   std::map<uint32_t, uint32_t> pushes;                       // by session
+  std::map<uint32_t, uint32_t> runs_of;                      // by lane
+  std::map<uint32_t, uint32_t> with_key;                     // by sticky key
+  std::map<uint32_t, std::map<std::string, uint64_t>> used;  // amounts, by worker
   std::map<uint32_t, std::map<TaskState, uint32_t>> states;  // by type
 
   for (uint32_t t = 0; t < tasks.size(); ++t) {
@@ -34,6 +37,14 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     ++states[task.type][task.state];
     const bool runs = task.state == TaskState::kRunning || task.state == TaskState::kGhost;
     EXPECT_EQ(task.worker != kNone, runs);
+    if (runs) {
+      ++runs_of[task.lane];
+      const Lane& lane = s.lane(task.lane);
+      for (const Property& one : lane.needs ? lane.needs->consumed : Properties{}) {
+        used[task.worker][one.name] += one.amount;
+      }
+    }
+    if (task.terms && task.terms->sticky != kNone) ++with_key[task.terms->sticky];
     if (task.state != TaskState::kGhost) {
       EXPECT_EQ(b.find_task(task.id), t);
     }
@@ -57,7 +68,6 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     auto& count = states[i];
     timers += (type.unserved_timer != kNoTimer) + (type.pause_timer != kNoTimer) +
               (type.rate_timer != kNoTimer);
-    EXPECT_EQ(type.ready, type.queued() > 0 && type.closed == 0) << type.name;
     EXPECT_EQ((type.closed & Type::kPaused) != 0, type.pause_timer != kNoTimer) << type.name;
     EXPECT_EQ((type.closed & Type::kRate) != 0, type.rate_timer != kNoTimer) << type.name;
     EXPECT_EQ(type.queued(), count[TaskState::kWaiting]) << type.name;
@@ -66,20 +76,33 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     EXPECT_EQ(type.elsewhere,
               count[TaskState::kHeld] + count[TaskState::kDelayed] + count[TaskState::kBlocked])
         << type.name;
-    for (const Queue* queue : {&type.waiting, &type.suspects}) {
+    size_t in_lanes = 0;
+    auto check_queue = [&](uint32_t l, bool suspects) {
+      const Queue* queue = suspects ? &s.lane(l).suspects : &s.lane(l).waiting;
       const Task* last = nullptr;
       size_t length = 0;
       queue->each(tasks, [&](uint32_t t) {
         const Task& task = tasks[t];
+        EXPECT_EQ(task.lane, l);
         const bool same = last && last->priority == task.priority && last->group == task.group;
         EXPECT_TRUE(!same || last->order < task.order) << "not in the order of acceptance";
         EXPECT_TRUE(!last || last->priority >= task.priority) << "not in that of priority";
-        EXPECT_EQ(task.suspect, queue == &type.suspects);
+        EXPECT_EQ(task.suspect, suspects);
         last = &task;
         ++length;
       });
       EXPECT_EQ(queue->count(), length);
-    }
+      in_lanes += length;
+    };
+    s.each_lane(type, [&](uint32_t l) {
+      const Lane& lane = s.lane(l);
+      EXPECT_EQ(lane.ready, lane.queued() > 0 && type.closed == 0) << type.name;
+      EXPECT_EQ(lane.running, runs_of[l]) << type.name;
+      EXPECT_FALSE(lane.dropped && lane.queued() > 0) << type.name;
+      check_queue(l, false);
+      check_queue(l, true);
+    });
+    EXPECT_EQ(type.waiting, in_lanes) << type.name;
     if (!type.is_stage) continue;
     const uint32_t before = type.stage == 0 ? kNone : s.stages()[type.stage - 1];
     EXPECT_EQ(type.reserved, before == kNone ? 0 : s.type(before).running) << type.name;
@@ -103,6 +126,15 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     }
     const bool holds = worker.suspect != kNone;
     EXPECT_EQ(holds, suspects > 0);
+    for (const Property& one : worker.used) {
+      EXPECT_EQ(one.amount, used[w][one.name]) << one.name;
+      if (exact_room) {
+        EXPECT_LE(one.amount, lookup(worker.offers, one.name)->amount) << one.name;
+      }
+    }
+    for (uint32_t l : worker.sticky) {
+      EXPECT_EQ(s.lane(l).worker, w);
+    }
     if (exact_room) {
       EXPECT_LE(suspects, 1u) << "two suspects on one worker";
     }
@@ -110,8 +142,14 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     for (uint32_t i : worker.serves) {
       const Type& type = s.type(i);
       if (!s.room_behind(type) || type.closed != 0) continue;
-      EXPECT_TRUE(type.waiting.empty()) << "a " << type.name << " waits beside a free slot";
-      EXPECT_TRUE(holds || type.suspects.empty()) << "a suspect waits beside a free slot";
+      s.each_lane(type, [&](uint32_t l) {
+        const Lane& lane = s.lane(l);
+        const bool its_own = lane.worker == kNone || lane.worker == w;
+        const bool fits = !lane.needs || could_run(worker.offers, *lane.needs);
+        if (lane.dropped || !its_own || !fits || !s.has_free(worker, lane)) return;
+        EXPECT_TRUE(lane.waiting.empty()) << "a " << type.name << " waits beside a free slot";
+        EXPECT_TRUE(holds || lane.suspects.empty()) << "a suspect waits beside a free slot";
+      });
     }
   }
 
@@ -176,7 +214,13 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     timers += b.requests_[i].timer != kNoTimer;
   }
   timers += (b.ack_timer_ != kNoTimer) + (b.kept_timer_ != kNoTimer) +
-            (b.shutdown_timer_ != kNoTimer) + (b.job_timer_ != kNoTimer);
+            (b.shutdown_timer_ != kNoTimer) + (b.job_timer_ != kNoTimer) +
+            (b.idle_keys_timer_ != kNoTimer);
+  for (uint32_t i = 0; i < b.sticky_.size(); ++i) {
+    if (b.sticky_[i].type != kNone) {
+      EXPECT_EQ(b.sticky_[i].tasks, with_key[i]) << b.sticky_[i].key;
+    }
+  }
   EXPECT_EQ(b.timers_.size(), timers) << "a timer that nobody knows";
 }
 

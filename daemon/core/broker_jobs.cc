@@ -379,6 +379,8 @@ bool Broker::submit_again(uint32_t old, const TaskId& id) {
   keys.order_key = again.order_key;
   keys.limit_key = again.limit_key;
   take_gates(t, keys);
+  terms.needs = was.needs;
+  take_sticky(t, again.sticky_key);
   if (!again.unique.empty()) take_key(t, again.unique);
   from.body = {};
   from.terms->again.reset();

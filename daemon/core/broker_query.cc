@@ -106,7 +106,14 @@ void Broker::write_workers(Packer& p) {
     const WorkerState& worker = workers_[w];
     if (worker.session == kNone) continue;
     const Session& session = sessions_[worker.session];
-    p.pack_map(13);
+    p.pack_map(15);
+    for (const auto& [name, all] : {std::pair{"labels", &worker.offers}, {"used", &worker.used}}) {
+      text(p, name);
+      p.pack_map(static_cast<uint32_t>(all->size()));
+      for (const Property& one : *all) {
+        one.text.empty() ? entry(p, one.name, one.amount) : entry(p, one.name, one.text);
+      }
+    }
     entry(p, "name", session.name);
     entry(p, "language", session.language);
     entry(p, "pool", session.pool);

@@ -1,4 +1,6 @@
 // How a task runs: it is given to a worker, and the worker answers.
+#include <utility>
+
 #include "daemon/core/broker.h"
 
 namespace tusk::core {
@@ -17,13 +19,15 @@ namespace code = proto::code;
 void Broker::place(uint32_t t) {
   Task& task = tasks_[t];
   Type& type = scheduler_.type(task.type);
-  const Queue& queue = task.suspect ? type.suspects : type.waiting;
+  task.lane = task.terms ? lane_of(t) : type.lane;
+  const Lane& lane = scheduler_.lane(task.lane);
+  const Queue& queue = task.suspect ? lane.suspects : lane.waiting;
   if (queue.empty() && type.closed == 0 && scheduler_.room_behind(type)) {
-    const uint32_t worker = scheduler_.worker_for(task.type, task.suspect);
+    const uint32_t worker = scheduler_.worker_for(task.lane, task.suspect);
     if (worker != kNone) return dispatch(t, worker);
   }
   scheduler_.enqueue(t);
-  if (type.groups.empty()) wait_for_worker(task.type);
+  if (!lane.is_served()) wait_for_worker(task.type);
 }
 
 // The run's bookkeeping: slot, handle, the room that its result will need.
@@ -46,7 +50,8 @@ void Broker::start_run(uint32_t t, uint32_t w) {
     ++scheduler_.type(scheduler_.stages()[type.stage + 1]).reserved;
   }
   if (type.limited || task.terms) pay(t);
-  scheduler_.dispatched(w);
+  if (task.lane == kNone) task.lane = task.terms ? lane_of(t) : type.lane;  // a claim
+  scheduler_.dispatched(w, task.lane);
   if (task.terms) {
     task.terms->last_sign = now_;
     watch_run(t);
@@ -101,7 +106,7 @@ void Broker::release(uint32_t t) {
   WorkerState& worker = workers_[task.worker];
   worker.running.remove(tasks_, t);
   if (worker.suspect == t) worker.suspect = kNone;
-  scheduler_.changed(task.worker);
+  scheduler_.finished(task.worker, std::exchange(task.lane, kNone));
   task.worker = kNone;
   timers_.cancel(task.timer);  // of its time-out, or of the grace in which it is to stop
   --type.running;
@@ -116,21 +121,18 @@ void Broker::fill_worker(uint32_t w) {
   for (;;) {
     const uint32_t t = scheduler_.take_for(w, aged_since);
     if (t == kNone) return;
-    dispatch(t, w);
+    sticks_to(t, w) ? dispatch(t, w) : place(t);
   }
 }
 
 // Dispatches what waits in a type for as long as somebody is free.
 void Broker::serve_type(uint32_t type) {
-  for (bool suspect : {true, false}) {
-    for (;;) {
-      const uint32_t t = scheduler_.head(type, suspect);
-      if (t == kNone) break;
-      const uint32_t worker = scheduler_.worker_for(type, suspect);
-      if (worker == kNone) break;
-      scheduler_.unqueue(t);
-      dispatch(t, worker);
-    }
+  for (;;) {
+    const Scheduler::Match next = scheduler_.next_of(type);
+    if (next.lane == kNone) return;
+    const uint32_t t = scheduler_.head(next.lane, next.suspect);
+    scheduler_.unqueue(t);
+    sticks_to(t, next.worker) ? dispatch(t, next.worker) : place(t);
   }
 }
 

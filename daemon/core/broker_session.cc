@@ -70,6 +70,12 @@ Broker::HelloFault Broker::read_hello(Value fields, Session& session, uint32_t& 
   if (!read_names(fields.get("handlers"), session.announced_handlers)) {
     return {"handlers", "hello's handlers must be a list of names of 1 to 255 bytes"};
   }
+  if (!are_labels(fields.get("labels"))) {
+    return {
+        "labels",
+        "hello's labels must be a map of at most 32 names to texts of 1 to 255 bytes or numbers "
+        "up to 10^9"};
+  }
   if (Value claims = fields.get("claims"); claims && !claims.is_array()) {
     return {"claims", "hello's claims must be a list"};
   }
@@ -186,6 +192,7 @@ void Broker::open_session(ConnectionId from, const Instance& instance, Value fie
     WorkerState& worker = workers_[session.worker];
     worker.session = index;
     worker.slots = slots;
+    worker.offers = properties_of(fields.get("labels"));
     scheduler_.join(session.worker, serves(session));
     claims = adopt_claims(session, fields);
   }
@@ -332,9 +339,9 @@ void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
   out.text("kinds");
   p.pack_array(std::size(kKinds));
   for (Kind kind : kKinds) p.pack_uint16(static_cast<uint16_t>(kind));
-  static constexpr uint8_t kAttributes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 13, 15,
-                                            16, 17, 18, 19, 21, 23, 24, 26, 27, 28, 29, 30,
-                                            33, 49, 51, 53, 55, 57, 59, 65, 67, 69, 71, 73};
+  static constexpr uint8_t kAttributes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 13, 15, 16,
+                                            17, 18, 19, 21, 23, 24, 25, 26, 27, 28, 29, 30, 33,
+                                            49, 51, 53, 55, 57, 59, 61, 65, 67, 69, 71, 73};
   out.text("attributes");
   p.pack_array(std::size(kAttributes));
   for (uint8_t key : kAttributes) p.pack_uint8(key);
@@ -470,6 +477,7 @@ void Broker::update_worker(Session& session) {
   worker.available =
       session.connection != kNoConnection && !session.over_bound && !worker.condemned;
   scheduler_.changed(session.worker);
+  if (!worker.sticky.empty()) leave_sticky_lanes(session.worker);
   fill_worker(session.worker);
 }
 
@@ -547,8 +555,9 @@ void Broker::grace_over(Session& session) {
 void Broker::stop_serving(Session& session) {
   const std::vector<uint32_t> served = workers_[session.worker].serves;
   scheduler_.leave(session.worker, now_);
+  leave_sticky_lanes(session.worker);
   for (uint32_t type : served) {
-    if (scheduler_.type(type).queued() > 0 && !scheduler_.is_served(type)) wait_for_worker(type);
+    if (scheduler_.has_unserved(type)) wait_for_worker(type);
   }
 }
 

@@ -148,6 +148,7 @@ void Broker::leave_queue(uint32_t t) {
   Task& task = tasks_[t];
   if (task.state == TaskState::kWaiting) {
     scheduler_.unqueue(t);
+    task.lane = kNone;
   } else if (task.state == TaskState::kParked) {
     unpark(t);
   } else {

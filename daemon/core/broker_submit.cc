@@ -42,6 +42,7 @@ void Broker::submit(const Caller& caller, const Record& record) {
   Type& type = scheduler_.type(type_index);
   const proto::Terms* asked = record.attributes.terms;
   const bool unique = asked && !asked->unique.empty();
+  if (!can_fit(caller, record, type_index)) return;
   if (unique && !becomes_task(caller, record, type_index)) return;
   if (!check_room(caller, record.ref, type)) return;
 
@@ -83,7 +84,8 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   tasks_[t].priority =
       static_cast<int8_t>(asked && asked->priority ? *asked->priority : usual.priority.level);
   const bool ordinary = !usual.deadline && !usual.timeout && !usual.heartbeat_timeout &&
-                        usual.retention == config::Duration{0};
+                        usual.retention == config::Duration{0} && usual.required.empty() &&
+                        usual.prefers.empty() && usual.consumes.empty();
   if (!asked && ordinary && !tasks_[t].terms) return;
   auto time = [](const std::optional<uint64_t>& ms, const std::optional<config::Duration>& other) {
     return ms      ? std::optional<Duration>(std::chrono::milliseconds(*ms))
@@ -95,7 +97,7 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   const bool special = wish.deadline || wish.run_timeout || wish.heartbeat_timeout ||
                        wish.attempts || wish.backoff || wish.no_retry_on || wish.retention ||
                        !wish.unique.empty() || !wish.order_key.empty() || !wish.limit_key.empty() ||
-                       wish.cost || wish.labels;
+                       wish.cost || wish.labels || wish.needs || !wish.sticky_key.empty();
   if (ordinary && !special && !tasks_[t].terms) return;
   Terms& terms = terms_of(t);
   timers_.cancel(terms.deadline_timer);
@@ -118,6 +120,8 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   terms.cost = static_cast<uint32_t>(wish.cost.value_or(1));
   take_gates(t, wish);
   take_labels(t, wish.labels);
+  terms.needs = intern(needs_of(asked, usual));
+  take_sticky(t, wish.sticky_key);
   terms.no_retry_on.reset();
   if (wish.no_retry_on) {
     terms.no_retry_on.emplace();
@@ -328,7 +332,8 @@ void Broker::wait_for_worker(uint32_t index) {
 
 void Broker::unserved_over(uint32_t index) {
   Type& type = scheduler_.type(index);
-  if (scheduler_.is_served(index) || type.queued() == 0) return;
+  if (type.queued() == 0) return;
+  if (scheduler_.is_served(index)) return unfit_over(index);
   log(config::LogLevel::warning, LogTopic::kUnserved, [&] {
     return std::to_string(type.queued()) + " tasks of type \"" + type.name +
            "\" wait for a worker; served: " + scheduler_.served_names(10);
@@ -338,9 +343,27 @@ void Broker::unserved_over(uint32_t index) {
   std::string message =
       "no worker serves type \"" + type.name + "\" and the config does not bind it";
   if (!near.empty()) message += "; did you mean \"" + near + "\"?";
-  while (!type.waiting.empty()) {
+  scheduler_.each_lane(type, [&](uint32_t l) { give_back_waiting(l, message); });
+}
+
+// A type is served, but some of its tasks have needs that nobody meets.
+void Broker::unfit_over(uint32_t index) {
+  const Type& type = scheduler_.type(index);
+  const bool patient = type.settings.pool || type.settings.unserved == config::Unserved::wait;
+  scheduler_.each_lane(type, [&](uint32_t l) {
+    const Lane& lane = scheduler_.lane(l);
+    if (lane.queued() == 0 || lane.is_served()) return;
+    const std::string why = why_unfit(index, *lane.needs);
+    log(config::LogLevel::warning, LogTopic::kUnserved,
+        [&] { return std::to_string(lane.queued()) + " tasks wait: " + why; });
+    if (!patient && !lane.ever_served) give_back_waiting(l, why);
+  });
+}
+
+void Broker::give_back_waiting(uint32_t lane, std::string_view message) {
+  while (!scheduler_.lane(lane).waiting.empty()) {
     ++counters_.errors_unserved;
-    give_back(type.waiting.head(), code::kUnserved, message);
+    give_back(scheduler_.lane(lane).waiting.head(), code::kUnserved, message);
   }
 }
 
@@ -356,6 +379,7 @@ void Broker::purge_types() {
     if (type.is_stage || needed || scheduler_.is_served(t)) continue;
     if (type.ever_served && may_wait(type)) continue;
     timers_.cancel(type.unserved_timer);
+    while (!type.sticky.empty()) forget_sticky(type.sticky.begin()->second);
     scheduler_.remove_type(t);
   }
 }

@@ -191,6 +191,7 @@ void Broker::free_task(uint32_t t) {
   constexpr size_t kSmall = 512;
   Task& task = tasks_[t];
   leave_gates(t);
+  leave_sticky(t);
   const uint32_t generation = task.generation;
   held_bytes_ -= task.body.size() + task.result.size();
   if (task.result && task.result.size() <= kSmall && spare_.size() < kMostSpare) {

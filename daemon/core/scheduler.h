@@ -1,10 +1,11 @@
 // Which task runs where. Holds the queues of every type and the workers with free slots, and keeps
 // promise 1: no task waits beside a free slot that may run it.
 //
-// Workers that announced the same names form a group. A group has a heap of those of its workers
-// that have a free slot, by last dispatch (round robin) and, if one of its types asks for it, by
-// load (least connections). So a dispatch costs O(log workers of the group) for each group that
-// serves the type.
+// Tasks of a type that the same workers may run wait in one lane. Most types have one lane; needs
+// and sticky keys make others. Workers that announced the same names and have the same to offer
+// form a group. A group has a heap of those of its workers that have a free slot, by last dispatch
+// (round robin) and, if one of its types asks for it, by load (least connections). So a dispatch
+// costs O(log workers of the group) for each group that serves the lane.
 //
 // The scheduler moves nothing itself: the broker asks what is next and tells what it did.
 #pragma once
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "config/orchestration.h"
+#include "daemon/core/needs.h"
 #include "daemon/core/pool.h"
 #include "daemon/core/queue.h"
 #include "daemon/core/task.h"
@@ -27,6 +29,23 @@
 #include "daemon/core/token_bucket.h"
 
 namespace tusk::core {
+
+// Tasks of one type that the same workers may run.
+struct Lane {
+  uint32_t type = kNone;
+  std::shared_ptr<const Needs> needs;  // nothing: any worker that serves the type
+  uint32_t worker = kNone;             // of a sticky key: this one only
+  bool dropped = false;                // nothing may wait in it any more
+  Queue waiting;
+  Queue suspects;                // waiting too, each for a worker without a suspect
+  bool ready = false;            // something waits, and nothing keeps it from starting
+  uint32_t running = 0;          // runs of tasks that waited here, or might have
+  std::vector<uint32_t> groups;  // whose workers could run them
+  bool ever_served = false;
+
+  size_t queued() const { return waiting.count() + suspects.count(); }
+  bool is_served() const { return worker != kNone || !groups.empty(); }
+};
 
 // A task type, or a stage of the pipeline.
 struct Type {
@@ -41,12 +60,12 @@ struct Type {
   size_t reserved = 0;     // stage: room promised to items that run in the stage before
 
   // Keys in use: places among the broker's unique keys and gates.
-  std::unordered_map<std::string, uint32_t> unique, order_keys, limit_keys;
+  std::unordered_map<std::string, uint32_t> unique, order_keys, limit_keys, sticky;
 
-  Queue waiting;
-  Queue suspects;      // waiting too, each for a worker without a suspect
-  List<Task> parked;   // stage: pushes that are not accepted yet
-  bool ready = false;  // something waits, and nothing keeps it from starting
+  uint32_t lane = kNone;              // of tasks that any worker may run who serves the type
+  std::vector<uint32_t> other_lanes;  // of those with needs or a sticky key
+  size_t waiting = 0;                 // tasks in its lanes
+  List<Task> parked;                  // stage: pushes that are not accepted yet
   // Why no task may start, whoever is free: a sum of these.
   static constexpr uint8_t kPaused = 1, kFull = 2, kRate = 4;
   uint8_t closed = 0;
@@ -69,10 +88,8 @@ struct Type {
              retried = 0, requeued = 0, crashed = 0, dropped = 0;
   } counters;
 
-  size_t held() const {
-    return waiting.count() + suspects.count() + parked.count + running + elsewhere;
-  }
-  size_t queued() const { return waiting.count() + suspects.count(); }
+  size_t held() const { return waiting + parked.count + running + elsewhere; }
+  size_t queued() const { return waiting; }
   bool has_room() const { return queued() + running + elsewhere + reserved < capacity; }
 };
 
@@ -90,6 +107,11 @@ struct WorkerState {
   List<Task> running;  // ghosts among them
   std::array<uint32_t, 2> heap_place{kNone, kNone};
   std::vector<uint32_t> serves;  // types
+  Properties offers;             // its labels
+  Properties used;               // of its amounts, by what it runs
+  std::vector<uint32_t> sticky;  // lanes that are its own
+  // A lane of which an aged task waits for an amount: what is free of it is not for others.
+  uint32_t saves_for = kNone;
   struct Counters {
     uint64_t dispatched = 0, succeeded = 0, failed = 0, crashed = 0;
   } counters;
@@ -113,7 +135,26 @@ class Scheduler {
   uint32_t add_type(std::string_view name, bool is_stage);
   // The type must hold nothing.
   void remove_type(uint32_t type);
+
+  // --- lanes
+  Lane& lane(uint32_t index) { return *lanes_[index]; }
+  const Lane& lane(uint32_t index) const { return *lanes_[index]; }
+  // The lane of tasks with these needs (nothing: none) and this worker (kNone: any); made if there
+  // is none yet.
+  uint32_t lane_for(uint32_t type, const std::shared_ptr<const Needs>& needs, uint32_t worker);
+  // visit(lane) for each lane of a type, its own first.
+  template <typename Visit>
+  void each_lane(const Type& type, Visit visit) const {
+    visit(type.lane);
+    for (uint32_t l : type.other_lanes) visit(l);
+  }
+  // Lanes in which nothing waits and of which nothing runs go, if there are many.
+  void tidy_lanes();
+  // A worker's own lane is nobody's from now on; nothing waits in it.
+  void drop_sticky(uint32_t lane);
   size_t type_count() const { return names_[0].size(); }
+  // Beside those that each type has.
+  size_t other_lanes() const { return other_lanes_; }
 
   // --- queues
   // Puts a task at its place in the queue of its type (by its order: new ones at the end).
@@ -126,24 +167,40 @@ class Scheduler {
   void set_ageing_share(size_t share) { ageing_share_ = share; }
 
   // --- workers
-  // `serves`: the types whose tasks may go to this worker.
+  // `serves`: the types whose tasks may go to this worker; what it offers is set before.
   void join(uint32_t worker, std::vector<uint32_t> serves);
   void leave(uint32_t worker, Time now);
   // Its slots, availability or load changed.
   void changed(uint32_t worker);
-  // It got a task.
-  void dispatched(uint32_t worker);
+  // It got a task of this lane, which is to be told to finished() when the run is over.
+  void dispatched(uint32_t worker, uint32_t lane);
+  void finished(uint32_t worker, uint32_t lane);
 
   // --- matching
-  // A worker for the next task of this type, or kNone.
-  uint32_t worker_for(uint32_t type, bool suspect) const;
+  // A worker for the next task of this lane, or kNone.
+  uint32_t worker_for(uint32_t lane, bool suspect) const;
+  // The lane of the type whose head is next of those for which a worker is free, and that worker;
+  // kNone if there is none. Suspects go first.
+  struct Match {
+    uint32_t lane = kNone, worker = kNone;
+    bool suspect = false;
+  };
+  Match next_of(uint32_t type) const;
+  // Whether what the lane's tasks consume is free on the worker, and not kept for others.
+  bool has_free(const WorkerState& worker, const Lane& lane) const;
   // Takes the next task for this worker's free slot out of its queue, or kNone. Stages without room
   // behind them are passed over. Tasks that wait since `aged_since` or longer are aged.
   uint32_t take_for(uint32_t worker, Time aged_since);
-  // The head of the queue of a type that could be dispatched now, suspects first, or kNone.
-  uint32_t head(uint32_t type, bool suspect) const;
+  // Workers that may take more than they could before; to be cleared by who looked at them.
+  std::vector<uint32_t>& relieved() { return relieved_; }
+  // The head of a lane that could be dispatched now, or kNone.
+  uint32_t head(uint32_t lane, bool suspect) const;
   bool room_behind(const Type& type) const;
   bool is_served(uint32_t type) const { return !types_[type]->groups.empty(); }
+  // Whether tasks of it wait that nobody could run.
+  bool has_unserved(uint32_t type) const;
+  // Whether one of the workers that serve the type could run a task with these needs.
+  bool anybody_could_run(uint32_t type, const Needs& needs) const;
 
   std::vector<uint32_t>& stages() { return stages_; }
   const std::vector<uint32_t>& stages() const { return stages_; }
@@ -162,8 +219,10 @@ class Scheduler {
 
   struct Group {
     std::vector<uint32_t> types;  // sorted
+    Properties offers;
     std::vector<uint32_t> members;
-    std::vector<uint32_t> ready;  // those of its types of which something may start
+    std::vector<uint32_t> lanes;  // whose tasks its workers could run
+    std::vector<uint32_t> ready;  // those of them of which something may start
     size_t passed = 0;            // dispatches that passed over an aged task, since one did not
     Heap heaps[2];
     bool uses[2] = {true, false};
@@ -185,17 +244,27 @@ class Scheduler {
   void heap_sink(Group& group, Order order, size_t at);
   void heap_update(Group& group, Order order, uint32_t worker);
   void heap_remove(Group& group, Order order, uint32_t worker);
-  void refresh_ready(uint32_t type);
+  uint32_t add_lane(uint32_t type);
+  void remove_lane(uint32_t lane);
+  void serve(uint32_t lane, uint32_t group);
+  void stop_saving(uint32_t lane);
+  bool runs_before(uint32_t a, uint32_t b) const;
+  uint32_t best_of(const Lane& lane, bool suspect, bool preferring) const;
+  void refresh_ready(uint32_t lane);
   void refresh_orders(Group& group);
 
   Pool<Task>& tasks_;
   Pool<WorkerState>& workers_;
   std::vector<std::unique_ptr<Type>> types_;
   std::vector<uint32_t> free_types_;
-  Names names_[2];  // of types, of stages
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  std::vector<uint32_t> free_lanes_;
+  size_t other_lanes_ = 0, many_lanes_ = 64;  // beside those of types; when to tidy them
+  Names names_[2];                            // of types, of stages
   mutable uint32_t last_found_[2] = {kNone, kNone};
   std::vector<uint32_t> stages_;
   std::vector<std::unique_ptr<Group>> groups_;
+  std::vector<uint32_t> relieved_;
   uint64_t stamp_ = 0;
   size_t ageing_share_ = 8;
 };

@@ -34,6 +34,7 @@ class SchedulerTest : public ::testing::Test {
   uint32_t task(uint32_t type, bool suspect = false) {
     const uint32_t t = tasks_.add();
     tasks_[t].type = type;
+    tasks_[t].lane = scheduler_.type(type).lane;
     tasks_[t].order = ++order_;
     tasks_[t].suspect = suspect;
     return t;
@@ -44,6 +45,12 @@ class SchedulerTest : public ::testing::Test {
     return t;
   }
 
+  uint32_t worker_for(uint32_t type, bool suspect) const {
+    return scheduler_.worker_for(scheduler_.type(type).lane, suspect);
+  }
+  uint32_t head(uint32_t type, bool suspect) const {
+    return scheduler_.head(scheduler_.type(type).lane, suspect);
+  }
   uint32_t take(uint32_t w) { return scheduler_.take_for(w, aged_since_); }
   uint32_t important(uint32_t type, int8_t priority, Time since = Time{}) {
     const uint32_t t = task(type);
@@ -57,13 +64,13 @@ class SchedulerTest : public ::testing::Test {
     workers_[w].running.push_back(tasks_, t);
     tasks_[t].worker = w;
     if (tasks_[t].suspect) workers_[w].suspect = t;
-    scheduler_.dispatched(w);
+    scheduler_.dispatched(w, tasks_[t].lane);
   }
   void finish(uint32_t t) {
     const uint32_t w = tasks_[t].worker;
     workers_[w].running.remove(tasks_, t);
     if (workers_[w].suspect == t) workers_[w].suspect = kNone;
-    scheduler_.changed(w);
+    scheduler_.finished(w, tasks_[t].lane);
   }
 
   Pool<Task> tasks_;
@@ -78,7 +85,7 @@ TEST_F(SchedulerTest, GivesToTheWorkerWhoseLastDispatchIsOldest) {
   const uint32_t a = worker({add}, 4), b = worker({add}, 4), c = worker({add}, 4);
   std::vector<uint32_t> order;
   for (int i = 0; i < 6; ++i) {
-    order.push_back(scheduler_.worker_for(add, false));
+    order.push_back(worker_for(add, false));
     run(task(add), order.back());
   }
   EXPECT_EQ(order.size(), 6u);
@@ -90,10 +97,10 @@ TEST_F(SchedulerTest, TheOldestDispatchCountsAcrossGroups) {
   const uint32_t add = type("add"), mul = type("mul");
   const uint32_t both = worker({add, mul}, 9), only = worker({add}, 9);
   run(task(add), both);
-  EXPECT_EQ(scheduler_.worker_for(add, false), only);
+  EXPECT_EQ(worker_for(add, false), only);
   run(task(add), only);
-  EXPECT_EQ(scheduler_.worker_for(add, false), both);
-  EXPECT_EQ(scheduler_.worker_for(mul, false), both);
+  EXPECT_EQ(worker_for(add, false), both);
+  EXPECT_EQ(worker_for(mul, false), both);
 }
 
 TEST_F(SchedulerTest, LeastConnectionsPicksTheMostFree) {
@@ -102,12 +109,12 @@ TEST_F(SchedulerTest, LeastConnectionsPicksTheMostFree) {
   const uint32_t small = worker({add}, 2), large = worker({add}, 5);
   std::vector<uint32_t> got;
   for (int i = 0; i < 7; ++i) {
-    got.push_back(scheduler_.worker_for(add, false));
+    got.push_back(worker_for(add, false));
     run(task(add), got.back());
   }
   EXPECT_EQ(std::vector<uint32_t>(got.begin(), got.begin() + 3), (std::vector<uint32_t>(3, large)));
   EXPECT_EQ(std::count(got.begin(), got.end(), small), 2);
-  EXPECT_EQ(scheduler_.worker_for(add, false), kNone) << "all are full";
+  EXPECT_EQ(worker_for(add, false), kNone) << "all are full";
 }
 
 TEST_F(SchedulerTest, AWorkerThatIsFullOrAwayGetsNothing) {
@@ -115,12 +122,12 @@ TEST_F(SchedulerTest, AWorkerThatIsFullOrAwayGetsNothing) {
   const uint32_t w = worker({add});
   const uint32_t t = task(add);
   run(t, w);
-  EXPECT_EQ(scheduler_.worker_for(add, false), kNone);
+  EXPECT_EQ(worker_for(add, false), kNone);
   finish(t);
-  EXPECT_EQ(scheduler_.worker_for(add, false), w);
+  EXPECT_EQ(worker_for(add, false), w);
   workers_[w].available = false;
   scheduler_.changed(w);
-  EXPECT_EQ(scheduler_.worker_for(add, false), kNone);
+  EXPECT_EQ(worker_for(add, false), kNone);
   EXPECT_TRUE(scheduler_.is_served(add));
   scheduler_.leave(w, Time{} + std::chrono::seconds(9));
   EXPECT_FALSE(scheduler_.is_served(add));
@@ -132,10 +139,10 @@ TEST_F(SchedulerTest, ASuspectGoesToAWorkerWithoutOne) {
   const uint32_t a = worker({add}, 3), b = worker({add}, 3);
   run(task(add, true), a);
   run(task(add), b);
-  EXPECT_EQ(scheduler_.worker_for(add, false), a) << "its dispatch is older";
-  EXPECT_EQ(scheduler_.worker_for(add, true), b);
+  EXPECT_EQ(worker_for(add, false), a) << "its dispatch is older";
+  EXPECT_EQ(worker_for(add, true), b);
   run(task(add, true), b);
-  EXPECT_EQ(scheduler_.worker_for(add, true), kNone);
+  EXPECT_EQ(worker_for(add, true), kNone);
   const uint32_t waits = queued(add, true);
   EXPECT_EQ(take(a), kNone);
   finish(workers_[a].suspect);
@@ -162,10 +169,10 @@ TEST_F(SchedulerTest, ARequeuedTaskGetsItsPlaceBack) {
   for (uint32_t i : {1u, 0u, 3u}) scheduler_.unqueue(tasks[i]);
   for (uint32_t i : {3u, 0u, 1u}) scheduler_.enqueue(tasks[i]);
   for (uint32_t t : tasks) {
-    EXPECT_EQ(scheduler_.head(add, false), t);
+    EXPECT_EQ(head(add, false), t);
     scheduler_.unqueue(t);
   }
-  EXPECT_EQ(scheduler_.head(add, false), kNone);
+  EXPECT_EQ(head(add, false), kNone);
 }
 
 TEST_F(SchedulerTest, TheHighestPriorityIsNextAcrossTypesAndOfThoseTheOldest) {
@@ -196,7 +203,7 @@ TEST_F(SchedulerTest, NothingOfAPausedTypeStarts) {
   const uint32_t a = queued(add), m = queued(mul);
   const uint32_t w = worker({add, mul});
   scheduler_.close(add, Type::kPaused);
-  EXPECT_EQ(scheduler_.head(add, false), kNone);
+  EXPECT_EQ(head(add, false), kNone);
   EXPECT_EQ(take(w), m);
   EXPECT_EQ(take(w), kNone);
   const uint32_t later = worker({add}, 2);
@@ -221,7 +228,7 @@ TEST_F(SchedulerTest, ManyComeBackToTheirPlaces) {
     }
   }
   for (uint32_t t : tasks) {
-    ASSERT_EQ(scheduler_.head(add, false), t);
+    ASSERT_EQ(head(add, false), t);
     scheduler_.unqueue(t);
   }
 }
@@ -308,7 +315,7 @@ TEST_F(SchedulerTest, AgreesWithAPlainSearchOverRandomHistories) {
       live.erase(live.begin() + static_cast<long>(at));
     } else if (choice < 6) {
       const uint32_t t = types[random() % 3];
-      const uint32_t w = scheduler_.worker_for(t, false);
+      const uint32_t w = worker_for(t, false);
       if (w == kNone) continue;
       running.push_back(task(t));
       run(running.back(), w);
@@ -331,7 +338,7 @@ TEST_F(SchedulerTest, AgreesWithAPlainSearchOverRandomHistories) {
           best = w;
         }
       }
-      const uint32_t got = scheduler_.worker_for(t, false);
+      const uint32_t got = worker_for(t, false);
       ASSERT_EQ(got == kNone, best == kNone);
       if (got == kNone) continue;
       if (least) {

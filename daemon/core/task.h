@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/core/needs.h"
 #include "daemon/core/pool.h"
 #include "daemon/core/time.h"
 #include "daemon/core/timers.h"
@@ -61,7 +62,7 @@ struct FailedRun {
 
 // What a task that failed for good had, besides what its terms go on to say.
 struct Again {
-  std::string unique, order_key, limit_key;
+  std::string unique, order_key, limit_key, sticky_key;
 };
 
 // What a task has beyond an ordinary one: demands of its submit or of its type, and what its runs
@@ -87,10 +88,23 @@ struct Terms {
   bool paid = false;                                // what its run costs
   uint32_t cost = 1;                                // units
   Duration retention{0};
-  Time keep_until{};             // once it ended
-  size_t kept_bytes = 0;         // counted for its retention
-  std::vector<uint32_t> labels;  // nodes of the index
-  std::unique_ptr<Again> again;  // it failed for good, and may be submitted again
+  Time keep_until{};                   // once it ended
+  size_t kept_bytes = 0;               // counted for its retention
+  std::vector<uint32_t> labels;        // nodes of the index
+  std::shared_ptr<const Needs> needs;  // nothing: any worker that serves the type
+  uint32_t sticky = kNone;             // its sticky key, among those of the broker
+  std::unique_ptr<Again> again;        // it failed for good, and may be submitted again
+};
+
+// A key whose tasks go to one worker.
+struct StickyKey {
+  uint32_t type = kNone;  // kNone: this place in the pool is free
+  std::string key;
+  uint32_t worker = kNone;  // kNone: none yet
+  uint64_t session = 0;     // of that worker: its place may have been taken by another
+  uint32_t tasks = 0;       // that have it
+  Time idle_since{};        // without tasks
+  uint32_t prev = kNone, next = kNone;
 };
 
 // A unique key that is taken.
@@ -116,6 +130,7 @@ struct Task {
   bool orphan = false;  // adopted from a claim: nobody submitted it yet, no body
   bool edge = false;    // an item from the PULL edge: nobody to accept to
   uint32_t type = kNone;
+  uint32_t lane = kNone;         // while it waits for a worker or runs
   uint32_t attempt = 0;          // runs so far
   uint32_t failures = 0;         // runs that the handler failed
   uint32_t generation = 0;       // of the handle

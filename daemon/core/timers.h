@@ -41,6 +41,7 @@ struct Timer {
     kUnserved,        // subject: type; nobody serves it
     kAcknowledge,     // lone acknowledgements are due
     kJob,             // jobs go on
+    kStickyKeys,      // the oldest idle sticky key is due
     kKept,            // the oldest kept ending is due
     kShutdown,        // running tasks had their time
   };
