@@ -79,6 +79,8 @@ class Broker {
  private:
   // A record's share of a packet besides its body and attributes: id, names, numbers.
   static constexpr size_t kRecordOverhead = 640;
+  // Requests that wait for one task besides the first.
+  static constexpr size_t kMaxAskers = 1000;
 
   // A request that has no answer yet: of a REQ peer, or of a session whose submit said `wait`.
   struct Request {
@@ -294,7 +296,7 @@ class Broker {
   bool ended_as_told(uint32_t task, std::string_view worker);
   void stop_grace_over(uint32_t task);
   void cancel(const Caller& caller, const proto::Record& record);
-  std::string_view cancel_task(uint32_t task);
+  std::string_view cancel_task(uint32_t task, Stop why);
   void leave_queue(uint32_t task);
   void deadline_passed(uint32_t task);
   void watch_run(uint32_t task);
@@ -333,7 +335,8 @@ class Broker {
   void end_terms(uint32_t task);
 
   // --- unique keys (broker_unique.cc)
-  bool becomes_task(const Caller& caller, const proto::Record& record, uint32_t type);
+  bool becomes_task(const Caller& caller, const proto::Record& record, uint32_t type,
+                    uint32_t parent);
   bool take_key(uint32_t task, std::string_view key);
   void block(uint32_t task, Duration wait);
   void leave_key(uint32_t task);
@@ -383,6 +386,21 @@ class Broker {
   void idle_keys_due();
   void forget_sticky(uint32_t key);
   void leave_sticky_lanes(uint32_t worker);
+
+  // --- children (broker_family.cc)
+  bool find_parent(const Caller& caller, const proto::Record& record, uint32_t& parent);
+  uint32_t parent_of(uint32_t task) const;
+  bool is_above(uint32_t task, uint32_t of) const;
+  bool closes_circle(const Caller& caller, const proto::Record& record, uint32_t parent,
+                     uint32_t joined);
+  void join_family(uint32_t task, uint32_t parent);
+  void inherit(Task& child, uint32_t index, const Task& parent);
+  void leave_family(uint32_t task);
+  void cancel_children(uint32_t task);
+  void suspend(Session& session, const proto::Record& record);
+  void awaited_ended(const Asker& asker);
+  void resume_runs(uint32_t worker);
+  void end_suspension(uint32_t task);
 
   // --- what an operator does (broker_control.cc)
   void control(const Caller& caller, const proto::Record& record);

@@ -71,7 +71,9 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   // while.
   const proto::AttributeEntries kept{task.result_attributes.view(), task.result_count};
   uint32_t owner = kNone;
+  std::vector<Asker> runs;  // that await it
   auto inform = [&](const Asker& asker) {
+    if (asker.kind == Asker::Kind::kRun) return runs.push_back(asker);
     const Caller caller = caller_of(asker);
     if (caller.edge) return retire(asker);
     tell(t, caller, asker.request, body, kept);
@@ -83,10 +85,14 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   task.asker = {};
   task.more_askers = {};
   end_terms(t);
-  if (owner == kNone) return keep(t);
-  Session& session = sessions_[owner];
-  task.packet = session.out.next_packet();
-  session.endings.push_back(tasks_, t);
+  if (owner == kNone) {
+    keep(t);
+  } else {
+    Session& session = sessions_[owner];
+    task.packet = session.out.next_packet();
+    session.endings.push_back(tasks_, t);
+  }
+  for (const Asker& run : runs) awaited_ended(run);
 }
 
 // Whether the task failed for good and somebody may yet submit it again: then it keeps its body,
@@ -120,6 +126,7 @@ void Broker::end_terms(uint32_t t) {
   leave_key(t);
   leave_gates(t);
   leave_sticky(t);
+  leave_family(t);
   if (task.terms->retention == Duration{0}) return drop_terms(task);
   Terms& terms = *task.terms;
   terms.keep_until = now_ + terms.retention;
@@ -198,6 +205,7 @@ void Broker::give_back(uint32_t t, std::string_view why, std::string_view messag
   const std::vector<Asker> more = std::move(task.more_askers);
   forget(t);
   auto inform = [&](const Asker& asker) {
+    if (asker.kind == Asker::Kind::kRun) return awaited_ended(asker);
     if (!present(asker)) return retire(asker);
     error(caller_of(asker), asker.request, why, message);
   };

@@ -319,6 +319,11 @@ void Peer::pause(uint64_t handle, Duration time) {
   send([&](Writer& w) { w.pause(handle, static_cast<uint64_t>(milliseconds(time))); });
 }
 
+void Peer::suspend(uint64_t handle, const std::vector<TaskId>& ids, uint64_t count) {
+  suspended_.insert(handle);
+  send([&](Writer& w) { w.suspend(handle, ids.data(), ids.size(), count ? count : ids.size()); });
+}
+
 Json json_of(const TaskId& id) { return {{"hex", id.hex()}}; }
 
 Attrs& Attrs::id(Attribute key, const TaskId& id) { return json(key, json_of(id)); }
@@ -425,9 +430,16 @@ void Peer::receive(const Send& packet) {
     if (got.kind == Kind::kTask || got.kind == Kind::kItem) {
       EXPECT_TRUE(runs.emplace(got.ref, got).second) << "a handle twice";
       if (checks_slots) {
-        EXPECT_LE(runs.size(), fields.slots) << fields.name << " got more runs than slots";
+        const auto busy = std::count_if(runs.begin(), runs.end(), [&](const auto& run) {
+          return suspended_.count(run.first) == 0;
+        });
+        EXPECT_LE(busy, fields.slots) << fields.name << " got more runs than slots";
       }
     }
+    if (got.kind == Kind::kResume) {
+      EXPECT_EQ(suspended_.erase(got.ref), 1u) << "resumed, and was not suspended";
+    }
+    if (got.kind == Kind::kError) suspended_.erase(got.ref);
     if (got.kind == Kind::kResult) {
       EXPECT_TRUE(ended_.insert(got.ref).second) << "request " << got.ref << " ended twice";
     }

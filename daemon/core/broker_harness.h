@@ -195,6 +195,8 @@ class Peer {
   void checkpoint(uint64_t handle, std::string_view body);
   void defer(uint64_t handle, Duration after);
   void pause(uint64_t handle, Duration time);
+  // Until `count` of them have ended; 0: all.
+  void suspend(uint64_t handle, const std::vector<TaskId>& ids, uint64_t count = 0);
   // A query's answer. Does not count among the packets that other queries see.
   Json query(const std::string& what, const TaskId* id = nullptr);
   Json query(const std::string& what, const Json& arguments);
@@ -218,6 +220,7 @@ class Peer {
   Harness& h_;
   uint64_t next_request_ = 1;
   bool fresh_ = true;                             // no welcome on this connection yet
+  std::set<uint64_t> suspended_;                  // handles
   std::set<uint64_t> ended_;                      // requests that had their one ending
   std::vector<std::vector<std::string>> bodies_;  // of the resendable packets
 };

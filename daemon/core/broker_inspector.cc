@@ -16,6 +16,7 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
   size_t timers = 0, held = 0, ids = 0, parked_on_edge = 0;
   std::map<uint32_t, uint32_t> pushes;                       // by session
   std::map<uint32_t, uint32_t> runs_of;                      // by lane
+  std::map<uint32_t, uint32_t> suspended;                    // by worker
   std::map<uint32_t, uint32_t> with_key;                     // by sticky key
   std::map<uint32_t, std::map<std::string, uint64_t>> used;  // amounts, by worker
   std::map<uint32_t, std::map<TaskState, uint32_t>> states;  // by type
@@ -37,6 +38,7 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
     ++states[task.type][task.state];
     const bool runs = task.state == TaskState::kRunning || task.state == TaskState::kGhost;
     EXPECT_EQ(task.worker != kNone, runs);
+    if (task.suspended) ++suspended[task.worker];
     if (runs) {
       ++runs_of[task.lane];
       const Lane& lane = s.lane(task.lane);
@@ -132,6 +134,9 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
         EXPECT_LE(one.amount, lookup(worker.offers, one.name)->amount) << one.name;
       }
     }
+    EXPECT_EQ(worker.suspended, suspended[w]);
+    EXPECT_TRUE(worker.resumable.empty() || worker.free_slots() == 0)
+        << "a run waits for its slot beside a free one";
     for (uint32_t l : worker.sticky) {
       EXPECT_EQ(s.lane(l).worker, w);
     }

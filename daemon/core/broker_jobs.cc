@@ -95,6 +95,10 @@ bool Broker::fits(const Filter& filter, uint32_t t) const {
   if (task.state == TaskState::kFree || task.state == TaskState::kGhost) return false;
   const Type& type = scheduler_.type(task.type);
   if (type.is_stage) return false;
+  if (filter.parent) {
+    const uint32_t parent = parent_of(t);
+    if (parent == kNone || tasks_[parent].id != *filter.parent) return false;
+  }
   if (filter.type && type.name != *filter.type) return false;
   if (filter.state && state_of(task) != *filter.state) return false;
   if (filter.age && now_ - task.since < *filter.age) return false;
@@ -311,7 +315,7 @@ void Broker::change(Job& job, uint32_t t) {
   switch (job.what) {
     case Job::What::kCancel:
       if (task.state == TaskState::kEnded || task.stop == Stop::kCancelled) return;
-      cancel_task(t);
+      cancel_task(t, Stop::kCancelled);
       ++job.changed;
       return;
     case Job::What::kReprioritise:

@@ -243,6 +243,8 @@ void Broker::on_worker_record(Session& session, const Record& record) {
       break;
     case Kind::kPause:
       return pause(session, record);
+    case Kind::kSuspend:
+      return suspend(session, record);
     default:  // kSlots
       workers_[session.worker].slots =
           static_cast<uint32_t>(std::min<uint64_t>(record.ref, config_->tuskd.limits.max_tasks));
@@ -300,6 +302,7 @@ void Broker::on_record(const Caller& caller, const Record& record) {
     case Kind::kCheckpoint:
     case Kind::kDefer:
     case Kind::kPause:
+    case Kind::kSuspend:
     case Kind::kSlots:
       if (session->worker == kNone) {
         ++counters_.records_refused;

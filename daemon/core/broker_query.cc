@@ -31,6 +31,7 @@ void entry(Packer& p, std::string_view key, uint64_t value) {
 std::string_view Broker::state_of(const Task& task) {
   switch (task.state) {
     case TaskState::kRunning:
+      return task.suspended ? "suspended" : "running";
     case TaskState::kGhost:
       return "running";
     case TaskState::kEnded:
@@ -246,7 +247,8 @@ void Broker::write_task(Packer& p, uint32_t ref, bool with_id) {
   const bool has_history = task.terms && !task.terms->history.empty();
   const StoredAttributes stored(task.result_attributes.view(), task.result_count);
   const proto::Value failure = stored.get(proto::Attribute::kError);
-  p.pack_map(7u + with_id + has_labels + (task.worker != kNone) + has_history +
+  const uint32_t parent = parent_of(ref);
+  p.pack_map(7u + with_id + has_labels + (parent != kNone) + (task.worker != kNone) + has_history +
              static_cast<bool>(failure));
   if (with_id) {
     text(p, "id");
@@ -260,6 +262,11 @@ void Broker::write_task(Packer& p, uint32_t ref, bool with_id) {
   text(p, "priority");
   p.pack_int(task.priority);
   entry(p, "age", static_cast<uint64_t>(milliseconds(now_ - task.since)));
+  if (parent != kNone) {
+    text(p, "parent");
+    const proto::TaskId& id = tasks_[parent].id;
+    p.pack_bin(16).pack_bin_body(reinterpret_cast<const char*>(id.bytes.data()), 16);
+  }
   if (has_labels) {
     text(p, "labels");
     p.pack_map(static_cast<uint32_t>(task.terms->labels.size()));

@@ -37,6 +37,7 @@ void Broker::start_run(uint32_t t, uint32_t w) {
   WorkerState& worker = workers_[w];
   task.state = TaskState::kRunning;
   task.stop = Stop::kNone;
+  task.suspended = false;
   task.started = now_;
   task.claimed_by = Task::kNobody;
   task.worker = w;
@@ -104,19 +105,22 @@ void Broker::release(uint32_t t) {
   Task& task = tasks_[t];
   Type& type = scheduler_.type(task.type);
   WorkerState& worker = workers_[task.worker];
+  end_suspension(t);
   worker.running.remove(tasks_, t);
   if (worker.suspect == t) worker.suspect = kNone;
   scheduler_.finished(task.worker, std::exchange(task.lane, kNone));
-  task.worker = kNone;
+  const uint32_t w = std::exchange(task.worker, kNone);
   timers_.cancel(task.timer);  // of its time-out, or of the grace in which it is to stop
   --type.running;
   if (type.limited) refresh_type(task.type);
   if (type.is_stage && type.stage + 1 < scheduler_.stages().size()) {
     --scheduler_.type(scheduler_.stages()[type.stage + 1]).reserved;
   }
+  resume_runs(w);  // before the slot goes to anything else
 }
 
 void Broker::fill_worker(uint32_t w) {
+  resume_runs(w);
   const Time aged_since = now_ - Duration(config_->tuskd.times.ageing);
   for (;;) {
     const uint32_t t = scheduler_.take_for(w, aged_since);

@@ -329,19 +329,19 @@ void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
   number("session_ttl", static_cast<uint64_t>(milliseconds(c.tuskd.times.session_ttl)));
   number("adopt_grace", static_cast<uint64_t>(milliseconds(c.tuskd.times.adopt_grace)));
   static constexpr Kind kKinds[] = {
-      Kind::kHeader,    Kind::kHello,       Kind::kWelcome,    Kind::kPing,   Kind::kPong,
-      Kind::kError,     Kind::kBye,         Kind::kGoaway,     Kind::kSubmit, Kind::kCancel,
-      Kind::kQuery,     Kind::kControl,     Kind::kUpdate,     Kind::kAwait,  Kind::kPublish,
-      Kind::kSubscribe, Kind::kUnsubscribe, Kind::kPush,       Kind::kResult, Kind::kReturned,
-      Kind::kProgress,  Kind::kLog,         Kind::kCheckpoint, Kind::kSlots,  Kind::kDefer,
-      Kind::kPause,     Kind::kAccepted,    Kind::kAnswer,     Kind::kEvent,  Kind::kTask,
-      Kind::kItem,      Kind::kRecall,      Kind::kDrain};
+      Kind::kHeader,    Kind::kHello,       Kind::kWelcome,    Kind::kPing,    Kind::kPong,
+      Kind::kError,     Kind::kBye,         Kind::kGoaway,     Kind::kSubmit,  Kind::kCancel,
+      Kind::kQuery,     Kind::kControl,     Kind::kUpdate,     Kind::kAwait,   Kind::kPublish,
+      Kind::kSubscribe, Kind::kUnsubscribe, Kind::kPush,       Kind::kResult,  Kind::kReturned,
+      Kind::kProgress,  Kind::kLog,         Kind::kCheckpoint, Kind::kSlots,   Kind::kDefer,
+      Kind::kPause,     Kind::kAccepted,    Kind::kAnswer,     Kind::kEvent,   Kind::kTask,
+      Kind::kItem,      Kind::kRecall,      Kind::kDrain,      Kind::kSuspend, Kind::kResume};
   out.text("kinds");
   p.pack_array(std::size(kKinds));
   for (Kind kind : kKinds) p.pack_uint16(static_cast<uint16_t>(kind));
   static constexpr uint8_t kAttributes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 13, 15, 16,
                                             17, 18, 19, 21, 23, 24, 25, 26, 27, 28, 29, 30, 33,
-                                            49, 51, 53, 55, 57, 59, 61, 65, 67, 69, 71, 73};
+                                            49, 51, 53, 55, 57, 59, 61, 63, 65, 67, 69, 71, 73};
   out.text("attributes");
   p.pack_array(std::size(kAttributes));
   for (uint8_t key : kAttributes) p.pack_uint8(key);
@@ -477,6 +477,7 @@ void Broker::update_worker(Session& session) {
   worker.available =
       session.connection != kNoConnection && !session.over_bound && !worker.condemned;
   scheduler_.changed(session.worker);
+  resume_runs(session.worker);
   if (!worker.sticky.empty()) leave_sticky_lanes(session.worker);
   fill_worker(session.worker);
 }

@@ -15,6 +15,8 @@ namespace {
 
 std::string_view reason_of(Stop stop) {
   switch (stop) {
+    case Stop::kParent:
+      return "parent";
     case Stop::kDeadline:
       return "deadline";
     case Stop::kRunTimeout:
@@ -41,7 +43,7 @@ void Broker::tell_to_stop(uint32_t t, Stop why) {
   task.stop = why;
   timers_.cancel(task.timer);
   const config::Times& times = config_->tuskd.times;
-  const bool ends = why == Stop::kCancelled || why == Stop::kDeadline;
+  const bool ends = why == Stop::kCancelled || why == Stop::kParent || why == Stop::kDeadline;
   task.timer = ends ? timers_.add(now_ + times.cancel_grace, {Timer::Kind::kStopGrace, t})
                     : timers_.add(now_ + times.hang_kill, {Timer::Kind::kHang, t});
 }
@@ -50,6 +52,7 @@ void Broker::tell_to_stop(uint32_t t, Stop why) {
 bool Broker::ended_as_told(uint32_t t, std::string_view worker) {
   switch (tasks_[t].stop) {
     case Stop::kCancelled:
+    case Stop::kParent:
       end_cancelled(t, worker);
       return true;
     case Stop::kDeadline:
@@ -80,6 +83,7 @@ void Broker::stop_grace_over(uint32_t t) {
   moved.body = std::move(ghost.body);
   moved.stop = ghost.stop;
   moved.state = TaskState::kRunning;
+  leave_family(t);  // its children were cancelled when it was
   moved.terms = std::move(ghost.terms);
   if (moved.terms) {
     timers_.cancel(moved.terms->deadline_timer);
@@ -118,20 +122,21 @@ void Broker::cancel(const Caller& caller, const Record& record) {
                  "the broker knows no task " + id.hex() + "; it may have ended long ago");
   }
   if (is_ended(t)) return say(proto::state_name(ended_at(t).state));
-  say(cancel_task(t));
+  say(cancel_task(t, Stop::kCancelled));
 }
 
 // Cancels it, if it has not ended; what is to be said of it.
-std::string_view Broker::cancel_task(uint32_t t) {
+std::string_view Broker::cancel_task(uint32_t t, Stop why) {
   Task& task = tasks_[t];
+  if (task.state != TaskState::kEnded) cancel_children(t);
   switch (task.state) {
     case TaskState::kEnded:
       return proto::state_name(task.ending);
     case TaskState::kRunning:
       if (task.stop == Stop::kDeadline) {
-        task.stop = Stop::kCancelled;  // the grace that it has goes on
-      } else if (task.stop != Stop::kCancelled) {
-        tell_to_stop(t, Stop::kCancelled);
+        task.stop = why;  // the grace that it has goes on
+      } else if (task.stop != Stop::kCancelled && task.stop != Stop::kParent) {
+        tell_to_stop(t, why);
       }
       return "cancelling";
     case TaskState::kGhost:
@@ -162,11 +167,14 @@ void Broker::leave_queue(uint32_t t) {
 
 void Broker::deadline_passed(uint32_t t) {
   const Task& task = tasks_[t];
+  cancel_children(t);
   if (task.state != TaskState::kRunning) {
     leave_queue(t);
     return end_expired(t, "");
   }
-  if (task.stop != Stop::kCancelled) tell_to_stop(t, Stop::kDeadline);
+  if (task.stop != Stop::kCancelled && task.stop != Stop::kParent) {
+    tell_to_stop(t, Stop::kDeadline);
+  }
 }
 
 // Sets the timer of a run that may not take for ever, or not be silent for ever.
@@ -175,7 +183,7 @@ void Broker::watch_run(uint32_t t) {
   const Terms& terms = *task.terms;
   std::optional<Time> limit;
   if (terms.run_timeout > Duration{0}) limit = task.started + terms.run_timeout;
-  if (terms.heartbeat_timeout > Duration{0}) {
+  if (terms.heartbeat_timeout > Duration{0} && !task.suspended) {
     const Time silent = terms.last_sign + terms.heartbeat_timeout;
     limit = limit ? std::min(*limit, silent) : silent;
   }
@@ -186,8 +194,8 @@ void Broker::run_limit_reached(uint32_t t) {
   const Task& task = tasks_[t];
   const Terms& terms = *task.terms;
   const bool too_long = terms.run_timeout > Duration{0} && now_ >= task.started + terms.run_timeout;
-  const bool silent =
-      terms.heartbeat_timeout > Duration{0} && now_ >= terms.last_sign + terms.heartbeat_timeout;
+  const bool silent = terms.heartbeat_timeout > Duration{0} && !task.suspended &&
+                      now_ >= terms.last_sign + terms.heartbeat_timeout;
   if (!too_long && !silent) return watch_run(t);  // it gave a sign of life since
   ++counters_.timed_out;
   tell_to_stop(t, too_long ? Stop::kRunTimeout : Stop::kHeartbeatTimeout);

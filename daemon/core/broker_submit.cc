@@ -12,13 +12,6 @@ using proto::Record;
 using proto::TaskId;
 namespace code = proto::code;
 
-namespace {
-
-// Requests that wait for one task besides the first.
-constexpr size_t kMaxAskers = 1000;
-
-}  // namespace
-
 // --- submit --------------------------------------------------------------------------------------
 
 void Broker::submit(const Caller& caller, const Record& record) {
@@ -31,8 +24,12 @@ void Broker::submit(const Caller& caller, const Record& record) {
                 "session_bytes", config_->tuskd.limits.max_session_bytes);
   }
   if (!check_body(caller, record)) return;
+  uint32_t parent;
+  if (!find_parent(caller, record, parent)) return;
   const TaskId id = record.id();
-  if (uint32_t ref = find_task(id); ref != kNone) return join_task(caller, record, ref);
+  if (uint32_t ref = find_task(id); ref != kNone) {
+    return closes_circle(caller, record, parent, ref) ? void() : join_task(caller, record, ref);
+  }
   if (may_be_let_go(record, id)) {
     return error(caller, record.ref, code::kUnknownOutcome,
                  "this id is older than what the broker remembers: the task may have run");
@@ -43,7 +40,7 @@ void Broker::submit(const Caller& caller, const Record& record) {
   const proto::Terms* asked = record.attributes.terms;
   const bool unique = asked && !asked->unique.empty();
   if (!can_fit(caller, record, type_index)) return;
-  if (unique && !becomes_task(caller, record, type_index)) return;
+  if (unique && !becomes_task(caller, record, type_index, parent)) return;
   if (!check_room(caller, record.ref, type)) return;
 
   const uint32_t t = make_task(record, id, type_index);
@@ -56,6 +53,7 @@ void Broker::submit(const Caller& caller, const Record& record) {
   }
   if (reply != proto::Reply::kResult) accept(caller, record.ref);
   take_terms(t, record);
+  if (parent != kNone) join_family(t, parent);
   const Duration wait = delay_of(record, type);
   if (unique && !take_key(t, asked->unique)) return block(t, wait);
   if (task.terms && task.terms->order_gate != kNone) return begin(t, wait);

@@ -192,6 +192,7 @@ void Broker::free_task(uint32_t t) {
   Task& task = tasks_[t];
   leave_gates(t);
   leave_sticky(t);
+  leave_family(t);
   const uint32_t generation = task.generation;
   held_bytes_ -= task.body.size() + task.result.size();
   if (task.result && task.result.size() <= kSmall && spare_.size() < kMostSpare) {
@@ -239,6 +240,7 @@ Asker Broker::asker_for(const Caller& caller, const Record& record) {
 bool Broker::present(const Asker& asker) const {
   switch (asker.kind) {
     case Asker::Kind::kNobody:
+    case Asker::Kind::kRun:
       return false;
     case Asker::Kind::kSession:
       return sessions_[asker.index].number == asker.session;

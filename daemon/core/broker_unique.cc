@@ -20,7 +20,8 @@ bool runs(const Task& task) { return task.state == TaskState::kRunning; }
 
 // Whether a submit with a unique key becomes a task of its own; if not, it has its answer, or will
 // have that of the task which has the key.
-bool Broker::becomes_task(const Caller& caller, const Record& record, uint32_t type) {
+bool Broker::becomes_task(const Caller& caller, const Record& record, uint32_t type,
+                          uint32_t parent) {
   const proto::Terms& asked = *record.attributes.terms;
   const auto& taken = scheduler_.type(type).unique;
   const auto it = taken.find(std::string(asked.unique));
@@ -35,6 +36,7 @@ bool Broker::becomes_task(const Caller& caller, const Record& record, uint32_t t
     if (key.follow_up == kNone) return true;
     other = key.follow_up;
   }
+  if (closes_circle(caller, record, parent, other)) return false;
   ++counters_.joined;
   const bool replaces = asked.unique_policy == UniquePolicy::kReplace ||
                         asked.unique_policy == UniquePolicy::kDebounce;

@@ -27,6 +27,7 @@ namespace tusk::core {
   X(timed_out, "runs told to stop because they took too long")            \
   X(deferred, "runs that their handler put off")                          \
   X(hung, "runs that did not stop when told to")                          \
+  X(suspended, "runs that lent their slot out while they awaited others") \
   X(pushed, "pipeline items accepted")                                    \
   X(items_done, "items that left a stage for the next, or the pipeline")  \
   X(items_dropped, "items that a handler let go")                         \

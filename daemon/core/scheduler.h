@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -103,8 +104,10 @@ struct WorkerState {
   bool available = false;      // connected, not draining, not over its bound
   bool condemned = false;      // one of its runs hangs: it is about to be replaced
   TimerId condemned_timer = kNoTimer;
-  bool away = false;   // for longer than reconnect_grace: it is in no group
-  List<Task> running;  // ghosts among them
+  bool away = false;               // for longer than reconnect_grace: it is in no group
+  List<Task> running;              // ghosts among them
+  uint32_t suspended = 0;          // of them, without a slot
+  std::deque<uint32_t> resumable;  // of these, those that only wait for a slot
   std::array<uint32_t, 2> heap_place{kNone, kNone};
   std::vector<uint32_t> serves;  // types
   Properties offers;             // its labels
@@ -117,7 +120,8 @@ struct WorkerState {
   } counters;
 
   uint32_t free_slots() const {
-    return available && slots > running.count ? slots - running.count : 0;
+    const uint32_t taken = running.count - suspended;
+    return available && slots > taken ? slots - taken : 0;
   }
 };
 

@@ -24,7 +24,9 @@ inline constexpr uint32_t kGenerationMask = (uint32_t{1} << 29) - 1;
 
 // Who waits for a task's ending: a request of a session, or a REQ peer's.
 struct Asker {
-  enum class Kind : uint8_t { kNobody, kSession, kRequest };
+  // kRun: a suspended run; `index` is its task, `session` its generation, `request` which
+  // suspension.
+  enum class Kind : uint8_t { kNobody, kSession, kRequest, kRun };
   Kind kind = Kind::kNobody;
   uint8_t follow = 0;      // what it wants to hear of the runs: proto::kFollowProgress, ...
   uint32_t index = kNone;  // in the pool of sessions or of REQ requests
@@ -45,7 +47,14 @@ enum class TaskState : uint8_t {
 };
 
 // Why a run was told to stop.
-enum class Stop : uint8_t { kNone, kCancelled, kDeadline, kRunTimeout, kHeartbeatTimeout };
+enum class Stop : uint8_t {
+  kNone,
+  kCancelled,
+  kParent,  // its parent was cancelled or expired
+  kDeadline,
+  kRunTimeout,
+  kHeartbeatTimeout
+};
 
 struct Backoff {
   Duration first, most;
@@ -93,7 +102,11 @@ struct Terms {
   std::vector<uint32_t> labels;        // nodes of the index
   std::shared_ptr<const Needs> needs;  // nothing: any worker that serves the type
   uint32_t sticky = kNone;             // its sticky key, among those of the broker
-  std::unique_ptr<Again> again;        // it failed for good, and may be submitted again
+  uint32_t parent = kNone;
+  uint32_t first_child = kNone, prev_sibling = kNone, next_sibling = kNone;
+  uint32_t awaits = 0;           // tasks that have to end before its run goes on
+  uint64_t suspensions = 0;      // so far
+  std::unique_ptr<Again> again;  // it failed for good, and may be submitted again
 };
 
 // A key whose tasks go to one worker.
@@ -126,9 +139,10 @@ struct Task {
   bool suspect = false;  // a worker died while this ran: it runs without another suspect
   Stop stop = Stop::kNone;
   int8_t priority = 0;
-  uint32_t group = 0;   // a hash of its name; 0: none
-  bool orphan = false;  // adopted from a claim: nobody submitted it yet, no body
-  bool edge = false;    // an item from the PULL edge: nobody to accept to
+  uint32_t group = 0;      // a hash of its name; 0: none
+  bool suspended = false;  // runs, without a slot
+  bool orphan = false;     // adopted from a claim: nobody submitted it yet, no body
+  bool edge = false;       // an item from the PULL edge: nobody to accept to
   uint32_t type = kNone;
   uint32_t lane = kNone;         // while it waits for a worker or runs
   uint32_t attempt = 0;          // runs so far
