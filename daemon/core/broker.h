@@ -331,7 +331,7 @@ class Broker {
   void retain(uint32_t task);
   void retention_over(uint32_t task);
   static size_t retained_size(const Task& task);
-  proto::AttributeEntries with_id(const Task& task, proto::AttributeEntries attributes);
+  proto::AttributeEntries with_terms(const Task& task, proto::AttributeEntries attributes);
   void end_terms(uint32_t task);
 
   // --- unique keys (broker_unique.cc)
@@ -386,6 +386,13 @@ class Broker {
   void idle_keys_due();
   void forget_sticky(uint32_t key);
   void leave_sticky_lanes(uint32_t worker);
+
+  // --- streams (broker_stream.cc)
+  const Asker* listener(const Task& task) const;
+  void listen(uint32_t task, uint32_t window);
+  void give_credit(uint32_t task, uint64_t chunks);
+  void chunk(Session& session, const proto::Record& record);
+  void credit(const Caller& caller, const proto::Record& record);
 
   // --- children (broker_family.cc)
   bool find_parent(const Caller& caller, const proto::Record& record, uint32_t& parent);

@@ -22,7 +22,9 @@ constexpr size_t kMaxKeptBytes = 64 << 20;
 // The task's one ending: told to those who ask, and kept until one of them acknowledges it.
 void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeEntries attributes) {
   Task& task = tasks_[t];
-  if (task.terms && task.terms->unique != kNone) attributes = with_id(task, attributes);
+  if (task.terms && (task.terms->unique != kNone || task.terms->stream > 0)) {
+    attributes = with_terms(task, attributes);
+  }
   Type& type = scheduler_.type(task.type);
   if (type.is_stage) return item_ended(t, state);
   ++type.endings;
@@ -109,10 +111,13 @@ bool Broker::keep_for_again(Task& task, State state) {
   return true;
 }
 
-// The attributes of an ending, and which task it is the ending of.
-proto::AttributeEntries Broker::with_id(const Task& task, proto::AttributeEntries attributes) {
+// The attributes of an ending; which task it is the ending of, if the asker may not know; and how
+// long its stream was.
+proto::AttributeEntries Broker::with_terms(const Task& task, proto::AttributeEntries attributes) {
   run_scratch_.clear();
   run_scratch_.raw(attributes.entries, attributes.count);
+  if (task.terms->stream > 0) run_scratch_.number(proto::Attribute::kChunks, task.terms->chunks);
+  if (task.terms->unique == kNone) return run_scratch_;
   run_scratch_.key(proto::Attribute::kTask)
       .pack_bin(16)
       .pack_bin_body(reinterpret_cast<const char*>(task.id.bytes.data()), 16);

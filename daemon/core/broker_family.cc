@@ -198,8 +198,10 @@ void Broker::suspend(Session& session, const Record& record) {
   ++terms.suspensions;
   terms.awaits = record.level - static_cast<uint32_t>(ended);
   for (uint32_t other : awaited) {
-    tasks_[other].more_askers.push_back(
-        {Asker::Kind::kRun, 0, t, tasks_[t].generation, terms.suspensions});
+    tasks_[other].more_askers.push_back({.kind = Asker::Kind::kRun,
+                                         .index = t,
+                                         .session = tasks_[t].generation,
+                                         .request = terms.suspensions});
   }
   task.suspended = true;
   ++worker.suspended;

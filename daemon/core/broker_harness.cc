@@ -49,6 +49,7 @@ std::vector<Got> decode_all(std::string_view records, const std::vector<proto::B
   std::vector<Got> out;
   for (const proto::Record& r : decoded.records) {
     out.push_back(to_got(r, bodies));
+    if (r.kind == Kind::kCredit) out.back().value = r.time;
     if (r.kind == Kind::kHeader) {  // as the only kind with two more numbers
       out.back().value = Json{{"seq", r.seq}, {"ack", r.ack}};
     }

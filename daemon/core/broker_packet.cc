@@ -184,6 +184,10 @@ void Broker::on_request_packet(const PacketReceived& packet) {
   }
   switch (record.kind) {
     case Kind::kSubmit:
+      if (record.attributes.terms && record.attributes.terms->stream > 0) {
+        return error(caller, record.ref, code::kInvalid, "a REQ peer gets one reply, and no stream",
+                     "field", "stream");
+      }
       if (record.attributes.reply == proto::Reply::kBoth) {
         return error(caller, record.ref, code::kInvalid, "a REQ peer gets one reply", "field",
                      "reply");
@@ -245,6 +249,8 @@ void Broker::on_worker_record(Session& session, const Record& record) {
       return pause(session, record);
     case Kind::kSuspend:
       return suspend(session, record);
+    case Kind::kChunk:
+      return chunk(session, record);
     default:  // kSlots
       workers_[session.worker].slots =
           static_cast<uint32_t>(std::min<uint64_t>(record.ref, config_->tuskd.limits.max_tasks));
@@ -289,6 +295,8 @@ void Broker::on_record(const Caller& caller, const Record& record) {
         return (session ? session->name : "a peer") + " answers: " + std::string(record.name) +
                ": " + std::string(record.message);
       });
+    case Kind::kCredit:
+      return credit(caller, record);
     case Kind::kSubscribe:
       return subscribe(*session, record);
     case Kind::kUnsubscribe:
@@ -303,6 +311,7 @@ void Broker::on_record(const Caller& caller, const Record& record) {
     case Kind::kDefer:
     case Kind::kPause:
     case Kind::kSuspend:
+    case Kind::kChunk:
     case Kind::kSlots:
       if (session->worker == kNone) {
         ++counters_.records_refused;

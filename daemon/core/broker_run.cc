@@ -54,6 +54,8 @@ void Broker::start_run(uint32_t t, uint32_t w) {
   if (task.lane == kNone) task.lane = task.terms ? lane_of(t) : type.lane;  // a claim
   scheduler_.dispatched(w, task.lane);
   if (task.terms) {
+    task.terms->credit = task.terms->stream;
+    task.terms->chunks = 0;
     task.terms->last_sign = now_;
     watch_run(t);
   }
@@ -90,6 +92,7 @@ proto::AttributeEntries Broker::run_attributes(const Task& task) {
   if (left) {
     run_scratch_.number(proto::Attribute::kTimeLeft, static_cast<uint64_t>(milliseconds(*left)));
   }
+  if (terms.stream > 0) run_scratch_.number(proto::Attribute::kStream, terms.stream);
   if (terms.checkpoint) {
     const std::string_view bytes = terms.checkpoint.view();
     run_scratch_.key(proto::Attribute::kCheckpoint)

@@ -335,13 +335,14 @@ void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
       Kind::kSubscribe, Kind::kUnsubscribe, Kind::kPush,       Kind::kResult,  Kind::kReturned,
       Kind::kProgress,  Kind::kLog,         Kind::kCheckpoint, Kind::kSlots,   Kind::kDefer,
       Kind::kPause,     Kind::kAccepted,    Kind::kAnswer,     Kind::kEvent,   Kind::kTask,
-      Kind::kItem,      Kind::kRecall,      Kind::kDrain,      Kind::kSuspend, Kind::kResume};
+      Kind::kItem,      Kind::kRecall,      Kind::kDrain,      Kind::kSuspend, Kind::kResume,
+      Kind::kChunk,     Kind::kCredit};
   out.text("kinds");
   p.pack_array(std::size(kKinds));
   for (Kind kind : kKinds) p.pack_uint16(static_cast<uint16_t>(kind));
-  static constexpr uint8_t kAttributes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 13, 15, 16,
-                                            17, 18, 19, 21, 23, 24, 25, 26, 27, 28, 29, 30, 33,
-                                            49, 51, 53, 55, 57, 59, 61, 63, 65, 67, 69, 71, 73};
+  static constexpr uint8_t kAttributes[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 13, 15, 16, 17,
+                                            18, 19, 21, 23, 24, 25, 26, 27, 28, 29, 30, 33, 49, 51,
+                                            53, 55, 57, 59, 61, 63, 65, 67, 69, 71, 73, 75, 32, 34};
   out.text("attributes");
   p.pack_array(std::size(kAttributes));
   for (uint8_t key : kAttributes) p.pack_uint8(key);

@@ -95,7 +95,8 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   const bool special = wish.deadline || wish.run_timeout || wish.heartbeat_timeout ||
                        wish.attempts || wish.backoff || wish.no_retry_on || wish.retention ||
                        !wish.unique.empty() || !wish.order_key.empty() || !wish.limit_key.empty() ||
-                       wish.cost || wish.labels || wish.needs || !wish.sticky_key.empty();
+                       wish.cost || wish.labels || wish.needs || !wish.sticky_key.empty() ||
+                       wish.stream > 0;
   if (ordinary && !special && !tasks_[t].terms) return;
   Terms& terms = terms_of(t);
   timers_.cancel(terms.deadline_timer);
@@ -116,6 +117,7 @@ void Broker::take_terms(uint32_t t, const Record& record) {
                             .jitter = wish.backoff->jitter};
   }
   terms.cost = static_cast<uint32_t>(wish.cost.value_or(1));
+  if (wish.stream > 0) terms.stream = wish.stream;
   take_gates(t, wish);
   take_labels(t, wish.labels);
   terms.needs = intern(needs_of(asked, usual));
@@ -221,6 +223,9 @@ void Broker::ask_too(const Caller& caller, const Record& record, uint32_t ref) {
                 {task.result_attributes.view(), task.result_count});
   }
   if (asked(task, caller, record.ref)) return;
+  if (const proto::Terms* wish = record.attributes.terms; wish && wish->stream > 0) {
+    listen(ref, wish->stream);
+  }
   auto gone = [this](const Asker& asker) {
     if (present(asker)) return false;
     retire(asker);
@@ -250,7 +255,10 @@ void Broker::start_wait(const Caller& caller, uint64_t wait) {
 
 void Broker::request_timeout(uint32_t index) {
   const Request& request = requests_[index];
-  const Asker asker{Asker::Kind::kRequest, 0, index, request.serial, request.request};
+  const Asker asker{.kind = Asker::Kind::kRequest,
+                    .index = index,
+                    .session = request.serial,
+                    .request = request.request};
   if (!present(asker)) return retire(asker);
   ++counters_.timeouts;
   error(caller_of(asker), asker.request, code::kTimeout,

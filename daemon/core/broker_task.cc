@@ -216,11 +216,18 @@ void Broker::forget(uint32_t t) {
 Asker Broker::asker_for(const Caller& caller, uint64_t request, uint64_t wait) {
   if (caller.request != kNone) {
     start_wait(caller, wait);
-    return {Asker::Kind::kRequest, 0, caller.request, requests_[caller.request].serial, request};
+    return {.kind = Asker::Kind::kRequest,
+            .index = caller.request,
+            .session = requests_[caller.request].serial,
+            .request = request};
   }
   if (caller.session == kNone) return {};
   const uint64_t number = sessions_[caller.session].number;
-  if (wait == 0) return {Asker::Kind::kSession, 0, caller.session, number, request};
+  if (wait == 0)
+    return {.kind = Asker::Kind::kSession,
+            .index = caller.session,
+            .session = number,
+            .request = request};
   const uint32_t index = requests_.add();
   Request& waiting = requests_[index];
   waiting.serial = ++request_serial_;
@@ -228,12 +235,16 @@ Asker Broker::asker_for(const Caller& caller, uint64_t request, uint64_t wait) {
   waiting.session = caller.session;
   waiting.session_number = number;
   start_wait(Caller{.request = index}, wait);
-  return {Asker::Kind::kRequest, 0, index, waiting.serial, request};
+  return {
+      .kind = Asker::Kind::kRequest, .index = index, .session = waiting.serial, .request = request};
 }
 
 Asker Broker::asker_for(const Caller& caller, const Record& record) {
   Asker asker = asker_for(caller, record.ref, record.attributes.wait);
-  if (record.attributes.terms) asker.follow = record.attributes.terms->follow;
+  if (record.attributes.terms) {
+    asker.follow = record.attributes.terms->follow;
+    asker.streams = record.attributes.terms->stream > 0;
+  }
   return asker;
 }
 

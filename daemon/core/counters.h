@@ -28,6 +28,9 @@ namespace tusk::core {
   X(deferred, "runs that their handler put off")                          \
   X(hung, "runs that did not stop when told to")                          \
   X(suspended, "runs that lent their slot out while they awaited others") \
+  X(chunks, "chunks of streams passed on")                                \
+  X(chunks_lost, "chunks of streams that nobody was there to take")       \
+  X(chunks_refused, "chunks of streams that had no credit")               \
   X(pushed, "pipeline items accepted")                                    \
   X(items_done, "items that left a stage for the next, or the pipeline")  \
   X(items_dropped, "items that a handler let go")                         \

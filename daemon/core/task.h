@@ -29,6 +29,7 @@ struct Asker {
   enum class Kind : uint8_t { kNobody, kSession, kRequest, kRun };
   Kind kind = Kind::kNobody;
   uint8_t follow = 0;      // what it wants to hear of the runs: proto::kFollowProgress, ...
+  bool streams = false;    // it asked for the stream
   uint32_t index = kNone;  // in the pool of sessions or of REQ requests
   uint64_t session = 0;    // its number: a session's place may have been taken by another
   uint64_t request = 0;    // the request number
@@ -104,7 +105,10 @@ struct Terms {
   uint32_t sticky = kNone;             // its sticky key, among those of the broker
   uint32_t parent = kNone;
   uint32_t first_child = kNone, prev_sibling = kNone, next_sibling = kNone;
-  uint32_t awaits = 0;           // tasks that have to end before its run goes on
+  uint32_t stream = 0;           // chunks that may be on their way; 0: nobody asked for the stream
+  uint32_t credit = 0;           // of the present run
+  uint64_t chunks = 0;           // that it sent
+  uint32_t awaits = 0;           //          // tasks that have to end before its run goes on
   uint64_t suspensions = 0;      // so far
   std::unique_ptr<Again> again;  // it failed for good, and may be submitted again
 };

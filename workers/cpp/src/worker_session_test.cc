@@ -88,8 +88,10 @@ TEST_F(WorkerTest, ASlowBrokerIsGivenTimeToAcknowledgeTheLastResults) {
   start();
   meet();
   broker.acknowledges = false;
-  broker.send({task(1, "add", kAdd), {"drain", "reload"}});
+  broker.send({task(1, "add", kAdd)});
   broker.next("result");
+  broker.send({{"drain", "reload"}});
+  broker.next("slots");
   EXPECT_TRUE(broker.silent_for(milliseconds(1500)));
   broker.acknowledge();
   broker.next("bye");
