@@ -37,6 +37,10 @@ template <>
 const std::vector<Word<Serialization>>& words();
 template <>
 const std::vector<Word<Compression>>& words();
+template <>
+const std::vector<Word<MessageFormat>>& words();
+template <>
+const std::vector<Word<Routing>>& words();
 
 // A struct: its table says what it holds.
 template <class T>

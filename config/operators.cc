@@ -108,7 +108,9 @@ Outcome file_read(const std::vector<Value>& arguments, const Place& place,
                   const Surroundings& around) {
   auto text = file("file.read", arguments, around);
   if (!text) return fail(text.error());
-  return Value(place, std::move(*text));
+  Value value(place, std::move(*text));
+  value.file = std::make_shared<const std::string>(arguments[0].text());
+  return value;
 }
 
 Outcome json_read(const std::vector<Value>& arguments, const Place& place,

@@ -168,6 +168,15 @@ struct Topic {
   std::optional<std::string> message;
 };
 
+// An entry of [message_types], with what whoever compiles its schema needs to say where it is
+// wrong.
+struct Message {
+  MessageType entry;
+  std::string schema_file;  // that it was read from, as the config names it; empty: from none
+  // Errors at the places of the two keys, their message still to be written.
+  Error schema_at, message_at;
+};
+
 // A step of the pipeline. `function` names the handler; where the file gives none it is the stage's
 // name. `language` is empty where any may serve it. `settings` is the map that the file has under
 // the stage's name (null for one that is only named).
@@ -176,6 +185,7 @@ struct Stage {
   std::string language;
   std::string function;
   Value settings;
+  std::optional<std::string> message{};  // that of its handler
 };
 
 struct Orchestration {
@@ -194,15 +204,23 @@ struct Orchestration {
   std::optional<std::vector<std::string>> worker_languages;  // empty: any
   Serialization serialization = Serialization::msgpack;
   Compression compression = Compression::lz4;
-  std::map<std::string, TaskType, std::less<>> types;  // those that the file names
-  TaskType other_type;                                 // every type that it does not name
-  std::vector<Topic> topics;                           // in the file's order, each once
-  std::vector<Stage> stages;                           // first to last
+  std::map<std::string, TaskType, std::less<>> types;    // those that the file names
+  TaskType other_type;                                   // every type that it does not name
+  std::map<std::string, Message, std::less<>> messages;  // by name
+  std::vector<Topic> topics;                             // in the file's order, each once
+  std::vector<Stage> stages;                             // first to last
 
   // The settings of a type, named in the file or not.
   const TaskType& type(std::string_view name) const {
     auto it = types.find(name);
     return it == types.end() ? other_type : it->second;
+  }
+  // The entry of [message_types] that governs the bodies of a task type or stage handler, named in
+  // the file or not; nothing if none does.
+  std::optional<std::string> message_of(std::string_view name) const {
+    if (auto it = types.find(name); it != types.end()) return it->second.message;
+    auto it = messages.find(name);
+    return it == messages.end() ? std::nullopt : std::optional(it->first);
   }
 };
 

@@ -10,6 +10,7 @@ namespace tusk::config {
 namespace {
 
 constexpr std::string_view kTasks = "_tasks";
+constexpr std::string_view kMessages = "message_types";
 
 std::string in_quotes(std::string_view text) { return "\"" + std::string(text) + "\""; }
 
@@ -44,6 +45,7 @@ void Resolver::resolve() {
   general();
   daemon();
   workers();
+  messages();
   types();
   topics();
   stages();
@@ -182,12 +184,10 @@ void Resolver::types() {
   std::map<std::string, Place, std::less<>> bound;  // type -> where its pool is named
   pools(bound);
   for (const auto& [name, message] : config_.sections.message_types) {
-    if (message.routing != "fanout") config_.types.try_emplace(name, other);
-    auto type = config_.types.find(name);
-    if (type == config_.types.end()) continue;
-    type->second.message = name;
-    type->second.priority = message.priority.value_or(Priority{});
+    if (message.routing != Routing::fanout) config_.types.try_emplace(name, other);
   }
+  for (const auto& entry : config_.type_sections) config_.types.try_emplace(entry.first, other);
+  for (auto& [name, type] : config_.types) govern(type, name);
   type_sections(bound);
   if (config_.types.size() > config_.tuskd.limits.max_types) {
     error(place({"tuskd", "max_types"}),
@@ -224,23 +224,15 @@ void Resolver::pools(std::map<std::string, Place, std::less<>>& bound) {
 }
 
 void Resolver::type_sections(const std::map<std::string, Place, std::less<>>& bound) {
-  std::map<std::string_view, const MessageType*> messages;
-  for (const auto& [name, message] : config_.sections.message_types) messages[name] = &message;
   for (const auto& [name, set] : config_.type_sections) {
-    TaskType& type = config_.types.try_emplace(name, config_.other_type).first->second;
+    TaskType& type = config_.types.find(name)->second;
     if (set.pool && type.pool && *set.pool != *type.pool) {
       error(place({"types", name, "pool"}),
             "the type " + in_quotes(name) + " is bound to pool " + *type.pool + " in line " +
                 std::to_string(bound.find(name)->second.line) + " already; a type has one pool");
     }
     if (set.pool) type.pool = set.pool;
-    if (set.message) {
-      type.message = set.message;
-      auto message = messages.find(*set.message);
-      if (message != messages.end()) {
-        type.priority = message->second->priority.value_or(Priority{});
-      }
-    }
+    if (set.message) govern(type, *set.message);
     type.delay = set.delay.value_or(Duration{0});
     type.deadline = set.deadline;
     type.timeout = set.timeout;
@@ -287,15 +279,58 @@ void Resolver::needs(const std::string& type, const char* key, const Named<T>& e
   }
 }
 
+// --- messages ------------------------------------------------------------------------------------
+
+void Resolver::messages() {
+  for (const auto& message : config_.sections.message_types) {
+    const std::string& name = message.first;
+    const MessageType& entry = message.second;
+    const Value* schema = at({"message_types", name, "schema"});
+    config_.messages[name] = {
+        .entry = entry,
+        .schema_file = schema != nullptr && schema->file ? *schema->file : "",
+        .schema_at = source_.error(place({"message_types", name, "schema"}), ""),
+        .message_at = source_.error(place({"message_types", name, "message"}), "")};
+    auto wrong = [&, where = "[message_types] " + name + "."](std::string_view key,
+                                                              std::string_view why) {
+      error(place({"message_types", name, key}), where + std::string(key) + " " + std::string(why));
+    };
+    if (entry.validation && !entry.schema) {
+      wrong("validation", "needs a schema to check bodies against: add the key schema");
+    }
+    if (entry.schema && !entry.format) {
+      wrong("schema",
+            "needs to know what bodies are written in: add format: json, msgpack or "
+            "protobuf");
+    }
+    if (entry.message && (!entry.schema || entry.format != MessageFormat::protobuf)) {
+      wrong("message", "names a message of a .proto file: it needs a schema and format: protobuf");
+    }
+  }
+  message_references("types");
+  message_references("topics");
+}
+
+// The entry of that name, if there is one, has a say in how the tasks of the type run.
+void Resolver::govern(TaskType& type, const std::string& name) {
+  auto message = config_.messages.find(name);
+  if (message == config_.messages.end()) return;
+  const MessageType& entry = message->second.entry;
+  type.message = name;
+  type.priority = entry.priority.value_or(Priority{});
+  type.load_balancing = entry.routing == Routing::round_robin ? LoadBalancing::round_robin
+                        : entry.routing == Routing::least_connections
+                            ? LoadBalancing::least_connections
+                            : config_.load_balancing;
+}
+
 // --- topics and stages ---------------------------------------------------------------------------
 
 void Resolver::topics() {
   std::set<std::string_view> known;
-  std::set<std::string_view> messages;
-  for (const auto& entry : config_.sections.message_types) messages.insert(entry.first);
   auto add = [&](const std::string& name, const Text& message) {
     if (!known.insert(name).second) return;
-    bool own = !message && messages.contains(name);
+    bool own = !message && config_.messages.contains(name);
     config_.topics.push_back({name, own ? Text(name) : message});
   };
   for (const auto& [name, topic] : config_.topic_sections) add(name, topic.message);
@@ -303,7 +338,7 @@ void Resolver::topics() {
     add(name, std::nullopt);
   }
   for (const auto& [name, message] : config_.sections.message_types) {
-    if (message.routing == "fanout") add(name, std::nullopt);
+    if (message.routing == Routing::fanout) add(name, std::nullopt);
   }
   if (config_.topics.size() > config_.tuskd.limits.max_topics) {
     error(place({"tuskd", "max_topics"}),
@@ -314,6 +349,11 @@ void Resolver::topics() {
 }
 
 void Resolver::stages() {
+  stage_names();
+  for (Stage& stage : config_.stages) stage.message = config_.message_of(stage.function);
+}
+
+void Resolver::stage_names() {
   if (has("data_pipeline")) {
     for (const auto& [name, stage] : config_.sections.data_pipeline) {
       const Value* settings = at({"data_pipeline", name});
@@ -336,7 +376,12 @@ void Resolver::stages() {
 
 // --- warnings ------------------------------------------------------------------------------------
 
-void Resolver::warn(const std::vector<Reader::Idle>& idle) {
+void Resolver::warn(std::vector<Reader::Idle> idle) {
+  for (const auto& [name, message] : config_.sections.message_types) {
+    if (message.routing != Routing::sticky) continue;
+    if (idle.empty() || idle.back().section != kMessages) idle.push_back({kMessages, {}, {}});
+    idle.back().keys.push_back(name + ".routing: sticky");
+  }
   if (!idle.empty()) {
     std::string message = "accepted, but without effect in this version:";
     for (const Reader::Idle& section : idle) {
@@ -344,8 +389,6 @@ void Resolver::warn(const std::vector<Reader::Idle>& idle) {
     }
     warnings.push_back(source_.error(std::move(message)));
   }
-  message_references("types");
-  message_references("topics");
   dependency_references();
 }
 
@@ -362,10 +405,10 @@ void Resolver::warn_of_reference(const Value& from, const std::string& where,
                                                    "]" + did_you_mean(from.text(), names)));
 }
 
-// `message` names an entry of [message_types], if there is that section.
+// `message` names an entry of [message_types].
 void Resolver::message_references(std::string_view section) {
   const Value* entries = at({section});
-  if (!has("message_types") || entries == nullptr || !entries->is(Value::Kind::map)) return;
+  if (entries == nullptr || !entries->is(Value::Kind::map)) return;
   std::vector<std::string_view> names = names_of(config_.sections.message_types);
   std::set<std::string_view> known(names.begin(), names.end());
   const Map& map = entries->map();
@@ -374,8 +417,9 @@ void Resolver::message_references(std::string_view section) {
         map.value(i).is(Value::Kind::map) ? map.value(i).map().find("message") : nullptr;
     if (message == nullptr || !message->is(Value::Kind::text)) continue;
     if (known.contains(message->text())) continue;
-    warn_of_reference(*message, "[" + std::string(section) + "] " + map.key(i).name + ".message",
-                      "message_types", names);
+    error(message->place, "[" + std::string(section) + "] " + map.key(i).name + ".message: " +
+                              in_quotes(message->text()) + " is no entry of [message_types]" +
+                              did_you_mean(message->text(), names));
   }
 }
 

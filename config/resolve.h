@@ -18,7 +18,7 @@ class Resolver {
 
   void resolve();
   // The reader's idle keys in one warning, then references that lead nowhere.
-  void warn(const std::vector<Reader::Idle>& idle);
+  void warn(std::vector<Reader::Idle> idle);
 
   std::vector<Error> errors;
   std::vector<Error> warnings;
@@ -34,8 +34,11 @@ class Resolver {
   void type_sections(const std::map<std::string, Place, std::less<>>& bound);
   template <typename T>
   void needs(const std::string& type, const char* key, const Named<T>& entries);
+  void messages();
+  void govern(TaskType& type, const std::string& name);
   void topics();
   void stages();
+  void stage_names();
   void message_references(std::string_view section);
   void dependency_references();
 

@@ -31,8 +31,8 @@ std::vector<Key> own_sections() {
       key<&O::sections, &S::ipc_patterns>("ipc_patterns", "The three ways to pass a message."),
       key<&O::sections, &S::message_types>(
           "message_types",
-          "Bodies by name. An entry governs the task type or topic of its own name, and those that "
-          "name it with `message`.")
+          "Bodies by name. An entry governs the task type, stage handler or topic of its own name, "
+          "and those of [types] and [topics] that name it with `message`.")
           .called("MESSAGE"),
       key<&O::sections, &S::data_pipeline>("data_pipeline",
                                            "The stages of the pipeline, first to last.")

@@ -33,6 +33,23 @@ const std::vector<Word<Compression>>& words<Compression>() {
   return words;
 }
 
+template <>
+const std::vector<Word<MessageFormat>>& words<MessageFormat>() {
+  static const std::vector<Word<MessageFormat>> words{{"json", MessageFormat::json},
+                                                      {"msgpack", MessageFormat::msgpack},
+                                                      {"protobuf", MessageFormat::protobuf}};
+  return words;
+}
+
+template <>
+const std::vector<Word<Routing>>& words<Routing>() {
+  static const std::vector<Word<Routing>> words{{"fanout", Routing::fanout},
+                                                {"round_robin", Routing::round_robin},
+                                                {"least_connections", Routing::least_connections},
+                                                {"sticky", Routing::sticky}};
+  return words;
+}
+
 // --- tasks and messages --------------------------------------------------------------------------
 
 template <>
@@ -134,13 +151,31 @@ const Table& table<IpcPatterns>() {
 template <>
 const Table& table<MessageType>() {
   static const Table rows{{
-      key<&MessageType::format>("format", "What its bodies are written in."),
-      key<&MessageType::schema>("schema", "The text of its schema."),
-      key<&MessageType::validation>("validation", "Are bodies checked against the schema?"),
-      key<&MessageType::compression>("compression", "Are bodies compressed?"),
+      key<&MessageType::format>(
+          "format", "What its bodies are written in; peers are told. By default they choose.")
+          .effective(),
+      key<&MessageType::schema>("schema",
+                                "The text of its schema: JSON Schema for `json` and `msgpack`, a "
+                                ".proto file for `protobuf`. Mostly `@file.read(...)`.")
+          .effective(),
+      key<&MessageType::message>("message",
+                                 "Which message of the .proto file; needed if it has several.")
+          .as(kName, refine_name)
+          .effective(),
+      key<&MessageType::validation>(
+          "validation",
+          "Are bodies checked against the schema before they are accepted? It needs one.")
+          .effective(),
+      key<&MessageType::compression>(
+          "compression",
+          "True: bodies of 64 bytes and more are compressed; false: none is. Peers are told. By "
+          "default `compression_threshold` of [tuskd] says.")
+          .effective(),
       key<&MessageType::priority>("priority", "Higher runs first.").effective(),
       key<&MessageType::routing>(
-          "routing", "`fanout` makes a topic of this name; anything else is a queue of tasks.")
+          "routing",
+          "`fanout` makes a topic of this name. `round_robin` and `least_connections` are the load "
+          "balancing of its task types, unless [types] says another; `sticky` has no effect yet.")
           .effective(),
   }};
   return rows;

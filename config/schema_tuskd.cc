@@ -402,7 +402,8 @@ const Table& table<TypeSection>() {
                                  "Do its tasks survive the death of the broker? By default no."),
       key<&TypeSection::message>(
           "message", "The [message_types] entry of its bodies. By default that of its own name.")
-          .as(kName, refine_name),
+          .as(kName, refine_name)
+          .effective(),
       key<&TypeSection::pool>("pool", "Only workers of this pool may serve it. By default any.")
           .as(kPool, refine_pool)
           .effective(),
@@ -436,7 +437,8 @@ const Table& table<TopicSection>() {
   static const Table rows{{
       key<&TopicSection::message>(
           "message", "The [message_types] entry of its events. By default that of its own name.")
-          .as(kName, refine_name),
+          .as(kName, refine_name)
+          .effective(),
   }};
   return rows;
 }

@@ -156,6 +156,8 @@ enum class LoadBalancing { round_robin, least_connections };
 enum class Protocol { none, zeromq };
 enum class Serialization { none, msgpack };
 enum class Compression { none, lz4 };
+enum class MessageFormat { json, msgpack, protobuf };
+enum class Routing { fanout, round_robin, least_connections, sticky };
 
 // Higher runs first. The words low, normal, high and critical stand for -10, 0, 10 and 20.
 struct Priority {
@@ -206,10 +208,13 @@ struct IpcPatterns {
 };
 
 struct MessageType {
-  Text format, schema;
-  bool validation = false, compression = false;
+  std::optional<MessageFormat> format;
+  Text schema;
+  Text message;  // which message of a schema in protobuf
+  bool validation = false;
+  std::optional<bool> compression;
   std::optional<Priority> priority;
-  Text routing;
+  std::optional<Routing> routing;
 };
 
 struct Microservice {

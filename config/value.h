@@ -86,6 +86,8 @@ class Value {
   // A text that came from an environment variable. Whoever wants a number or true/false from it may
   // read it as one: the environment has no other way to write them.
   bool from_environment = false;
+  // The file that a text was read from, as the config names it; null for every other value.
+  std::shared_ptr<const std::string> file;
 
  private:
   // In the order of Kind.
