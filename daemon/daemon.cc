@@ -41,12 +41,13 @@ std::size_t resident_bytes() {
 
 }  // namespace
 
-Daemon::Daemon(std::shared_ptr<const config::Orchestration> config, std::string file)
-    : config_(std::move(config)),
+Daemon::Daemon(Configuration configuration, std::string file)
+    : config_(std::move(configuration.config)),
       file_(std::move(file)),
       signals_(io_, {.stop = [this](int) { stop(); }, .reload = [this] { reload(); }}) {
   if (auto ok = control::log::open(config_->tuskd); !ok) throw std::runtime_error(ok.error());
-  plane_ = std::make_unique<transport::DataPlane>(config_, kServer);
+  plane_ =
+      std::make_unique<transport::DataPlane>(config_, std::move(configuration.checkers), kServer);
   plane_->on_log = [](const core::LogLine& line) { control::log::write(line.level, line.text); };
   plane_->on_reload = [this](const core::ReloadOutcome& outcome) {
     boost::asio::post(io_, [this, outcome] { reload_decided(outcome); });
@@ -163,23 +164,24 @@ void Daemon::reload() {
     control::notify::ready(summary());
   };
   if (file_.empty()) return keep_old("tuskd was started without a file");
-  auto loaded = config::load(file_);
+  auto loaded = load_config(file_);
   if (!loaded) return keep_old(config::format(loaded.error()));
   for (const config::Error& warning : loaded->warnings) {
     control::log::write(config::LogLevel::warning, config::format(warning));
   }
-  for (const std::string& key : config::keep_restart_only(*config_, loaded->orchestration)) {
+  config::Orchestration fresh = *loaded->configuration.config;
+  for (const std::string& key : config::keep_restart_only(*config_, fresh)) {
     spdlog::warn("{} changes only with a restart; it keeps its old value", key);
   }
-  const auto problems = control::Supervisor::problems(loaded->orchestration);
+  const auto problems = control::Supervisor::problems(fresh);
   if (!problems.empty()) return keep_old(problems.front());
   try {
-    if (!supervisor_ && !loaded->orchestration.workers.empty()) open_state();
+    if (!supervisor_ && !fresh.workers.empty()) open_state();
   } catch (const std::runtime_error& e) {
     return keep_old(e.what());
   }
-  fresh_ = std::make_shared<const config::Orchestration>(std::move(loaded->orchestration));
-  if (!plane_->post(core::Reload{fresh_})) {
+  fresh_ = std::make_shared<const config::Orchestration>(std::move(fresh));
+  if (!plane_->post(core::Reload{fresh_, std::move(loaded->configuration.checkers)})) {
     fresh_.reset();
     keep_old("the data plane is behind; try again");
   }

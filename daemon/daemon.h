@@ -1,7 +1,7 @@
 // tuskd as a running service: the data plane on a thread of its own, signals and worker processes
 // on this one.
 //
-//   Daemon daemon(std::move(config), "/etc/tuskd/orchestration.tsk");
+//   Daemon daemon(load_config(file)->configuration, "/etc/tuskd/orchestration.tsk");
 //   return daemon.run();             // until it was told to stop; the exit status
 //
 // A reload (SIGHUP) is applied whole or not at all: the file is read and checked here, the data
@@ -15,10 +15,10 @@
 #include <string>
 #include <thread>
 
-#include "config/orchestration.h"
 #include "daemon/control/signals.h"
 #include "daemon/control/state_folder.h"
 #include "daemon/control/supervisor.h"
+#include "daemon/load_config.h"
 #include "daemon/transport/data_plane.h"
 
 namespace tusk {
@@ -27,7 +27,7 @@ class Daemon {
  public:
   // `file`: where reloads read from; "" without a file. Opens the log, the sockets and, if there
   // are workers to start, the state folder. Throws std::runtime_error with one line for a person.
-  Daemon(std::shared_ptr<const config::Orchestration> config, std::string file);
+  Daemon(Configuration configuration, std::string file);
   ~Daemon();
 
   int run();

@@ -6,9 +6,9 @@
 #include <memory>
 #include <string>
 
-#include "config/orchestration.h"
 #include "daemon/control/log.h"
 #include "daemon/daemon.h"
+#include "daemon/load_config.h"
 #include "daemon/version.h"
 
 namespace {
@@ -17,7 +17,7 @@ constexpr int kBadConfig = 2;
 
 // --check: `FILE: ok`, with its warnings, or its errors.
 int check(const std::string& file) {
-  auto loaded = tusk::config::load(file);
+  auto loaded = tusk::load_config(file);
   if (!loaded) {
     std::cerr << tusk::config::format(loaded.error());
     return kBadConfig;
@@ -31,12 +31,12 @@ int check(const std::string& file) {
 
 // --print: the typed configuration with its defaults, as JSON.
 int print(const std::string& file) {
-  auto loaded = tusk::config::load(file);
+  auto loaded = tusk::load_config(file);
   if (!loaded) {
     std::cerr << tusk::config::format(loaded.error());
     return kBadConfig;
   }
-  std::cout << tusk::config::to_json(loaded->orchestration) << '\n';
+  std::cout << tusk::config::to_json(*loaded->configuration.config) << '\n';
   return 0;
 }
 
@@ -47,18 +47,18 @@ constexpr int kOwnMemoryFrom = 128 << 10;
 
 int serve(const std::string& file) {
   ::mallopt(M_MMAP_THRESHOLD, kOwnMemoryFrom);
-  auto config = std::make_shared<const tusk::config::Orchestration>();
+  tusk::Configuration configuration;
   std::vector<tusk::config::Error> warnings;
   if (!file.empty()) {
-    auto loaded = tusk::config::load(file);
+    auto loaded = tusk::load_config(file);
     if (!loaded) {
       std::cerr << tusk::config::format(loaded.error());
       return kBadConfig;
     }
     warnings = std::move(loaded->warnings);
-    config = std::make_shared<const tusk::config::Orchestration>(std::move(loaded->orchestration));
+    configuration = std::move(loaded->configuration);
   }
-  tusk::Daemon daemon(config, file);
+  tusk::Daemon daemon(std::move(configuration), file);
   for (const tusk::config::Error& warning : warnings) {
     tusk::control::log::write(tusk::config::LogLevel::warning, tusk::config::format(warning));
   }

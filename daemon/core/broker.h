@@ -10,6 +10,7 @@
 // One thread. Promises are those of SPEC.md; each limit comes from the config.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -42,8 +43,9 @@ namespace tusk::core {
 // What the broker must be told about its surroundings.
 struct Surroundings {
   std::shared_ptr<const config::Orchestration> config;
-  uint64_t epoch = 1;  // random per start, 1 to 2^53 - 1
-  uint64_t seed = 1;   // for session numbers and back-off jitter
+  BodyCheckers checkers = {};  // of the message types in `config`
+  uint64_t epoch = 1;          // random per start, 1 to 2^53 - 1
+  uint64_t seed = 1;           // for session numbers and back-off jitter
   std::string server = "tuskd";
   std::string boot_id;  // of this machine and this process: whose processes can be watched
   uint64_t pid_namespace = 0;
@@ -101,10 +103,16 @@ class Broker {
   };
   struct Topic {
     std::string name;
+    BodyRule bodies;
     uint64_t sequence = 0;
     std::vector<uint32_t> subscribers;  // sessions
     proto::Writer edge;                 // events for XPUB, gathered
     uint64_t published = 0, missed = 0;
+  };
+  // How peers are to write the bodies of a type, stage or topic.
+  struct Writing {
+    std::string name;
+    const config::MessageType* message;  // in config_
   };
   // What is wrong with a hello, and in which field; nothing if `why` is nothing.
   struct HelloFault {
@@ -192,6 +200,7 @@ class Broker {
   // --- sessions (broker_session.cc)
   void hello(ConnectionId connection, const proto::Record& record);
   void welcome(Session& session, bool resumed, const Claims& claims);
+  void write_writing(proto::Writer& out) const;
   void resume(Session& session, ConnectionId connection, proto::Value fields);
   void open_session(ConnectionId connection, const Instance& instance, proto::Value fields);
   HelloFault read_hello(proto::Value fields, Session& session, uint32_t& slots) const;
@@ -220,7 +229,10 @@ class Broker {
   std::string_view body_view(const proto::Record& record) const;
   proto::Bytes body_of(const proto::Record& record);
   proto::BodyOut body_out(const proto::Record& record);
+  size_t body_limit(const Caller& caller) const;
   bool check_body(const Caller& caller, const proto::Record& record);
+  bool check_schema(const Caller& caller, const proto::Record& record, const BodyRule& rule,
+                    std::string_view name);
   uint64_t digest(uint32_t type, std::string_view body);
   static uint32_t hash_of(std::string_view group);
   static uint64_t digest(std::string_view type, std::string_view body);
@@ -460,6 +472,9 @@ class Broker {
   void apply_types(const config::Orchestration& fresh);
   void apply_stages(const config::Orchestration& fresh);
   void apply_topics(const config::Orchestration& fresh);
+  void configure_type(uint32_t type);
+  BodyRule rule_for(const std::optional<std::string>& message) const;
+  void list_writing();
   void resize_ended_window(size_t window);
   proto::Limits limits() const;
 
@@ -487,6 +502,7 @@ class Broker {
 
   Surroundings around_;
   std::shared_ptr<const config::Orchestration> config_;
+  std::array<std::vector<Writing>, 3> writing_;  // of types, stages and topics
   Time now_;
   Time started_;
   Actions* actions_ = nullptr;  // during handle() and flush()

@@ -56,7 +56,10 @@ void Broker::update(const Caller& caller, const Record& record) {
     return say(state_of(task), false);
   }
   if (record.has_body) {
-    if (!check_body(caller, record)) return;
+    const Type& type = scheduler_.type(task.type);
+    if (!check_body(caller, record) || !check_schema(caller, record, type.bodies, type.name)) {
+      return;
+    }
     change_body(t, record);
   }
   ++counters_.updated;

@@ -22,6 +22,7 @@ void Broker::on(const Reload& event) {
   outcome.refused = reload_obstacles(*event.config);
   if (outcome.refused.empty()) {
     config_ = event.config;
+    around_.checkers = event.checkers;
     apply(*config_);
     ++counters_.reloads;
   } else {
@@ -62,6 +63,7 @@ void Broker::apply(const config::Orchestration& fresh) {
   apply_types(fresh);
   apply_stages(fresh);
   apply_topics(fresh);
+  list_writing();
   scheduler_.set_ageing_share(fresh.tuskd.limits.ageing_share);
   resize_ended_window(fresh.tuskd.limits.ended_window);
   for (uint32_t w = 0; w < workers_.size(); ++w) {
@@ -85,7 +87,7 @@ void Broker::apply_types(const config::Orchestration& fresh) {
     if (!scheduler_.exists(t) || scheduler_.type(t).is_stage) continue;
     Type& type = scheduler_.type(t);
     type.configured = fresh.types.count(type.name) > 0;
-    type.settings = fresh.type(type.name);
+    configure_type(t);
     if (type.limited || type.settings.concurrency || type.settings.rate) refresh_type(t);
     for (const auto* keys : {&type.limit_keys, &type.order_keys}) {
       for (const auto& [key, gate] : *keys) {
@@ -105,6 +107,7 @@ void Broker::apply_stages(const config::Orchestration& fresh) {
     type.configured = true;
     type.handler = stage.function;
     type.settings = fresh.type(stage.name);
+    type.bodies = rule_for(stage.message);
     type.capacity = fresh.tuskd.limits.stage_capacity;
     type.stage = static_cast<uint32_t>(order.size());
     type.reserved = order.empty() ? 0 : scheduler_.type(order.back()).running;
@@ -130,6 +133,7 @@ void Broker::apply_topics(const config::Orchestration& fresh) {
       topics.push_back(std::move(topics_[old]));
       topics_[old] = std::make_unique<Topic>();  // so that names can still be looked up
     }
+    topics.back()->bodies = rule_for(wanted.message);
   }
   topics_ = std::move(topics);
   dirty_topics_.clear();
@@ -138,6 +142,46 @@ void Broker::apply_topics(const config::Orchestration& fresh) {
     for (uint32_t s : topics_[i]->subscribers) sessions_[s].topics.push_back(i);
     if (!topics_[i]->edge.empty()) dirty_topics_.push_back(i);
   }
+}
+
+// A task type gets what the config says of it.
+void Broker::configure_type(uint32_t t) {
+  Type& type = scheduler_.type(t);
+  type.settings = config_->type(type.name);
+  type.bodies = rule_for(config_->message_of(type.name));
+}
+
+BodyRule Broker::rule_for(const std::optional<std::string>& message) const {
+  if (!message) return {};
+  auto checker = around_.checkers.find(*message);
+  return {*message, checker == around_.checkers.end() ? nullptr : checker->second};
+}
+
+// What welcome tells of message types: those that say a format or a compression.
+void Broker::list_writing() {
+  auto& [types, stages, topics] = writing_;
+  size_t bytes = 0;
+  auto add = [&](std::vector<Writing>& to, const std::string& name,
+                 const std::optional<std::string>& message) {
+    auto found = message ? config_->messages.find(*message) : config_->messages.end();
+    if (found == config_->messages.end()) return;
+    const config::MessageType& entry = found->second.entry;
+    if (!entry.format && !entry.compression) return;
+    // A config of thousands of long names must not make a welcome that is over the limit of a
+    // packet. Who is not told writes as always, and hears of it if that is wrong.
+    constexpr size_t kOverhead = 32;
+    bytes += name.size() + kOverhead;
+    if (bytes <= config_->tuskd.limits.max_frame.count / 2) to.push_back({name, &entry});
+  };
+  types.clear();
+  stages.clear();
+  topics.clear();
+  for (const auto& [name, type] : config_->types) add(types, name, type.message);
+  for (const auto& entry : config_->messages) {
+    if (!config_->types.contains(entry.first)) add(types, entry.first, entry.first);
+  }
+  for (const config::Stage& stage : config_->stages) add(stages, stage.name, stage.message);
+  for (const config::Topic& topic : config_->topics) add(topics, topic.name, topic.message);
 }
 
 // The window of ended ids gets a new size; the oldest ids go if there are too many.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "daemon/messages/compile.h"
+
 namespace tusk::core {
 
 namespace {
@@ -495,6 +497,7 @@ Harness::Harness(const std::function<void(config::Orchestration&)>& change) {
 Surroundings Harness::surroundings() {
   Surroundings around;
   around.config = config_;
+  around.checkers = checkers(*config_);
   around.epoch = ++epoch_;
   around.seed = seed + epoch_;
   around.server = "tuskd test";
@@ -504,6 +507,13 @@ Surroundings Harness::surroundings() {
   around.events_out = "tcp://127.0.0.1:7423";
   around.pipeline_out = "tcp://127.0.0.1:7425";
   return around;
+}
+
+BodyCheckers Harness::checkers(const config::Orchestration& config) {
+  auto compiled = messages::compile(config);
+  if (compiled) return std::move(*compiled);
+  ADD_FAILURE() << config::format(compiled.error());
+  return {};
 }
 
 Peer& Harness::peer(HelloFields fields, bool connect) {
@@ -613,7 +623,7 @@ std::vector<std::string> Harness::reload(
   auto fresh = std::make_shared<config::Orchestration>(*config_);
   change(*fresh);
   outcome.reset();
-  handle(Reload{fresh});
+  handle(Reload{fresh, checkers(*fresh)});
   EXPECT_TRUE(outcome) << "a reload has an outcome";
   if (!outcome) return {"no outcome"};
   if (outcome->refused.empty()) config_ = fresh;

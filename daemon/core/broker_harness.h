@@ -330,6 +330,8 @@ class Harness {
 
  private:
   Surroundings surroundings();
+  // Of the message types in this configuration: the real ones.
+  static BodyCheckers checkers(const config::Orchestration& config);
   void carry_out();
 
   std::shared_ptr<const config::Orchestration> config_;

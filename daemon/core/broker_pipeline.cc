@@ -64,6 +64,7 @@ void Broker::push(const Caller& caller, const Record& record) {
     id = proto::TaskId::make_v7(newest_let_go_, a, b);
   }
   Type& type = scheduler_.type(stage);
+  if (!check_schema(caller, record, type.bodies, type.name)) return;
   if (!check_room(caller, record.ref, type)) {
     counters_.edge_dropped += caller.edge;
     return;

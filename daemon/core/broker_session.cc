@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cassert>
 #include <set>
+#include <tuple>
 
 #include "daemon/core/broker.h"
 
@@ -264,7 +265,7 @@ std::vector<uint32_t> Broker::serves(const Session& session) {
     if (t == kNone) {
       if (scheduler_.type_count() >= config_->tuskd.limits.max_types) continue;
       t = scheduler_.add_type(name, false);
-      scheduler_.type(t).settings = config_->type(name);
+      configure_type(t);
     }
     const auto& pool = scheduler_.type(t).settings.pool;
     if (!pool || *pool == session.pool) out.push_back(t);
@@ -298,7 +299,7 @@ void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
       {"pipeline_in", around_.pipeline_in},
       {"pipeline_out", around_.pipeline_out}};
 
-  p.pack_map(15);
+  p.pack_map(16);
   number("session", session.number);
   number("epoch", around_.epoch);
   out.text("resumed");
@@ -354,12 +355,38 @@ void Broker::welcome(Session& session, bool resumed, const Claims& claims) {
     p.pack_bin_body(reinterpret_cast<const char*>(id.bytes.data()), 16);
     handle == 0 ? p.pack_nil() : p.pack_uint64(handle);
   }
+  out.text("messages");
+  write_writing(out);
   out.text("server");
   out.text(around_.server);
 
   session.welcome = proto::Bytes::copy(out.records().view());
   ++counters_.packets_sent;
   actions_->sends.push_back({session.connection, {}, session.welcome, {}});
+}
+
+void Broker::write_writing(Writer& out) const {
+  static constexpr std::array<std::string_view, 3> kNames = {"types", "stages", "topics"};
+  proto::Packer& p = out.packer();
+  p.pack_map(kNames.size());
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    out.text(kNames[i]);
+    p.pack_map(static_cast<uint32_t>(writing_[i].size()));
+    for (const Writing& writing : writing_[i]) {
+      const auto& [format, compression] =
+          std::tie(writing.message->format, writing.message->compression);
+      out.text(writing.name);
+      p.pack_map(format.has_value() + compression.has_value());
+      if (format) {
+        out.text("codec");
+        p.pack_uint32(codec_of(*format));
+      }
+      if (compression) {
+        out.text("compress");
+        *compression ? p.pack_true() : p.pack_false();
+      }
+    }
+  }
 }
 
 // --- claims --------------------------------------------------------------------------------------

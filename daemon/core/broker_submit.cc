@@ -37,6 +37,7 @@ void Broker::submit(const Caller& caller, const Record& record) {
   const uint32_t type_index = type_for_submit(caller, record);
   if (type_index == kNone) return;
   Type& type = scheduler_.type(type_index);
+  if (!check_schema(caller, record, type.bodies, type.name)) return;
   const proto::Terms* asked = record.attributes.terms;
   const bool unique = asked && !asked->unique.empty();
   if (!can_fit(caller, record, type_index)) return;
@@ -304,7 +305,7 @@ uint32_t Broker::type_for_submit(const Caller& caller, const Record& record) {
       return kNone;
     }
     index = scheduler_.add_type(record.name, false);
-    scheduler_.type(index).settings = config_->type(record.name);
+    configure_type(index);
     return index;
   }
   const std::string name(record.name);

@@ -76,10 +76,14 @@ BodyOut Broker::body_out(const Record& record) {
   return BodyOut::shared(body_of(record));
 }
 
+size_t Broker::body_limit(const Caller& caller) const {
+  return caller.session == kNone ? config_->tuskd.limits.max_body.count
+                                 : sessions_[caller.session].limits.body;
+}
+
 // Whether the body is within the limit, also once it is decompressed; if not, says so.
 bool Broker::check_body(const Caller& caller, const Record& record) {
-  const size_t limit = caller.session == kNone ? config_->tuskd.limits.max_body
-                                               : sessions_[caller.session].limits.body;
+  const size_t limit = body_limit(caller);
   const std::string_view body = body_view(record);
   if (body.size() > limit) {
     too_large(caller, record.ref, "the body is larger than the limit", "body", limit);
@@ -100,6 +104,37 @@ bool Broker::check_body(const Caller& caller, const Record& record) {
     }
   }
   return true;
+}
+
+// Whether the body is as the message type of `name` says; if not, says so.
+bool Broker::check_schema(const Caller& caller, const Record& record, const BodyRule& rule,
+                          std::string_view name) {
+  if (!rule.checker) return true;
+  const proto::Attributes& attributes = record.attributes;
+  const auto refusal = rule.checker->check(body_view(record), attributes.codec,
+                                           attributes.compression, body_limit(caller));
+  if (!refusal) return true;
+  std::string message = "body of \"" + std::string(name) + "\" is wrong";
+  if (!refusal->path.empty()) message += " at " + refusal->path;
+  message += ": " + refusal->text + " (schema of message type \"" + rule.message + "\")";
+  if (caller.edge) {
+    ++counters_.edge_dropped;
+    log(config::LogLevel::warning, LogTopic::kEdge,
+        [&] { return "dropped a message on an edge: " + message; });
+    return false;
+  }
+  ++counters_.records_refused;
+  answer(caller, kRecordOverhead + message.size() + refusal->path.size(), [&](proto::Writer& out) {
+    out.start(proto::Kind::kError, 5).pack_uint64(record.ref);
+    out.text(code::kInvalid);
+    out.text(message);
+    out.packer().pack_map(2);
+    out.text("field");
+    out.text("body");
+    out.text("path");
+    out.text(refusal->path);
+  });
+  return false;
 }
 
 uint32_t Broker::hash_of(std::string_view group) {

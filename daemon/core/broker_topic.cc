@@ -43,6 +43,7 @@ void Broker::publish(const Caller& caller, const Record& record) {
     return;
   }
   Topic& topic = *topics_[index];
+  if (!check_schema(caller, record, topic.bodies, topic.name)) return;
   ++topic.sequence;
   ++topic.published;
   ++counters_.published;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "config/orchestration.h"
+#include "daemon/core/body_checker.h"
 #include "proto/bytes.h"
 
 namespace tusk::core {
@@ -52,9 +53,11 @@ struct EdgeItems {
   std::span<const proto::Bytes> bodies;
 };
 
-// A new configuration, valid in itself. The outcome is Actions::reload.
+// A new configuration, valid in itself, and the checkers of its message types. The outcome is
+// Actions::reload.
 struct Reload {
   std::shared_ptr<const config::Orchestration> config;
+  BodyCheckers checkers{};
 };
 
 // The process behind this session is one that tuskd starts again when it is killed: an answer to

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "config/orchestration.h"
+#include "daemon/core/body_checker.h"
 #include "daemon/core/needs.h"
 #include "daemon/core/pool.h"
 #include "daemon/core/queue.h"
@@ -56,6 +57,7 @@ struct Type {
   bool is_stage = false;
   bool configured = false;  // named in the config
   config::TaskType settings;
+  BodyRule bodies;
   uint32_t stage = kNone;  // its place in the pipeline
   size_t capacity = 0;     // stage: items waiting, running and reserved at most
   size_t reserved = 0;     // stage: room promised to items that run in the stage before

@@ -85,11 +85,13 @@ bool ipc_in_use(const std::string& endpoint) {
 
 }  // namespace
 
-DataPlane::DataPlane(std::shared_ptr<const config::Orchestration> config, const std::string& server)
+DataPlane::DataPlane(std::shared_ptr<const config::Orchestration> config,
+                     core::BodyCheckers checkers, const std::string& server)
     : config_(std::move(config)), context_(1) {
   bind_all(config_->tuskd);
   core::Surroundings around;
   around.config = config_;
+  around.checkers = std::move(checkers);
   around.epoch = random_number() | 1;
   around.seed = random_number();
   around.server = server;

@@ -1,10 +1,10 @@
 // The data plane: one thread that owns the ZeroMQ sockets and the core. It takes what has arrived,
 // steps the core, sends what comes back, spins for a moment, and sleeps.
 //
-//   DataPlane plane(config, "tuskd 0.1.0");      // binds; throws BindError
+//   DataPlane plane(config, checkers, "tuskd 0.1.0");  // binds; throws BindError
 //   plane.on_reload = [](const core::ReloadOutcome& o) { ... };
 //   std::thread thread([&] { plane.run(); });     // until the core has stopped
-//   plane.post(core::Reload{fresh});              // any thread
+//   plane.post(core::Reload{fresh, checkers});    // any thread
 //   plane.post(core::Shutdown{});
 //
 // The callbacks are called on the data plane's thread and must not block.
@@ -43,7 +43,8 @@ struct Endpoints {
 
 class DataPlane {
  public:
-  DataPlane(std::shared_ptr<const config::Orchestration> config, const std::string& server);
+  DataPlane(std::shared_ptr<const config::Orchestration> config, core::BodyCheckers checkers,
+            const std::string& server);
   ~DataPlane();
 
   const Endpoints& endpoints() const { return endpoints_; }
