@@ -31,6 +31,8 @@ constexpr std::array<uint32_t, kActs> kUsual = [] {
   set(Act::answer, 130);
   set(Act::answer_all, 12);
   set(Act::wrong, 8);
+  set(Act::put_off, 14);
+  set(Act::control, 4);
   set(Act::slots, 7);
   set(Act::ack, 12);
   set(Act::garbage, 6);
@@ -77,6 +79,7 @@ History draw_history(uint64_t seed) {
 
   History history{.seed = seed, .decisions = {}};
   const uint32_t length = 40 + dice.below(dice.one_in(4) ? 400 : 160);
+  const uint32_t good = 1 + dice.below(6);  // answers of eight that are successes
   uint32_t ids = 0;
   for (uint32_t i = 0; i < 8; ++i) history.decisions.push_back({Act::connect, {i, 0}});
   history.decisions.push_back({Act::flow, {1}});
@@ -99,6 +102,7 @@ History draw_history(uint64_t seed) {
       case Act::push:
       case Act::request:
         d.with[3] = id(6);
+        if (dice.one_in(2)) d.with[4] = 0;
         break;
       case Act::edge:
         d.with[1] = id(6);
@@ -116,10 +120,10 @@ History draw_history(uint64_t seed) {
         d.with[0] = draw_milliseconds(dice);
         break;
       case Act::answer:
-        d.with[2] = dice.one_in(2) ? dice.below(16) : 15;
+        d.with[2] = dice.below(8) < good ? 15 : dice.below(64);
         break;
       case Act::answer_all:
-        d.with[1] = dice.one_in(2) ? dice.below(16) : 10;
+        d.with[1] = dice.below(8) < good ? 10 : dice.below(64);
         break;
       default:
         break;

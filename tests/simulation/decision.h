@@ -28,7 +28,7 @@ namespace tusk::simulation {
   X(burst, "count", "packets of all peers reach the broker before it answers")                 \
   X(read, "peer count", "a peer reads packets")                                                \
   X(flow, "rounds", "all packets on their way arrive, both ways")                              \
-  X(submit, "peer type how id", "a client submits a task")                                     \
+  X(submit, "peer type how id wish", "a client submits a task")                                \
   X(push, "peer stage how id", "a client pushes an item into a stage")                         \
   X(cancel, "peer id", "a client cancels a task")                                              \
   X(publish, "peer topic how", "a client publishes an event")                                  \
@@ -36,11 +36,13 @@ namespace tusk::simulation {
   X(query, "peer what id", "a peer asks something")                                            \
   X(answer, "peer run how", "a worker answers one of its runs")                                \
   X(answer_all, "peer how", "a worker answers all its runs in one packet")                     \
+  X(put_off, "peer run how", "a worker defers a run, or pauses its type")                      \
+  X(control, "peer type how", "an operator pauses a type")                                     \
   X(wrong, "peer run how", "a worker answers what it should not")                              \
   X(slots, "peer slots", "a worker changes its slots")                                         \
   X(ack, "peer", "a peer acknowledges what it got")                                            \
   X(garbage, "peer how", "a peer sends what no peer should")                                   \
-  X(request, "req what type id", "a REQ peer asks")                                            \
+  X(request, "req what type id wish", "a REQ peer asks")                                       \
   X(hang_up, "req", "a REQ peer's connection ends")                                            \
   X(edge, "what which how", "a message on a plain edge")                                       \
   X(advance, "ms", "time passes")                                                              \
@@ -58,7 +60,7 @@ inline constexpr size_t kActs = static_cast<size_t>(Act::kCount);
 
 struct Decision {
   Act act{};
-  std::array<uint32_t, 4> with{};
+  std::array<uint32_t, 5> with{};
   bool operator==(const Decision&) const = default;
 };
 

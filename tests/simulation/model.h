@@ -12,7 +12,8 @@
 // end nothing may be left over.
 //
 // One file per idea: model_step (time, reading, the end of a step), model_packet, model_session,
-// model_submit, model_dispatch, model_run, model_ending, model_pipeline, model_topic, model_config.
+// model_submit, model_terms, model_dispatch, model_run, model_stop, model_ending, model_control,
+// model_pipeline, model_topic, model_config.
 #pragma once
 
 #include <functional>
@@ -57,8 +58,11 @@ class Model {
       kTtl,
       kSettle,
       kHold,
-      kBackoff,
+      kDelay,
+      kDeadline,
+      kRunLimit,
       kCancel,
+      kPause,
       kAsker,
       kUnserved,
       kKept,
@@ -67,6 +71,7 @@ class Model {
     uint64_t number = 0;  // session, or serial of an asker
     TaskId id = {};
     std::string name = {};
+    bool is_item = false;  // `name` is a stage
   };
   struct Fault {  // why a packet is refused whole
     const char* limit = nullptr;
@@ -98,6 +103,9 @@ class Model {
   void match(ConnectionId connection, const std::string* envelope, const Due& due);
   static const char* mismatch(const Due& due, const proto::Record& record, Bodies frames);
   static bool same_attributes(const Attributes& due, proto::Value map);
+  static bool same_answer(const Due& due, proto::Value map);
+  static std::string history_of(const Task& task, Nanos now);
+  static bool same_history(std::string_view due, proto::Value list);
   static std::string_view bytes_of(const proto::Record& record, Bodies frames);
   static std::string describe(const proto::Record& record);
 
@@ -172,17 +180,45 @@ class Model {
   void on_result(Session& session, const proto::Record& record, bool refused);
   void on_returned(Session& session, const proto::Record& record);
   void on_slots(Session& session, const proto::Record& record);
-  void on_cancel(const Who& who, const proto::Record& record);
-  void cancel_grace_over(Task& task);
-  void run_failed(Task& task, const proto::Record& record, const std::string& worker, bool fits,
-                  Attributes attributes);
+  void on_defer(Session& session, const proto::Record& record);
+  void run_answered(Task& task, const proto::Record& record, const std::string& worker, bool fits);
+  void failed(Task& task, const std::string& worker, FailedRun failure, bool hopeless,
+              const std::string* body, Attributes attributes);
+  void run_lost(Task& task, const std::string& worker);
   void crash(Task& task, const std::string& worker);
   void back_off(Task& task, uint32_t runs);
+  void delay(Task& task, Nanos wait);
+  void delay_over(Task& task);
+  void give_back_if_stopping(Task& task);
+  Attributes last_run(const Task& task, const std::string& worker) const;
+  FailedRun failed_run(const Task& task, const std::string& worker, std::string type,
+                       std::string message) const;
   Run take_run(Session& session, size_t index);
+  std::vector<Run>::iterator run_of(Session& session, const proto::Record& record);
+
+  // --- model_stop.cc
+  void tell_to_stop(Task& task, Stop why);
+  bool ended_as_told(Task& task, const std::string& worker);
+  void on_cancel(const Who& who, const proto::Record& record);
+  void deadline_passed(Task& task);
+  void watch_run(Task& task);
+  void run_limit_reached(Task& task);
+  void stop_grace_over(Task& task);
+
+  // --- model_terms.cc
+  void take_terms(Task& task, const proto::Record& record);
+  Nanos delay_of(const proto::Record& record) const;
+  void begin(Task& task, Nanos wait);
+
+  // --- model_control.cc
+  void on_pause(Session& session, const proto::Record& record);
+  void on_control(const Who& who, const proto::Record& record);
+  void pause(bool is_item, const std::string& name, uint64_t ms);
+  bool paused(const Task& task) const { return paused_.count({task.is_item, task.type}) > 0; }
 
   // --- model_ending.cc
   void end(Task& task, State state, const std::string* body, Attributes attributes);
-  void end_cancelled(Task& task, const std::string& worker);
+  void end_as_told(Task& task, State state, const std::string& worker);
   void tell(const Task& task, const Who& who, uint64_t request, Rule rule, bool owner);
   void keep(Task& task);
   void let_go(const TaskId& id);
@@ -238,6 +274,7 @@ class Model {
   std::deque<TaskId> kept_;
   std::map<std::string, Type> types_;
   std::map<std::string, Topic> topics_;
+  std::map<std::pair<bool, std::string>, Nanos> paused_;  // stage or not, name; until when
   std::map<std::pair<Nanos, uint64_t>, Alarm> alarms_;
   uint64_t order_ = 0, serial_ = 0, event_ = 0;
   bool stopping_ = false, stopped_ = false, reloading_ = false;

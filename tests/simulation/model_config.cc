@@ -57,6 +57,10 @@ void Model::apply() {
   std::map<std::string, Topic> topics;
   for (const config::Topic& topic : config_->topics) topics[topic.name] = topics_[topic.name];
   topics_ = std::move(topics);
+  std::erase_if(paused_, [&](const auto& entry) {  // with its stage
+    const auto& [is_item, name] = entry.first;
+    return is_item && stage_index(name) == config_->stages.size();
+  });
   while (window_.size() > config_->tuskd.limits.ended_window) {
     newest_let_go_ = std::max(newest_let_go_, window_.front().id.unix_ms());
     window_.pop_front();
@@ -139,7 +143,9 @@ void Model::purge_types() {
     const bool ending = std::any_of(tasks_.begin(), tasks_.end(), [&](const auto& task) {
       return !task.second.is_item && task.second.type == name;
     });
-    if (type.configured || ending || held(name, false) > 0 || served(name, false)) return false;
+    if (type.configured || ending || paused_.count({false, name}) || held(name, false) > 0 ||
+        served(name, false))
+      return false;
     return !(type.ever_served && may_wait(name));
   });
 }

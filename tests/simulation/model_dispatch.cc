@@ -102,7 +102,7 @@ bool Model::dispatch_one() {
   for (const bool suspects : {true, false}) {
     for (const auto& [order, id] : queue_) {
       Task& task = tasks_.at(id);
-      if (task.suspect != suspects) continue;
+      if (task.suspect != suspects || paused(task)) continue;
       if (!passed.insert({suspects, task.is_item, task.type}).second) continue;
       if (task.is_item) {
         const size_t next = stage_index(task.type) + 1;
@@ -188,7 +188,9 @@ void Model::start_run(Task& task, Session& session, uint64_t handle) {
   task.session = session.number;
   task.due = kNever;
   task.claimed_by = Task::kNobody;
-  task.cancelled = false;  // an item whose cancel came too late for the stage before
+  task.stop = Stop::kNone;  // an item may have been told to in the stage before
+  task.started = task.sign = now_;
+  watch_run(task);
   if (session.last_dispatch != event_) session.dispatch_before = session.last_dispatch;
   session.last_dispatch = event_;
   session.runs.push_back({.handle = handle,
@@ -225,9 +227,16 @@ void Model::take_dispatch(Task& task, Session& session, Seen& seen) {
   const std::string& handler =
       task.is_item ? config_->stages[stage_index(task.type)].function : task.type;
   const bool has_body = r.body.where != proto::BodyRef::Where::kNone;
+  Attributes attributes = task.attributes;
+  Nanos left = task.run_timeout > 0 ? task.run_timeout : kNever;
+  if (task.deadline != kNever) left = std::min(left, std::max<Nanos>(0, task.deadline - now_));
+  if (left != kNever) {
+    ++coverage_[static_cast<size_t>(Rule::time_left)];
+    attributes[24] = packed(static_cast<uint64_t>(left / kMillisecond));
+  }
   const bool right = r.name == handler && has_body == task.has_body &&
                      bytes_of(r, packets_[seen.packet].send->bodies) == task.body &&
-                     same_attributes(task.attributes, r.attributes.all);
+                     same_attributes(attributes, r.attributes.all);
   must(Rule::dispatch, right,
        [&] { return name_of(task) + " is given out changed: " + describe(r); });
 }

@@ -14,7 +14,8 @@ void Model::end(Task& task, State state, const std::string* body, Attributes att
   task.result = body ? *body : "";
   task.result_attributes = std::move(attributes);
   task.session = task.owner = task.packet = 0;
-  task.due = kNever;
+  task.due = task.deadline = task.limit = kNever;
+  task.since = now_;
   ++coverage_[static_cast<size_t>(Rule::ending)];
   // The first who acknowledges owns the ending.
   const std::vector<Asker> askers = std::exchange(task.askers, {});
@@ -31,13 +32,11 @@ void Model::end(Task& task, State state, const std::string* body, Attributes att
   sessions_.at(task.owner).endings.push_back(task.id);
 }
 
-// The error and the attempt of a cancelled task are those of the broker.
-void Model::end_cancelled(Task& task, const std::string& worker) {
-  Attributes attributes{{2, kAny}};
-  if (task.attempt > 0) attributes.emplace(4, kAny);
-  if (!worker.empty()) attributes.emplace(6, kAny);
-  if (task.remembered > 0) attributes.emplace(28, kAny);
-  end(task, State::kCancelled, nullptr, std::move(attributes));
+// Cancelled or expired: the broker says why.
+void Model::end_as_told(Task& task, State state, const std::string& worker) {
+  Attributes attributes = last_run(task, worker);
+  attributes[2] = kErrorOf + (state == State::kExpired ? "Expired" : "Cancelled");
+  end(task, state, nullptr, std::move(attributes));
 }
 
 void Model::tell(const Task& task, const Who& who, uint64_t request, Rule rule, bool owner) {

@@ -189,7 +189,10 @@ void Model::left_over(const Seen& seen) const {
     if (task.phase == Phase::kEnded) throw Broken{Rule::ending, what + "it has ended"};
     if (task.phase == Phase::kParked) throw Broken{Rule::room, what + "it is not accepted yet"};
     if (task.phase == Phase::kHeld) throw Broken{Rule::held, what + "a worker may claim it"};
-    if (task.phase == Phase::kBackoff) throw Broken{Rule::retry, what + "it is in its back-off"};
+    if (task.phase == Phase::kBackoff) {
+      throw Broken{task.attempt == 0 ? Rule::delay : Rule::retry, what + "it is not due"};
+    }
+    if (paused(task)) throw Broken{Rule::pause, what + "its type is paused"};
     const Session* to = nullptr;
     for (auto& [number, session] : sessions_) {
       if (session.connection == packet.connection) to = &session;

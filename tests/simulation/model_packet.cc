@@ -169,6 +169,7 @@ void Model::on_request(const core::PacketReceived& packet) {
                    {{.key = "field", .text = "reply", .is_text = true}});
     case Kind::kCancel:
     case Kind::kQuery:
+    case Kind::kControl:
     case Kind::kPublish:
     case Kind::kPush:
     case Kind::kPing:
@@ -213,6 +214,8 @@ void Model::on_record(const Who& who, const Record& record) {
       return on_publish(who, record);
     case Kind::kPush:
       return on_push(who, record);
+    case Kind::kControl:
+      return on_control(who, record);
     case Kind::kPing:
       return owe(who, {.rule = Rule::one_answer, .kind = Kind::kPong, .ref = record.ref});
     case Kind::kIgnorable:
@@ -228,12 +231,16 @@ void Model::on_record(const Who& who, const Record& record) {
     case Kind::kResult:
     case Kind::kReturned:
     case Kind::kSlots:
+    case Kind::kDefer:
+    case Kind::kPause:
       if (!worker) {
         return error(who, Rule::refused_record, record.ref, code::kInvalid,
                      {{.key = "field", .text = "role", .is_text = true}});
       }
       if (record.kind == Kind::kResult) return on_result(*session, record, false);
       if (record.kind == Kind::kReturned) return on_returned(*session, record);
+      if (record.kind == Kind::kDefer) return on_defer(*session, record);
+      if (record.kind == Kind::kPause) return on_pause(*session, record);
       return on_slots(*session, record);
     default:
       return error(who, Rule::refused_record, record.ref, code::kUnsupported,

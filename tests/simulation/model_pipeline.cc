@@ -147,6 +147,7 @@ void Model::item_done(Task& task, const Record& record) {
   task.suspect = false;
   task.orphan = false;
   task.order = ++order_;
+  task.since = now_;
   place(task);
 }
 

@@ -85,10 +85,12 @@ void Model::worker_gone(Session& session, bool died) {
     if (!run.ghost) {
       Task& task = tasks_.at(run.id);
       const bool is_charged = run.handle == charged && run.id == charged_id;
-      if (died && (!has_suspect || is_charged)) {
+      if (ended_as_told(task, session.name)) {
+        // It was told to stop for good.
+      } else if (task.stop != Stop::kNone) {
+        run_lost(task, session.name);
+      } else if (died && (!has_suspect || is_charged)) {
         crash(task, session.name);
-      } else if (task.cancelled) {
-        end_cancelled(task, session.name);
       } else if (task.orphan) {
         forget(run.id);
       } else {

@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -26,7 +27,16 @@ inline constexpr Nanos kMillisecond = 1'000'000;
 // Attributes by key; each value in a form in which equal values are equal texts. kAny: any value.
 using Attributes = std::map<uint64_t, std::string>;
 inline const std::string kAny = "*";
+// The same for an error of this type, whatever its words; and for a history.
+inline const std::string kErrorOf = "?error ", kHistoryOf = "?history ";
 Attributes read_attributes(proto::Value map);
+// The value of one of them, or nothing.
+proto::Value attribute(proto::Value map, uint64_t key);
+// As the broker packs it.
+std::string packed(uint64_t number);
+std::string packed(const std::string& text);
+// A plain value as text; "" if it is not there.
+std::string rendered(proto::Value value);
 // What the broker passes on of them (SPEC.md, "Attributes").
 Attributes forwarded(proto::Value map);
 
@@ -38,6 +48,22 @@ struct Who {
   std::string envelope = {};
   bool req = false;
   bool edge = false;  // nobody
+};
+
+// Why a run was told to stop.
+enum class Stop : uint8_t { kNone, kCancelled, kDeadline, kRunTimeout, kHeartbeatTimeout };
+
+// The pauses between runs: first, most in nanoseconds.
+struct Backoff {
+  double first = 0, most = 0, factor = 1;
+};
+
+// A run that failed or died, as a history is to tell it.
+struct FailedRun {
+  uint32_t attempt = 0;
+  std::string worker;
+  Nanos started = 0, ended = 0;
+  std::string type, message;  // message "*": in the broker's words
 };
 
 struct Asker {
@@ -68,6 +94,8 @@ struct Due {
   Attributes attributes = {};
   std::vector<Detail> details = {};
   bool ending_of = false;  // a result: note in which packet the ending of `id` went
+  // Of an answer's map, each as text (rendered()); "": not there.
+  std::map<std::string, std::string> fields = {};
 };
 
 enum class Phase : uint8_t { kParked, kHeld, kWaiting, kBackoff, kRunning, kEnded };
@@ -84,17 +112,27 @@ struct Task {
   Attributes attributes;
   std::string first_type, first_body;  // as submitted: what the id stands for
   uint32_t attempt = 0, failures = 0, crashes = 0;
-  bool suspect = false, cancelled = false, edge = false;
+  bool suspect = false, edge = false;
   bool orphan = false;  // adopted from a claim: nobody submitted it yet
   bool unseen = false;  // so what was submitted under its id is not known
   std::vector<Asker> askers = {};
-  uint32_t remembered = 0;  // runs in its history
   // Who may claim a run that the broker does not see: 0 anybody, as it never ran; kNobody; or the
   // session that was away for so long that its run was given to others.
   static constexpr uint64_t kNobody = UINT64_MAX;
   uint64_t claimed_by = 0;
-  Nanos due = kNever;    // of a hold, a back-off or a cancel's grace
+  Nanos due = kNever;    // of a hold, a delay or the grace in which its run is to stop
   uint64_t session = 0;  // that runs it
+  Nanos since = 0;       // accepted, or became due; once it ended: when
+  // What was asked for; attempts, back-off and no_retry_on are its type's if nothing was said.
+  Nanos deadline = kNever, run_timeout = 0, heartbeat_timeout = 0;
+  std::optional<uint64_t> attempts = {};
+  std::optional<Backoff> backoff = {};
+  std::optional<std::vector<std::string>> no_retry_on = {};
+  int priority = 0;
+  // Of its run.
+  Stop stop = Stop::kNone;
+  Nanos started = 0, sign = 0, limit = kNever;  // last sign of life; when to look again
+  std::deque<FailedRun> history = {};
   // kEnded:
   State ending{};
   bool has_result = false;

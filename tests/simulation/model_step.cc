@@ -35,6 +35,42 @@ void write_text(std::string& out, proto::Value value) {
 
 }  // namespace
 
+std::string packed(uint64_t number) {
+  proto::Buffer buffer;
+  proto::Packer(buffer).pack_uint64(number);
+  return std::string(buffer.view());
+}
+
+std::string packed(const std::string& text) {
+  proto::Buffer buffer;
+  proto::Packer packer(buffer);
+  packer.pack_str(static_cast<uint32_t>(text.size()));
+  packer.pack_str_body(text.data(), static_cast<uint32_t>(text.size()));
+  return std::string(buffer.view());
+}
+
+proto::Value attribute(proto::Value map, uint64_t wanted) {
+  bool is_key = true;
+  uint64_t key = 0;
+  for (proto::Value v : map.items()) {
+    if (!is_key && key == wanted) return v;
+    if (is_key) key = v.number().value_or(0);
+    is_key = !is_key;
+  }
+  return {};
+}
+
+std::string rendered(proto::Value value) {
+  if (!value) return "";
+  if (auto text = value.text()) return std::string(*text);
+  if (auto number = value.number()) return std::to_string(*number);
+  if (auto flag = value.boolean()) return *flag ? "true" : "false";
+  if (value.is(proto::Token::Type::kNegative)) {
+    return std::to_string(static_cast<int64_t>(value.token()->number));
+  }
+  return "?";
+}
+
 Attributes read_attributes(proto::Value map) {
   Attributes out;
   bool is_key = true;
@@ -80,6 +116,7 @@ void Model::start(Config config, const Machine& machine, Nanos now) {
   topics_.clear();
   alarms_.clear();
   newest_let_go_ = 0;
+  paused_.clear();
   stopping_ = false;
   shutdown_due_ = kNever;
   config_ = std::move(config);
@@ -97,9 +134,9 @@ void Model::step(Nanos now, std::span<const core::Event> events, const core::Act
   events_due_.clear();
   watches_due_.clear();
   read(actions);
-  ++event_;
-  fire(now);
   for (const core::Event& event : events) {
+    ++event_;
+    fire(now);
     ++event_;
     on(event);
     if (stopping_) check_stopped();
@@ -174,7 +211,7 @@ void Model::fire(Nanos now) {
         if (session == sessions_.end() || session->second.grace != due) break;
         session->second.grace = kNever;
         for (const Run& run : session->second.runs) {
-          if (run.ghost || tasks_.at(run.id).cancelled) continue;
+          if (run.ghost || tasks_.at(run.id).stop != Stop::kNone) continue;
           owe_session(session->second, {.rule = Rule::cancel_told,
                                         .kind = Kind::kCancel,
                                         .ref = run.handle,
@@ -200,18 +237,30 @@ void Model::fire(Nanos now) {
         place(task->second);
         settle();
         break;
-      case Alarm::kBackoff:
+      case Alarm::kDelay:
         if (task == tasks_.end() || task->second.due != due) break;
-        if (task->second.phase != Phase::kBackoff) break;
-        ++coverage_[static_cast<size_t>(Rule::retry)];
-        task->second.order = ++order_;
-        place(task->second);
-        settle();
+        if (task->second.phase == Phase::kBackoff) delay_over(task->second);
+        break;
+      case Alarm::kDeadline:
+        if (task == tasks_.end() || task->second.deadline != due) break;
+        if (task->second.phase != Phase::kEnded) deadline_passed(task->second);
+        break;
+      case Alarm::kRunLimit:
+        if (task == tasks_.end() || task->second.limit != due) break;
+        if (task->second.phase == Phase::kRunning) run_limit_reached(task->second);
         break;
       case Alarm::kCancel:
         if (task == tasks_.end() || task->second.due != due) break;
-        if (task->second.phase == Phase::kRunning) cancel_grace_over(task->second);
+        if (task->second.phase == Phase::kRunning) stop_grace_over(task->second);
         break;
+      case Alarm::kPause: {
+        auto paused = paused_.find({alarm.is_item, alarm.name});
+        if (paused == paused_.end() || paused->second != due) break;
+        ++coverage_[static_cast<size_t>(Rule::pause)];
+        paused_.erase(paused);
+        settle();
+        break;
+      }
       case Alarm::kAsker:
         asker_timeout(alarm.id, alarm.number);
         break;
@@ -347,8 +396,8 @@ const char* Model::mismatch(const Due& due, const proto::Record& r, Bodies frame
       }
       return nullptr;
     case Kind::kAnswer:
-      if (due.name.empty()) return nullptr;
-      return r.value.get("state").text() == due.name ? nullptr : "state";
+      if (!due.name.empty() && r.value.get("state").text() != due.name) return "state";
+      return same_answer(due, r.value) ? nullptr : "answer";
     case Kind::kCancel:
       if (r.id() != due.id) return "id";
       for (proto::Value value : r.attributes.all.items()) {
@@ -380,9 +429,60 @@ bool Model::same_attributes(const Attributes& due, proto::Value map) {
   const Attributes have = read_attributes(map);
   for (const auto& [key, value] : due) {
     auto it = have.find(key);
-    if (it == have.end() || (value != kAny && it->second != value)) return false;
+    if (it == have.end()) return false;
+    if (value.starts_with(kErrorOf)) {
+      const proto::Value error = attribute(map, key);
+      if (error.get("type").text() != value.substr(kErrorOf.size())) return false;
+      if (error.get("message").text().value_or("").empty()) return false;
+    } else if (value.starts_with(kHistoryOf)) {
+      if (!same_history(value, attribute(map, key))) return false;
+    } else if (value != kAny && it->second != value) {
+      return false;
+    }
   }
   return true;
+}
+
+// Each field of the map that is due, as text.
+bool Model::same_answer(const Due& due, proto::Value map) {
+  for (const auto& [key, text] : due.fields) {
+    const proto::Value value = map.get(key);
+    if (text.starts_with(kHistoryOf)) {
+      if (!same_history(text, value)) return false;
+    } else if (text.starts_with(kErrorOf)) {
+      if (value.get("type").text() != text.substr(kErrorOf.size())) return false;
+    } else if (text != kAny && rendered(value) != text) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// One line for each run: attempt, worker, ms from its start and from its end, error.
+std::string Model::history_of(const Task& task, Nanos now) {
+  std::string out = kHistoryOf;
+  for (const FailedRun& run : task.history) {
+    out += "\n" + std::to_string(run.attempt) + "|" + run.worker + "|" +
+           std::to_string((now - run.started) / kMillisecond) + "|" +
+           std::to_string((now - run.ended) / kMillisecond) + "|" + run.type + "|" + run.message;
+  }
+  return out;
+}
+
+bool Model::same_history(std::string_view due, proto::Value list) {
+  due.remove_prefix(kHistoryOf.size());
+  for (proto::Value run : list.items()) {
+    std::string line = "\n" + rendered(run.get("attempt")) + "|" + rendered(run.get("worker")) +
+                       "|" + rendered(run.get("started")) + "|" + rendered(run.get("ended")) + "|" +
+                       rendered(run.get("error").get("type")) + "|";
+    const std::string message = rendered(run.get("error").get("message"));
+    if (!due.starts_with(line)) return false;
+    due.remove_prefix(line.size());
+    line = due.starts_with("*") && !message.empty() ? "*" : message;
+    if (!due.starts_with(line)) return false;
+    due.remove_prefix(line.size());
+  }
+  return due.empty();
 }
 
 std::string_view Model::bytes_of(const proto::Record& r, Bodies frames) {

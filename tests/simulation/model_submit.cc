@@ -84,6 +84,7 @@ Task& Model::make_task(const Record& record, bool is_item) {
   task.body = task.first_body = body_view(record);
   task.has_body = record.body.where != proto::BodyRef::Where::kNone;
   task.attributes = forwarded(record.attributes.all);
+  task.since = now_;
   return task;
 }
 
@@ -122,13 +123,15 @@ void Model::on_submit(const Who& who, const Record& record) {
   const bool waits = reply != proto::Reply::kAccepted;
   add_asker(task, waits ? who : Who{.edge = true}, record.ref, record.attributes.wait);
   if (reply != proto::Reply::kResult) accepted(who, record.ref);
+  take_terms(task, record);
+  const Nanos wait = delay_of(record);
   const Nanos hold =
       started_ + std::chrono::nanoseconds(config_->tuskd.times.reconnect_grace).count();
-  if (record.attributes.resent && now_ < hold) {
+  if (record.attributes.resent && now_ < hold && now_ + wait <= hold) {
     task.phase = Phase::kHeld;
     alarm(hold, {.what = Alarm::kHold, .id = task.id});
   } else {
-    place(task);
+    begin(task, wait);
   }
   settle();
 }
@@ -145,6 +148,11 @@ void Model::join_task(const Who& who, const Record& record, Task& task) {
     task.body = task.first_body = body;
     task.has_body = record.body.where != proto::BodyRef::Where::kNone;
     task.attributes = forwarded(record.attributes.all);
+    if (task.phase != Phase::kEnded) {
+      take_terms(task, record);
+      task.sign = now_;  // nobody asked for one before
+      if (task.phase == Phase::kRunning && task.stop == Stop::kNone) watch_run(task);
+    }
   }
   const proto::Reply reply = record.attributes.reply;
   if (reply != proto::Reply::kResult) accepted(who, record.ref);

@@ -123,6 +123,7 @@ void Peer::connected(ConnectionId id, uint32_t how) {
 
 void Peer::lost() {
   connection = kNoConnection;
+  welcomed_on_ = kNoConnection;
   greeted = wants_hello = false;
   if (spec.acks) return;
   session = 0;  // without acks a session ends with its connection
@@ -186,9 +187,15 @@ void Peer::receive(const Packet& packet) {
   const proto::Decoded decoded = decoder_.decode(packet.records.view(), packet.bodies.size());
   if (!decoded.ok()) return;
   if (decoded.records[0].kind == Kind::kWelcome) {
-    const bool again = greeted && welcome_.view() == packet.records.view();
+    // The same again answers nothing that was claimed since.
+    const bool again = welcomed_on_ == connection && welcome_.view() == packet.records.view();
     welcome_ = packet.records;
-    if (again) return send_again();
+    welcomed_on_ = connection;
+    if (again) {
+      greeted = true;
+      wants_hello = refused = false;
+      return send_again();
+    }
   }
   size_t at = 0;
   uint64_t ack = 0;
@@ -335,6 +342,7 @@ void Peer::ask_again() {
     if (asked.reply) attributes.number(Attribute::kReply, asked.reply);
     if (asked.wait) attributes.number(Attribute::kWait, asked.wait);
     if (!asked.trace.empty()) attributes.text(Attribute::kTrace, asked.trace);
+    attributes.raw(asked.terms, asked.term_count);
     ask(asked, [&](Writer& out) {
       if (asked.kind == Kind::kSubmit) {
         out.submit(request, asked.id, asked.name, body_out(asked.body), attributes);
@@ -353,7 +361,7 @@ void Peer::result(Writer& out, uint64_t handle, uint32_t how) {
   const std::string body = "r" + std::to_string(handle % 7);
   switch (how % 16) {
     case 1:
-      attributes.error("ValueError", "no", "python");
+      attributes.error("ValueError", how % 64 == 1 ? std::string(1500, 'e') : "no", "python");
       attributes.number(Attribute::kTrace, 5);
       out.result(handle, State::kFailed, {}, attributes);
       break;
@@ -394,6 +402,11 @@ void Peer::result(Writer& out, uint64_t handle, uint32_t how) {
     default:
       out.result(handle, State::kSucceeded, body_out(body), {});
   }
+  answered(handle);
+}
+
+void Peer::answered(uint64_t handle) {
+  auto it = runs.find(handle);
   if (it == runs.end()) return;
   it->second.answered = next_seq_;
   if (!spec.acks) runs.erase(it);

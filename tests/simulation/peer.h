@@ -25,6 +25,8 @@ struct Ask {
   std::string name, body;
   uint32_t reply = 0, wait = 0;
   std::string trace = {};
+  std::string terms = {};  // encoded, and how many
+  size_t term_count = 0;
 };
 
 // A run that was not answered, or whose answer was not acknowledged.
@@ -79,6 +81,7 @@ class Peer {
 
   void receive(const Packet& packet);
   void result(proto::Writer& out, uint64_t handle, uint32_t how);
+  void answered(uint64_t handle);  // in the packet in hand
 
  private:
   struct Kept {
@@ -98,6 +101,7 @@ class Peer {
   std::string instance_;
   Packet hello_;          // the last
   proto::Bytes welcome_;  // the last
+  ConnectionId welcomed_on_ = kNoConnection;
   std::deque<Kept> kept_;
   std::vector<std::pair<uint64_t, WorkerRun>> claimed_;  // in the last hello, in its order
   uint64_t next_seq_ = 1, received_ = 0, acked_ = 0, arrived_ = 0, next_request_ = 1;

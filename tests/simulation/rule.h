@@ -36,6 +36,15 @@ namespace tusk::simulation {
   X(handles, "a handle names one run within a session")                                        \
   X(claims, "a claim is adopted or dropped rightly")                                           \
   X(held, "after a restart a resent task waits for its worker's claim")                        \
+  X(delay, "a task that is delayed runs when it is due, and not before")                       \
+  X(deadline, "a task ends when its deadline passes, at the latest a grace later")             \
+  X(run_timeout, "a run that takes too long is told to stop, and the task waits until it has") \
+  X(heartbeat, "a run that gives no sign of life is told to stop")                             \
+  X(time_left, "a run is told the time that it has")                                           \
+  X(history, "an ending tells the runs that failed before it")                                 \
+  X(defer, "a run that is put off runs again at its time, and nothing is charged")             \
+  X(pause, "no task of a paused type starts, and all may when the pause is over")              \
+  X(control, "an operator gets an answer")                                                     \
   X(cancel_told, "the cancel of a running task is told to its worker, once")                   \
   X(cancel_grace, "a cancelled task ends when its grace is over, at the latest")               \
   X(cancel_answer, "a cancel is answered with the task's state")                               \

@@ -94,6 +94,17 @@ Scene::Scene(uint64_t s) : seed(s) {
   }
   c.master_language = "python";
   set_backoff(c);
+  if ((features.times = dice.one_in(2))) {
+    c.types["mul"].timeout = milliseconds(10 + dice.below(200));
+    c.types["few"].heartbeat_timeout = milliseconds(10 + dice.below(200));
+    if (dice.one_in(3)) c.types["few"].delay = milliseconds(dice.below(60));
+    if (dice.one_in(3)) c.types["add"].deadline = milliseconds(50 + dice.below(400));
+  }
+  if ((features.retries = dice.one_in(2))) {
+    c.types["mul"].attempts = 1 + dice.below(4);
+    if (dice.one_in(2)) c.types["mul"].no_retry_on = {"RunTimeout", "Failed"};
+    c.types["add"].backoff_factor = 1 + dice.below(3);
+  }
 }
 
 // The core's dice would be drawn between two packets: without them the model knows when a task is

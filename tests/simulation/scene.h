@@ -26,6 +26,11 @@ inline const std::vector<std::string> kTypes = {"add",  "mul", "few",  "gpu",
 inline const std::vector<std::string> kStages = {"clean", "enrich", "store"};
 inline const std::vector<std::string> kTopics = {"prices", "news"};
 
+// Which attributes the clients of a history use: a history that uses few of them gets further.
+struct Features {
+  bool times = false, retries = false;
+};
+
 struct Scene {
   explicit Scene(uint64_t seed);
 
@@ -37,6 +42,7 @@ struct Scene {
   uint32_t reqs = 1;
   bool events_out = false, pipeline_out = false;
   bool big_bodies = false;
+  Features features;
 
  private:
   static void set_backoff(config::Orchestration& config);

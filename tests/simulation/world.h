@@ -67,8 +67,10 @@ class World {
   void publish(Peer& peer, const Decision& d);
   void subscribe(Peer& peer, const Decision& d);
   void query(Peer& peer, const Decision& d);
+  void control(Peer& peer, const Decision& d);
   void answer(Peer& peer, uint32_t run, uint32_t how);
   void answer_all(Peer& peer, uint32_t how);
+  void put_off(Peer& peer, const Decision& d);
   void wrong(Peer& peer, const Decision& d);
   void garbage(Peer& peer, uint32_t how);
   void request(const Decision& d);

@@ -77,6 +77,12 @@ void World::apply(const Decision& d) {
     case Act::answer_all:
       answer_all(p, d.with[1]);
       break;
+    case Act::put_off:
+      put_off(p, d);
+      break;
+    case Act::control:
+      control(p, d);
+      break;
     case Act::wrong:
       wrong(p, d);
       break;
@@ -200,6 +206,21 @@ void World::answer_all(Peer& peer, uint32_t how) {
       }
     });
   }
+}
+
+void World::put_off(Peer& peer, const Decision& d) {
+  std::vector<uint64_t> open;
+  for (const auto& [handle, run] : peer.runs) {
+    if (!run.answered) open.push_back(handle);
+  }
+  if (open.empty() || (!peer.spec.acks && !peer.greeted)) return;
+  const uint64_t handle = open[d.with[1] % open.size()];
+  const uint32_t how = d.with[2], ms = how / 3 % (how % 7 == 0 ? 300 : 30);
+  if (how % 3 == 0) return peer.send([&](Writer& out) { out.pause(handle, ms); });
+  peer.send([&](Writer& out) {
+    out.defer(handle, ms);
+    peer.answered(handle);
+  });
 }
 
 void World::wrong(Peer& peer, const Decision& d) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "proto/lz4.h"
+#include "tests/simulation/wish.h"
 #include "tests/simulation/world.h"
 
 namespace tusk::simulation {
@@ -66,6 +67,11 @@ void World::submit(Peer& peer, const Decision& d) {
   if (how % 23 == 0) attributes.flag(Attribute::kRerunOk);
   if (how % 7 == 1) ask.trace = "t" + std::to_string(how % 3);
   if (!ask.trace.empty()) attributes.text(Attribute::kTrace, ask.trace);
+  AttributeWriter terms;
+  write_wish(terms, d.with[4], scene_.features);
+  ask.terms = terms.entries();
+  ask.term_count = terms.count();
+  attributes.raw(terms.entries(), terms.count());
   if (how % 29 == 0) attributes.number(static_cast<Attribute>(201), 1);  // an unknown promise
   if (how % 31 == 0) attributes.number(Attribute::kCompression, 1);      // and no LZ4 frame
   if (how % 31 == 1 && !again) {  // one that becomes just as large as it may, or too large
@@ -155,6 +161,25 @@ void World::query(Peer& peer, const Decision& d) {
   });
 }
 
+void World::control(Peer& peer, const Decision& d) {
+  const uint32_t how = d.with[2];
+  const uint64_t number = peer.next_request();
+  peer.ask({.kind = Kind::kControl, .id = {}, .name = {}, .body = {}}, [&](Writer& out) {
+    proto::Packer& p = out.start(Kind::kControl, 4);
+    p.pack_uint64(number);
+    out.text(how % 19 == 0 ? "explode" : "pause");
+    p.pack_map(2);
+    out.text("type");
+    out.text(how % 17 == 0 ? "nothing" : kTypes[d.with[1] % kTypes.size()]);
+    out.text("ms");
+    if (how % 13 == 0) {
+      p.pack_nil();
+    } else {
+      p.pack_uint64(how % 3 == 0 ? 0 : how % 300);
+    }
+  });
+}
+
 // --- REQ peers and plain edges -------------------------------------------------------------------
 
 void World::request(const Decision& d) {
@@ -176,6 +201,7 @@ void World::request(const Decision& d) {
       if (how % 12 == 1) attributes.number(Attribute::kReply, 1);
       if (how % 12 == 2) attributes.number(Attribute::kWait, 1 + how % 300);
       if (how % 12 == 3 && how % 3 == 0) attributes.number(Attribute::kReply, 2);
+      write_wish(attributes, d.with[4], scene_.features);
       out.submit(number, task.id, task.name, body_out(task.body), attributes);
       break;
     }
