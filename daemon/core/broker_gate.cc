@@ -242,7 +242,7 @@ void Broker::let_in(uint32_t index) {
   }
   while (!gate.held.empty() && lets_in(gate)) {
     const uint32_t t = gate.held.head();
-    gate.held.remove(tasks_, t);
+    gate.held.remove(tasks_, t, true);
     --type.elsewhere;
     Terms& terms = *tasks_[t].terms;
     terms.outside = false;

@@ -395,6 +395,22 @@ TEST(Groups, TakeTurnsAndOneTenantsManyDelayAnothersFirstByOneTurn) {
   EXPECT_EQ(order[2], plain);
 }
 
+TEST(Groups, OneWhoseTaskIsCancelledKeepsItsTurn) {
+  Harness h;
+  Peer& worker = h.worker({"add"});
+  Peer& client = h.client();
+  client.submit(h.id(), "add");
+  const uint64_t run = worker.expect(Kind::kTask).ref;
+  auto of = [](const char* group) { return Attrs().text(Attribute::kGroup, group); };
+  const TaskId a = h.id(), a2 = h.id(), b = h.id();
+  client.submit(a, "add", "", of("a"));
+  client.submit(a2, "add", "", of("a"));
+  client.submit(b, "add", "", of("b"));
+  client.cancel(a);
+  worker.succeed(run);
+  EXPECT_EQ(worker.expect(Kind::kTask).id, a2);
+}
+
 TEST(Groups, AreOfOnePriority) {
   Harness h;
   Peer& worker = h.worker({"add"});

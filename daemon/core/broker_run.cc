@@ -138,7 +138,7 @@ void Broker::serve_type(uint32_t type) {
     const Scheduler::Match next = scheduler_.next_of(type);
     if (next.lane == kNone) return;
     const uint32_t t = scheduler_.head(next.lane, next.suspect);
-    scheduler_.unqueue(t);
+    scheduler_.unqueue(t, true);
     sticks_to(t, next.worker) ? dispatch(t, next.worker) : place(t);
   }
 }

@@ -4,7 +4,7 @@
 //   Queue queue;
 //   queue.insert(tasks, t);       // at its place by priority, group and order
 //   uint32_t next = queue.head(); // kNone if there is none
-//   queue.remove(tasks, next);    // now it is another group's turn
+//   queue.remove(tasks, next, true);  // it is about to run: now it is another group's turn
 //
 // A new task, whose order is the highest, costs O(levels in use), and so does head(). One that
 // comes back to its old place is searched for from where the last one came back to: tasks of a dead
@@ -51,8 +51,9 @@ class Queue {
     ++count_;
   }
 
-  void remove(Pool<Task>& tasks, uint32_t t) {
-    level_of(tasks[t].priority).remove(tasks, t);
+  // `had_its_turn`: the task is about to run. One that is cancelled takes no turn from its group.
+  void remove(Pool<Task>& tasks, uint32_t t, bool had_its_turn = false) {
+    level_of(tasks[t].priority).remove(tasks, t, had_its_turn);
     --count_;
   }
 
@@ -125,10 +126,9 @@ class Queue {
       return *it->second;
     }
 
-    void remove(Pool<Task>& pool, uint32_t t) {
+    void remove(Pool<Task>& pool, uint32_t t, bool had_its_turn) {
       if (!turns) return plain.remove(pool, t);
       const auto lane = turns->by_group.at(pool[t].group);
-      const bool had_its_turn = t == head();
       lane->remove(pool, t);
       if (lane->tasks.empty()) {
         turns->by_group.erase(lane->group);

@@ -126,10 +126,10 @@ void Scheduler::enqueue(uint32_t t) {
   if (!lane.ready) refresh_ready(task.lane);
 }
 
-void Scheduler::unqueue(uint32_t t) {
+void Scheduler::unqueue(uint32_t t, bool had_its_turn) {
   Task& task = tasks_[t];
   Lane& lane = *lanes_[task.lane];
-  (task.suspect ? lane.suspects : lane.waiting).remove(tasks_, t);
+  (task.suspect ? lane.suspects : lane.waiting).remove(tasks_, t, had_its_turn);
   --types_[task.type]->waiting;
   if (lane.queued() > 0) return;
   refresh_ready(task.lane);
@@ -433,7 +433,7 @@ uint32_t Scheduler::take_for(uint32_t w, Time aged_since) {
     }
     if (next == oldest) group.passed = 0;
   }
-  if (next != kNone) unqueue(next);
+  if (next != kNone) unqueue(next, true);
   return next;
 }
 

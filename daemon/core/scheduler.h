@@ -166,7 +166,8 @@ class Scheduler {
   // Puts a task at its place in the queue of its type (by its order: new ones at the end).
   void enqueue(uint32_t task);
   // Takes it out again.
-  void unqueue(uint32_t task);
+  // `had_its_turn`: it is about to run.
+  void unqueue(uint32_t task, bool had_its_turn = false);
   // Why tasks of the type may not start (Type::closed).
   void close(uint32_t type, uint8_t why);
   // How many dispatches may pass over an aged task (SPEC.md, "Priority"), the last one included.
