@@ -164,8 +164,23 @@ class Model {
   size_t live_tasks() const;
 
   // --- model_dispatch.cc
+  struct Candidate {
+    Task* task;
+    std::vector<Session*> best;  // who may get it
+  };
   void place(Task& task);
   void settle();
+  bool could_start(const Task& task) const;
+  void note_able();
+  static Lane lane_of(const Task& task);
+  bool waits(const Lane& lane) const;
+  void leave_lane(const Task& task);
+  std::vector<Task*> fronts();
+  bool aged(const Task& task) const;
+  bool settled(const Task& a, const Task& b) const;
+  void check_turn(const Task& task, const Session& to, const std::vector<Candidate>& left);
+  void check_ageing(const Task& task, const Session& to);
+  const Task* oldest_for(const Session& session) const;
   bool dispatch_one();
   bool eligible(const Session& session, const Task& task) const;
   bool serves_task(const Session& session, const Task& task) const;
@@ -269,6 +284,9 @@ class Model {
   std::vector<Connection> connections_;
   std::map<TaskId, Task> tasks_;
   std::map<uint64_t, TaskId> queue_;  // by order: those that wait or back off
+  std::map<Lane, uint64_t> turns_;    // the least is next
+  uint64_t turn_ = 0;
+  std::map<std::set<std::pair<bool, std::string>>, Passed> passed_;  // by what workers serve
   std::deque<Ended> window_;
   uint64_t newest_let_go_ = 0;
   std::deque<TaskId> kept_;

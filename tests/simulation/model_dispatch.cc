@@ -1,5 +1,5 @@
 // Which task runs where. After each thing that happened the model asks: which tasks could go to a
-// free worker now? Each of them must have gone, the first of its queue first, to a worker that the
+// free worker now? Each of them must have gone, whose turn it was first, to a worker that the
 // config's policy allows; which one that was, it sees in what the broker sent.
 #include <algorithm>
 
@@ -12,12 +12,131 @@ using proto::Record;
 // It waits from now on, at the place that its order of acceptance gives it.
 void Model::place(Task& task) {
   task.phase = Phase::kWaiting;
-  task.placed = event_;
+  task.able = 0;
   task.session = 0;
   task.due = kNever;
+  if (!waits(lane_of(task))) turns_[lane_of(task)] = ++turn_;  // behind the groups that wait
   queue_[task.order] = task.id;
   if (!served(task.type, task.is_item)) wait_for_worker(task.type, task.is_item);
 }
+
+// --- whose turn it is ----------------------------------------------------------------------------
+
+// Whether nothing keeps it from starting but the want of a free worker.
+bool Model::could_start(const Task& task) const {
+  if (paused(task)) return false;
+  const size_t next = task.is_item ? stage_index(task.type) + 1 : config_->stages.size();
+  return next >= config_->stages.size() || has_room(next);
+}
+
+void Model::note_able() {
+  for (const auto& [order, id] : queue_) {
+    Task& task = tasks_.at(id);
+    if (!could_start(task)) {
+      task.able = 0;
+    } else if (task.able == 0) {
+      task.able = event_;
+    }
+  }
+}
+
+Lane Model::lane_of(const Task& task) {
+  return {task.suspect, task.is_item, task.type, task.priority, task.group};
+}
+
+bool Model::waits(const Lane& lane) const {
+  return std::any_of(queue_.begin(), queue_.end(),
+                     [&](const auto& entry) { return lane_of(tasks_.at(entry.second)) == lane; });
+}
+
+// It had its group's turn.
+void Model::leave_lane(const Task& task) {
+  queue_.erase(task.order);
+  if (waits(lane_of(task))) turns_[lane_of(task)] = ++turn_;
+}
+
+bool Model::aged(const Task& task) const {
+  return now_ - task.since >= std::chrono::nanoseconds(config_->tuskd.times.ageing).count();
+}
+
+// Of each type the task that is next: of the highest priority, of the group whose turn it is, the
+// first; and the one that has waited longest, if it is aged. In the order in which they should go.
+std::vector<Task*> Model::fronts() {
+  std::map<std::tuple<bool, bool, std::string_view>, std::pair<Task*, Task*>> of_type;
+  for (const auto& [order, id] : queue_) {
+    Task& task = tasks_.at(id);
+    if (task.able == 0) continue;
+    auto& [next, oldest] = of_type[{task.suspect, task.is_item, task.type}];
+    if (!oldest) oldest = &task;
+    const bool first =
+        !next || task.priority > next->priority ||
+        (task.priority == next->priority && turns_.at(lane_of(task)) < turns_.at(lane_of(*next)));
+    if (first) next = &task;
+  }
+  std::vector<Task*> out;
+  for (const auto& [type, tasks] : of_type) {
+    out.push_back(tasks.first);
+    const bool two = tasks.second != tasks.first && !tasks.second->suspect;
+    if (two && aged(*tasks.second)) out.push_back(tasks.second);
+  }
+  std::sort(out.begin(), out.end(), [](const Task* a, const Task* b) {
+    return std::tuple(!a->suspect, -a->priority, a->order) <
+           std::tuple(!b->suspect, -b->priority, b->order);
+  });
+  return out;
+}
+
+// Whether both waited before what happens now: what comes at once goes at once.
+bool Model::settled(const Task& a, const Task& b) const {
+  return !reloading_ && !a.is_item && !b.is_item && a.able != event_ && b.able != event_;
+}
+
+// A task goes to a worker: `left` could have gone there, too, and stood in front of it.
+void Model::check_turn(const Task& task, const Session& to, const std::vector<Candidate>& left) {
+  const uint64_t share = config_->tuskd.limits.ageing_share;
+  for (const Candidate& other : left) {
+    if (!settled(*other.task, task) || !eligible(to, *other.task)) continue;
+    const bool turn_of_aged = !other.task->suspect && &task == oldest_for(to) && aged(task) &&
+                              passed_[to.serves].most + 1 >= share;
+    const Rule rule = other.task->suspect                     ? Rule::suspects_first
+                      : other.task->priority > task.priority  ? Rule::priority
+                      : lane_of(*other.task) == lane_of(task) ? Rule::order
+                                                              : Rule::no_starving;
+    must(rule, turn_of_aged, [&] {
+      return name_of(*other.task) + " waits for " + name_of(to) + ", which gets " + name_of(task);
+    });
+  }
+}
+
+// The task accepted first of those that this worker could run.
+const Task* Model::oldest_for(const Session& session) const {
+  for (const auto& [order, id] : queue_) {
+    const Task& task = tasks_.at(id);
+    if (task.able != 0 && !task.suspect && eligible(session, task)) return &task;
+  }
+  return nullptr;
+}
+
+// Of `ageing_share` dispatches that pass over an aged task the last one does not.
+void Model::check_ageing(const Task& task, const Session& to) {
+  if (task.suspect) return;
+  const Task* oldest = oldest_for(to);
+  Passed& passed = passed_[to.serves];
+  if (oldest == &task) {
+    passed.least = 0;
+    if (settled(task, task)) passed.most = 0;
+    return;
+  }
+  if (!aged(*oldest)) return;
+  passed.least += settled(*oldest, task);
+  ++passed.most;
+  must(Rule::ageing, passed.least < config_->tuskd.limits.ageing_share, [&] {
+    return name_of(*oldest) + " is aged, and " + name_of(to) + " passes over it " +
+           std::to_string(passed.least) + " times";
+  });
+}
+
+// --- who gets it ---------------------------------------------------------------------------------
 
 bool Model::serves_task(const Session& session, const Task& task) const {
   return session.serves.count({task.is_item, task.type}) > 0;
@@ -93,49 +212,31 @@ void Model::settle() {
 // Takes one dispatch out of what the broker sent. If a task could go and none went, that is a
 // broken promise, unless an item that is admitted now explains it.
 bool Model::dispatch_one() {
-  struct Candidate {
-    Task* task;
-    std::vector<Session*> best;
-  };
+  note_able();
   std::vector<Candidate> left;
-  std::set<std::tuple<bool, bool, std::string_view>> passed;  // queues whose head was looked at
-  for (const bool suspects : {true, false}) {
-    for (const auto& [order, id] : queue_) {
-      Task& task = tasks_.at(id);
-      if (task.suspect != suspects || paused(task)) continue;
-      if (!passed.insert({suspects, task.is_item, task.type}).second) continue;
-      if (task.is_item) {
-        const size_t next = stage_index(task.type) + 1;
-        if (next < config_->stages.size() && !has_room(next)) continue;
-      }
-      std::vector<Session*> best = best_workers(task);
-      if (best.empty()) continue;
-      uint64_t to = 0;
-      Seen* seen = find_dispatch(task, &to);
-      if (seen && !is_next(*seen)) seen = nullptr;
-      auto chosen = std::find_if(best.begin(), best.end(),
-                                 [&](Session* s) { return seen && s->number == to; });
-      if (chosen == best.end()) {
-        left.push_back({&task, std::move(best)});
-        continue;
-      }
-      // An older one that waited for the same worker, when nothing else moved, should have gone.
-      for (const Candidate& older : left) {
-        const bool moved = reloading_ || older.task->is_item || task.is_item ||
-                           older.task->placed == event_ || task.placed == event_;
-        const bool same = eligible(**chosen, *older.task);
-        must(older.task->suspect ? Rule::suspects_first : Rule::no_starving, moved || !same, [&] {
-          return name_of(*older.task) + " waits for " + name_of(**chosen) + ", which gets " +
-                 name_of(task);
-        });
-      }
-      take_dispatch(task, **chosen, *seen);
-      return true;
+  for (Task* task : fronts()) {
+    std::vector<Session*> best = best_workers(*task);
+    if (best.empty()) continue;
+    uint64_t to = 0;
+    Seen* seen = find_dispatch(*task, &to);
+    if (seen && !is_next(*seen)) seen = nullptr;
+    auto chosen =
+        std::find_if(best.begin(), best.end(), [&](Session* s) { return seen && s->number == to; });
+    if (chosen == best.end()) {
+      left.push_back({task, std::move(best)});
+      continue;
     }
+    const Task* oldest = oldest_for(**chosen);
+    if (oldest && oldest->type != task->type) ++coverage_[static_cast<size_t>(Rule::no_starving)];
+    check_turn(*task, **chosen, left);
+    check_ageing(*task, **chosen);
+    take_dispatch(*task, **chosen, *seen);
+    return true;
   }
   for (Candidate& candidate : left) {
     for (Session* session : candidate.best) {
       if (!session->leaving) continue;  // its session ends in this step: nobody saw the packet
+      leave_lane(*candidate.task);
       start_run(*candidate.task, *session, 0);
       ++candidate.task->attempt;
       return true;
@@ -171,12 +272,14 @@ void Model::blame(const Task& task, const std::vector<Session*>& best) {
     const Record& r = *other.record;
     if (other.used || !r.has_id() || (r.kind != Kind::kTask && r.kind != Kind::kItem)) continue;
     auto it = tasks_.find(r.id());
-    if (it == tasks_.end() || it->second.type != task.type || it->second.order < task.order) {
-      continue;
-    }
-    must(
-        task.suspect ? Rule::suspects_first : Rule::order, task.suspect != it->second.suspect,
-        [&] { return name_of(it->second) + " goes before " + name_of(task) + ", which is older"; });
+    if (it == tasks_.end() || it->second.type != task.type || it->second.id == task.id) continue;
+    const Rule rule = task.suspect                           ? Rule::suspects_first
+                      : task.priority != it->second.priority ? Rule::priority
+                      : task.group != it->second.group       ? Rule::groups
+                                                             : Rule::order;
+    must(rule, task.suspect != it->second.suspect, [&] {
+      return name_of(it->second) + " goes before " + name_of(task) + ", whose turn it is";
+    });
   }
   must(Rule::work_conserving, false,
        [&] { return name_of(task) + " waits beside a free slot of " + wanted; });
@@ -218,6 +321,9 @@ void Model::take_dispatch(Task& task, Session& session, Seen& seen) {
     ++coverage_[static_cast<size_t>(Rule::suspects_first)];
   }
   if (task.is_item) ++coverage_[static_cast<size_t>(Rule::room)];
+  if (task.priority != 0) ++coverage_[static_cast<size_t>(Rule::priority)];
+  if (!task.group.empty()) ++coverage_[static_cast<size_t>(Rule::groups)];
+  leave_lane(task);
   start_run(task, session, r.ref);
   ++task.attempt;
   must(Rule::attempts, r.attempt == task.attempt, [&] {

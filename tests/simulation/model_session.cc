@@ -103,6 +103,7 @@ void Model::worker_gone(Session& session, bool died) {
 }
 
 void Model::stop_serving(Session& session) {
+  for (auto& [serves, passed] : passed_) passed.least = 0;
   const auto served_before = std::exchange(session.serves, {});
   for (const auto& [is_stage, name] : served_before) {
     if (served(name, is_stage)) continue;
@@ -130,6 +131,7 @@ void Model::end_session(uint64_t number, bool died) {
 
 // What it announced and the config lets it run. A type that nobody named before is made.
 void Model::update_serves(Session& session) {
+  for (auto& [serves, passed] : passed_) passed.least = 0;  // who is of one kind may change
   session.serves.clear();
   if (!session.worker) return;
   for (const std::string& name : session.types) {

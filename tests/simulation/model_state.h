@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "daemon/core/event.h"
@@ -106,7 +107,7 @@ struct Task {
   bool is_item = false;
   Phase phase = Phase::kWaiting;
   uint64_t order = 0;
-  uint64_t placed = 0;  // the event in which it became waiting
+  uint64_t able = 0;  // the event since which only a free worker is missing; 0: more is
   std::string body;
   bool has_body = false;
   Attributes attributes;
@@ -129,6 +130,7 @@ struct Task {
   std::optional<Backoff> backoff = {};
   std::optional<std::vector<std::string>> no_retry_on = {};
   int priority = 0;
+  std::string group = {};
   // Of its run.
   Stop stop = Stop::kNone;
   Nanos started = 0, sign = 0, limit = kNever;  // last sign of life; when to look again
@@ -215,6 +217,15 @@ struct Connection {
 struct Type {
   bool configured = false, ever_served = false;
   Nanos last_served = 0, unserved = kNever;
+};
+
+// Tasks that take turns with other groups: suspect or not, stage or not, name, priority, group.
+using Lane = std::tuple<bool, bool, std::string, int, std::string>;
+
+// Dispatches to workers of one kind that passed over an aged task since one did not: surely so
+// many, and perhaps so many.
+struct Passed {
+  uint64_t least = 0, most = 0;
 };
 
 struct Topic {

@@ -117,6 +117,8 @@ void Model::start(Config config, const Machine& machine, Nanos now) {
   alarms_.clear();
   newest_let_go_ = 0;
   paused_.clear();
+  turns_.clear();
+  passed_.clear();
   stopping_ = false;
   shutdown_due_ = kNever;
   config_ = std::move(config);

@@ -44,6 +44,7 @@ void Model::take_terms(Task& task, const proto::Record& record) {
       task.no_retry_on->emplace_back(*name.text());
     }
   }
+  task.group = asked.group;
   task.priority = asked.priority.value_or(usual.priority.level);
 }
 

@@ -105,6 +105,16 @@ Scene::Scene(uint64_t s) : seed(s) {
     if (dice.one_in(2)) c.types["mul"].no_retry_on = {"RunTimeout", "Failed"};
     c.types["add"].backoff_factor = 1 + dice.below(3);
   }
+  // With groups, it is not said which of the aged tasks goes.
+  c.tuskd.times.ageing = std::chrono::hours(1);
+  if (dice.one_in(3)) {
+    features.groups = true;
+  } else if (dice.one_in(2)) {
+    features.priorities = true;
+    c.types["mul"].priority.level = 5;
+    c.tuskd.times.ageing = milliseconds(dice.one_in(3) ? 100'000 : 1 + dice.below(60));
+    c.tuskd.limits.ageing_share = 1 + dice.below(4);
+  }
 }
 
 // The core's dice would be drawn between two packets: without them the model knows when a task is

@@ -28,7 +28,7 @@ inline const std::vector<std::string> kTopics = {"prices", "news"};
 
 // Which attributes the clients of a history use: a history that uses few of them gets further.
 struct Features {
-  bool times = false, retries = false;
+  bool times = false, retries = false, priorities = false, groups = false;
 };
 
 struct Scene {

@@ -65,6 +65,13 @@ void write_wish(AttributeWriter& out, uint32_t number, const Features& features)
   Draw draw(number);
   if (features.times) write_times(out, draw);
   if (features.retries) write_retries(out, draw);
+  if (features.priorities && draw.one_in(2)) {
+    constexpr int kLevels[] = {-100, -10, 0, 10, 20, 100};
+    out.key(Attribute::kPriority).pack_int(draw.one_in(40) ? 101 : kLevels[draw.below(6)]);
+  }
+  if (features.groups && !draw.one_in(3)) {
+    out.text(Attribute::kGroup, std::string(1, static_cast<char>('a' + draw.below(3))));
+  }
 }
 
 }  // namespace tusk::simulation
