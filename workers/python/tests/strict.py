@@ -15,7 +15,7 @@ KNOWN_ODD = {15, 17, 27, 29, 53, 55, 57, 59}
 YEARS = 100 * 365 * 86_400_000
 
 # Elements behind the kind: u unsigned, i integer, d id, D id or nil, s text, b body, m map,
-# a attributes, l list of unsigned, * anything. Behind "?" they may be left out.
+# a attributes, l list of unsigned, I list of ids, * anything. Behind "?" they may be left out.
 SHAPES = {
     0: "uuu",
     1: "um",
@@ -23,6 +23,7 @@ SHAPES = {
     4: "i",
     5: "uss?m",
     6: "?s",
+    8: "ub?a",
     16: "udsb?a",
     17: "ud?a",
     18: "us?m",
@@ -35,12 +36,15 @@ SHAPES = {
     29: "ud?a",
     32: "uu?ba",
     33: "ul",
+    35: "uI?u",
     36: "u?ba",
     37: "uis?a",
     38: "ub",
     40: "u",
     41: "uu",
     42: "uu",
+    45: "udu",
+    67: "u",
 }
 
 
@@ -54,6 +58,30 @@ def _is_real(value: Any, least: float, most: float) -> bool:
 
 def _is_key(value: Any) -> bool:
     return type(value) is str and 1 <= len(value.encode()) <= 255
+
+
+def _is_label_map(value: Any, most: int, *, texts: bool = True, amounts: int | None = None) -> bool:
+    """amounts: the least that they may be; None: there are none."""
+
+    def fits(v: Any) -> bool:
+        if amounts is not None and type(v) is int:
+            return amounts <= v <= 10**9
+        return texts and _is_key(v)
+
+    return (
+        isinstance(value, dict)
+        and len(value) <= most
+        and all(_is_key(k) and fits(v) for k, v in value.items())
+    )
+
+
+def _is_needs(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _is_label_map(v, 16, texts=False, amounts=1)
+        if k == "consumes"
+        else k in ("requires", "prefers") and _is_label_map(v, 16, amounts=0)
+        for k, v in value.items()
+    )
 
 
 # What only a submit may have (some of it others, too, see TERMS_OF), and what is then right.
@@ -72,11 +100,15 @@ TERMS: dict[int, Callable[[Any], bool]] = {
     ),
     13: _is_time,
     16: _is_key,
+    18: lambda v: _is_label_map(v, 16),
     19: _is_key,
     21: lambda v: type(v) is int and 0 <= v <= 4,
     23: _is_key,
+    25: _is_needs,
     49: lambda v: type(v) is int and 0 <= v <= 10**9,
     51: lambda v: type(v) is int and -100 <= v <= 100,
+    61: _is_key,
+    63: lambda v: type(v) is bytes and len(v) == 16,
     65: lambda v: _is_time(v, 1),
     67: lambda v: (
         isinstance(v, list)
@@ -86,6 +118,7 @@ TERMS: dict[int, Callable[[Any], bool]] = {
     69: lambda v: type(v) is int and 0 <= v <= 3,
     71: _is_time,
     73: _is_key,
+    75: lambda v: type(v) is int and 1 <= v <= 1024,
 }
 TERMS_OF = {16: TERMS.keys(), 19: {1, 51}, 29: {69}, 32: {49}}
 
@@ -181,6 +214,8 @@ def _fits(letter: str, value: Any) -> bool:
         )
     if letter == "l":
         return isinstance(value, list) and all(_fits("u", v) for v in value)
+    if letter == "I":
+        return isinstance(value, list) and all(_fits("d", v) for v in value)
     if letter == "b":
         return value is None or type(value) in (bytes, int)
     return True
@@ -229,6 +264,12 @@ def read(frames: list[bytes]) -> list[list[Any]]:
             alone = alone or Refused("invalid", index)
         if kind in (41, 42) and record[2] > YEARS:
             alone = alone or Refused("invalid", index)
+        if kind == 45 and not 1 <= record[3] <= 1024:
+            alone = alone or Refused("invalid", index)
+        if kind == 35:
+            count = record[3] if len(record) > 3 else len(record[2])
+            if not (1 <= len(record[2]) <= 1000 and 1 <= count <= len(record[2])):
+                alone = alone or Refused("invalid", index)
     if len(named) != len(frames) - 1 and all(r[0] < 128 for r in records):
         raise Refused("malformed", None)
     if alone is not None:

@@ -84,6 +84,24 @@ TERMS: list[tuple[dict[str, Any], dict[int, Any]]] = [
     ({"cost": 10**9}, {49: 10**9}),
     ({"order_key": None, "limit_key": None, "group": None, "cost": None}, {}),
     ({"unique": None, "unique_policy": None, "unique_for": None, "retention": None}, {}),
+    (
+        {"labels": {"customer": "acme", "ä" * 127: "x" * 255}},
+        {18: {"customer": "acme", "ä" * 127: "x" * 255}},
+    ),
+    ({"labels": {str(n): "x" for n in range(16)}}, {18: {str(n): "x" for n in range(16)}}),
+    (
+        {"requires": {"region": "eu", "gpu": 0}, "prefers": {"ssd": 10**9}, "consumes": {"gpu": 1}},
+        {
+            25: {
+                "requires": {"region": "eu", "gpu": 0},
+                "prefers": {"ssd": 10**9},
+                "consumes": {"gpu": 1},
+            }
+        },
+    ),
+    ({"requires": {}}, {25: {"requires": {}}}),  # takes the place of the type's own
+    ({"sticky_key": "k"}, {61: "k"}),
+    (dict.fromkeys(("labels", "requires", "prefers", "consumes", "sticky_key")), {}),
 ]
 
 
@@ -160,6 +178,28 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"cost": 10**9 + 1}, ValueError, "cost is 0 to"),
     ({"cost": 1.0}, TypeError, "cost is an integer, not float"),
     ({"cost": True}, TypeError, "cost is an integer"),
+    ({"labels": ["a"]}, TypeError, "labels is a map of names, not list"),
+    (
+        {"labels": {str(n): "x" for n in range(17)}},
+        ValueError,
+        "labels has at most 16 entries, not 17",
+    ),
+    ({"labels": {"": "x"}}, ValueError, "a name in labels has 1 to 255 bytes, not 0"),
+    ({"labels": {1: "x"}}, TypeError, "a name in labels is text"),
+    ({"labels": {"a": ""}}, ValueError, r"labels\['a'\] has 1 to 255 bytes"),
+    ({"labels": {"a": "ä" * 128}}, ValueError, r"labels\['a'\] has 1 to 255 bytes, not 256"),
+    ({"labels": {"a": 1}}, TypeError, r"labels\['a'\] is text, not int"),
+    ({"requires": "gpu"}, TypeError, "requires is a map"),
+    ({"requires": {"gpu": -1}}, ValueError, r"requires\['gpu'\] is 0 to 1,000,000,000, not -1"),
+    ({"requires": {"gpu": 1.5}}, TypeError, r"requires\['gpu'\] is text or a whole number"),
+    ({"requires": {"gpu": True}}, TypeError, r"requires\['gpu'\]"),
+    ({"requires": {str(n): 1 for n in range(17)}}, ValueError, "requires has at most 16"),
+    ({"prefers": {"gpu": 10**9 + 1}}, ValueError, r"prefers\['gpu'\] is 0 to"),
+    ({"prefers": {"x": ""}}, ValueError, r"prefers\['x'\] has 1 to 255"),
+    ({"consumes": {"gpu": 0}}, ValueError, r"consumes\['gpu'\] is 1 to 1,000,000,000, not 0"),
+    ({"consumes": {"gpu": "2"}}, TypeError, r"consumes\['gpu'\] is a whole number, not str"),
+    ({"sticky_key": ""}, ValueError, "sticky_key has 1 to 255 bytes, not 0"),
+    ({"sticky_key": 7}, TypeError, "sticky_key is text"),
     ({"dealy": 1}, TypeError, "no option 'dealy'"),
     ({"trace": "x" * 8193}, ValueError, "trace has at most 8,192 bytes"),
     ({"baggage": "ä" * 4097}, ValueError, "baggage"),

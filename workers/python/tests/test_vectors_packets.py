@@ -25,6 +25,7 @@ ATTRIBUTES = {
 KINDS |= {"control": 26}
 ATTRIBUTES |= {"group": 16, "order_key": 23, "cost": 49, "limit_key": 73}
 ATTRIBUTES_AT = {
+    8: 3,
     16: 5,
     17: 3,
     19: 3,
@@ -76,7 +77,9 @@ def records(entry: dict[str, Any]) -> list[list[Any]]:
             made[at] = {
                 ATTRIBUTES[k] if k in ATTRIBUTES else int(k): v for k, v in made[at].items()
             }
-        body = {16: 4, 19: 4, 20: 3, 24: 4, 32: 3, 36: 2, 38: 2, 50: 3, 64: 5, 65: 5}.get(kind)
+        body = {8: 2, 16: 4, 19: 4, 20: 3, 24: 4, 32: 3, 36: 2, 38: 2, 50: 3, 64: 5, 65: 5}.get(
+            kind
+        )
         if body is not None and len(made) > body and type(made[body]) is int:
             made[body] = frames[made[body]]
         out.append(made)
@@ -88,7 +91,7 @@ def known(record: list[Any]) -> list[Any]:
     kind = record[0]
     if kind in (64, 65):
         return [*record[:7], *[None] * (7 - len(record)), True]
-    if kind == 36:
+    if kind in (8, 36):
         return [*record, *[None] * (4 - len(record))]
     if kind in (32, 50):
         return [*record, *[None] * (5 - len(record))]

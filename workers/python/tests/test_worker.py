@@ -130,6 +130,60 @@ def test_environment_of_the_supervisor(
     assert (hello["slots"], hello["pool"], hello["name"]) == (7, "p", "w")
 
 
+def test_labels_of_the_environment_and_of_the_program(
+    broker: FakeBroker, running: Running, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUSK_LABELS", '{"region": "eu", "gpu": 2}')
+    running(plain(url, labels={"gpu": 4, "disk": "ssd"}))
+    assert broker.greet()["labels"] == {"region": "eu", "gpu": 4, "disk": "ssd"}
+
+
+def test_without_labels_none_are_announced(broker: FakeBroker, running: Running, url: str) -> None:
+    running(plain(url))
+    assert "labels" not in broker.greet()
+
+
+BAD_LABELS: list[tuple[str, Any, type[Exception], str]] = [
+    ("{region: eu}", None, ValueError, "TUSK_LABELS is not JSON"),
+    ("[1]", None, ValueError, "TUSK_LABELS is a JSON object"),
+    ('{"gpu": 1.5}', None, TypeError, r"TUSK_LABELS\['gpu'\] is text or a whole number"),
+    ('{"gpu": -1}', None, ValueError, r"TUSK_LABELS\['gpu'\] is 0 to 1,000,000,000"),
+    ('{"region": ""}', None, ValueError, r"TUSK_LABELS\['region'\] has 1 to 255 bytes"),
+    ("", {"gpu": None}, TypeError, r"labels\['gpu'\] is text or a whole number"),
+    ("", {"x" * 256: 1}, ValueError, "a name in labels has 1 to 255 bytes, not 256"),
+    ("", {str(n): n for n in range(33)}, ValueError, "labels has at most 32 entries, not 33"),
+    ('{"a": 1}', {str(n): n for n in range(32)}, ValueError, "at most 32 names, not 33"),
+    ("", ["gpu"], TypeError, "labels is a map"),
+]
+
+
+@pytest.mark.parametrize(("told", "labels", "kind", "text"), BAD_LABELS)
+def test_labels_that_no_worker_may_have_are_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, told: str, labels: Any, kind: type[Exception], text: str
+) -> None:
+    monkeypatch.setenv("TUSK_LABELS", told)
+    with pytest.raises(kind, match=text):
+        Worker("ipc:///nowhere", labels=labels)
+
+
+def test_a_handler_sees_the_labels_of_its_task(
+    broker: FakeBroker, running: Running, url: str
+) -> None:
+    worker = Worker(url)
+
+    @worker.task("labels")
+    def labels(context: Context) -> dict[str, str]:
+        return context.labels
+
+    running(worker)
+    broker.greet()
+    given = {"customer": "acme"}
+    some, none = answers(
+        broker, [64, 1, ID, "labels", 1, None, {18: given}], [64, 2, ID, "labels", 1, None]
+    )
+    assert (decode(some[3]), decode(none[3])) == (given, {})
+
+
 CALLS: list[tuple[str, Any, Any]] = [
     ("add", {"a": 1, "b": 2}, 3),
     ("add", {"a": 1}, 11),

@@ -39,6 +39,7 @@ from .errors import (
     Unsupported,
 )
 from .ids import new_id
+from .jobs import Filter, JobDone, JobStatus, ListedTask
 from .status import Failure, TaskStatus, Updated
 from .subscription import AsyncSubscription, Event, Subscription
 from .terms import Backoff
@@ -65,9 +66,13 @@ __all__ = [
     "Duplicate",
     "Event",
     "Failure",
+    "Filter",
     "Full",
     "IdConflict",
     "Invalid",
+    "JobDone",
+    "JobStatus",
+    "ListedTask",
     "Malformed",
     "NoRetry",
     "Refused",

@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Any, Unpack, cast
 
 from . import follow
-from .calls import KEEP, Calls, Id, KnownId
+from .calls import KEEP, Calls, Id
 from .client import joined_id
 from .errors import Busy, TuskError
-from .ids import known_id
+from .finding import AsyncFinds
+from .ids import KnownId, known_id
 from .request import Request
 from .requests import Requests
 from .status import TaskStatus, Updated, read_done, read_status, read_updated
@@ -53,7 +54,7 @@ class AsyncTask:
         return await self._client.cancel(self.id, timeout=timeout)
 
 
-class AsyncClient:
+class AsyncClient(AsyncFinds):
     """As `Client`, for one event loop: the one that first used it.
 
     url, timeout, name: as for Client. Cancelling an await gives the answer up, not the task.
@@ -176,6 +177,11 @@ class AsyncClient:
             self._flush_due = True
             loop.call_soon(self._flush)
         return future
+
+    async def _control(self, what: str, arguments: dict[str, Any], timeout: float | None) -> Any:
+        self._ready()
+        request = self._calls.control(what, arguments, timeout, self._ended.append)
+        return await self._answer(request)
 
     async def _answer(self, request: Request) -> Any:
         future = self._future(request)

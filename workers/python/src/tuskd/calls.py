@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import uuid
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,15 +12,15 @@ from typing import Any
 from . import wire
 from .durations import milliseconds
 from .errors import Timeout
-from .ids import as_id, known_id
+from .ids import KnownId, as_id, known_id
+from .labels import key_text
 from .link import url_or_default
 from .request import Request
 from .requests import Requests
-from .terms import Terms, Wanted, key_text, wanted
+from .terms import Terms, Wanted, wanted
 
 TRACE_BYTES = 8192  # of a trace, of a baggage
 KEEP: Any = object()  # an update that leaves the body as it is
-KnownId = bytes | uuid.UUID | str
 Id = KnownId | None
 
 

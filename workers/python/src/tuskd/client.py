@@ -9,9 +9,10 @@ from datetime import datetime
 from queue import SimpleQueue
 from typing import Any, Unpack
 
-from .calls import KEEP, Calls, Id, KnownId, wait_at_most
+from .calls import KEEP, Calls, Id, wait_at_most
 from .errors import Busy, TuskError, id_that_counts
-from .ids import known_id
+from .finding import Finds
+from .ids import KnownId, known_id
 from .request import Request
 from .requests import Requests
 from .status import TaskStatus, Updated, read_done, read_status, read_updated
@@ -61,7 +62,7 @@ class Task:
         return self._client.cancel(self.id, timeout=timeout)
 
 
-class Client:
+class Client(Finds):
     """Calls tasks, publishes, subscribes and pushes. Any thread; works on both sides of a fork.
 
     url: of the broker; default the environment's TUSK_URL, else tcp://127.0.0.1:7420.
@@ -444,6 +445,9 @@ class Client:
             for request in window:
                 requests.forget(request)
         return accepted
+
+    def _control(self, what: str, arguments: dict[str, Any], timeout: float | None) -> Any:
+        return self._answer(self._calls.control(what, arguments, timeout))
 
     def _answer(self, request: Request) -> Any:
         requests = self._calls.requests()

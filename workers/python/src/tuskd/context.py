@@ -105,8 +105,9 @@ class Context:
 
     @property
     def cancel_reason(self) -> str | None:
-        """Why: "cancelled" (somebody did), "deadline", "run_timeout", "heartbeat_timeout", or
-        "moved" (it was given to another worker). None while it was not told to stop."""
+        """Why: "cancelled" (somebody did), "deadline", "run_timeout", "heartbeat_timeout", "parent"
+        (the task whose child this is was cancelled or expired) or "moved" (it was given to another
+        worker). None while it was not told to stop."""
         return self._reason
 
     def check(self) -> None:
@@ -121,6 +122,12 @@ class Context:
         they are over, None without either."""
         until = self._attributes.get(wire.A_TIME_LEFT)
         return None if until is None else max(0.0, until - time.monotonic())
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Of the task, by name."""
+        labels = self._attributes.get(wire.A_LABELS)
+        return dict(labels) if isinstance(labels, dict) else {}
 
     @property
     def last_checkpoint(self) -> Any:

@@ -9,6 +9,7 @@ import uuid
 
 _POOL = 4096
 _local = threading.local()
+KnownId = bytes | uuid.UUID | str
 
 
 def new_id() -> bytes:
@@ -32,7 +33,7 @@ def new_id() -> bytes:
     )
 
 
-def as_id(given: bytes | uuid.UUID | str | None) -> bytes:
+def as_id(given: KnownId | None) -> bytes:
     """16 bytes of whatever a caller gave: bytes, a UUID, its text, or None for a new one."""
     if given is None:
         return new_id()
@@ -45,7 +46,7 @@ def as_id(given: bytes | uuid.UUID | str | None) -> bytes:
     return bytes(given)
 
 
-def known_id(given: bytes | uuid.UUID | str) -> bytes:
+def known_id(given: KnownId) -> bytes:
     """As as_id, for what is about a task that is there: None is a TypeError and no new id."""
     if given is None:
         raise TypeError("an id is 16 bytes, a UUID or its text, not None")

@@ -54,7 +54,7 @@ class Instead(NamedTuple):
 
 # Why a run may be told to stop; else somebody cancelled it, or it is not this worker's any more.
 TIMES_UP = ("deadline", "run_timeout", "heartbeat_timeout")
-REASONS = (*TIMES_UP, "cancelled", "moved")
+REASONS = (*TIMES_UP, "cancelled", "moved", "parent")
 # Without a connection so many words of runs may wait, each up to NOTE_BYTES; they are at most once.
 MOST_NOTES = 1000
 NOTE_BYTES = 8 << 10
@@ -108,6 +108,7 @@ class Runs:
         name: str | None,
         pool: str | None,
         slots: int,
+        labels: dict[str, str | int],
         lookahead: bool,
         on_ready: Callable[[], None],
         on_end: Callable[[str, TuskError | None], None],
@@ -125,6 +126,7 @@ class Runs:
         self.stages = stages
         self._name = name
         self._pool = pool
+        self._labels = labels
         self._lookahead = lookahead
         self._on_ready = on_ready
         self._on_end = on_end
@@ -212,6 +214,8 @@ class Runs:
             fields["name"] = self._name
         if self._pool:
             fields["pool"] = self._pool
+        if self._labels:
+            fields["labels"] = self._labels
         if self._lookahead:
             fields["capabilities"] = ["lookahead"]
         return fields

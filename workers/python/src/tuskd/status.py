@@ -49,6 +49,11 @@ class TaskStatus:
 
 
 def read_status(answer: Any) -> TaskStatus:
+    return TaskStatus(**status_fields(answer))
+
+
+def status_fields(answer: Any) -> dict[str, Any]:
+    """By the names of TaskStatus; what makes no sense is left out."""
     told: dict[str, Any] = answer if isinstance(answer, dict) else {}
 
     def number(name: str) -> int | None:
@@ -60,18 +65,18 @@ def read_status(answer: Any) -> TaskStatus:
         return value if isinstance(value, str) else None
 
     age = number("age")
-    return TaskStatus(
-        text("state") or "unknown",
-        text("type"),
-        number("attempts"),
-        number("failures"),
-        number("crashes"),
-        number("priority"),
-        None if age is None else age / 1000,
-        text("worker"),
-        history_of(told.get("history")),
-        _failure(told.get("error")),
-    )
+    return {
+        "state": text("state") or "unknown",
+        "type": text("type"),
+        "attempts": number("attempts"),
+        "failures": number("failures"),
+        "crashes": number("crashes"),
+        "priority": number("priority"),
+        "age": None if age is None else age / 1000,
+        "worker": text("worker"),
+        "history": history_of(told.get("history")),
+        "error": _failure(told.get("error")),
+    }
 
 
 def _failure(told: Any) -> Failure | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, TypedDict, cast
 
 from . import wire
 from .durations import milliseconds
+from .labels import consumed, key_text, required, task_labels
 
 PRIORITIES = {"low": -10, "normal": 0, "high": 10, "critical": 20}
 MOST_PRIORITY = 100
@@ -17,7 +18,6 @@ MOST_ATTEMPTS = 1000
 MOST_FACTOR = 100
 NO_RETRY_TYPES = 32
 NO_RETRY_BYTES = 255
-KEY_BYTES = 255  # of a unique, order or limit key, of a group
 MOST_COST = 10**9
 POLICIES = ("join", "refuse", "replace", "debounce", "follow_up")
 FOLLOW_PROGRESS, FOLLOW_LOG = 1, 2
@@ -64,6 +64,12 @@ class Terms(TypedDict, total=False):
     type take turns, so that a million tasks of one tenant delay another's first by one turn. Each
     is text of 1 to 255 bytes. cost: units that a run takes from the type's rates, 0 to 10**9,
     default 1; see Context.set_cost.
+
+    requires, prefers, consumes: what a worker must have (a text is a fact, a whole number an
+    amount, 0 to 10**9), should rather have, and has free for as long as the run takes (amounts, 1
+    to 10**9); at most 16 entries each, their names and texts of 1 to 255 bytes. sticky_key: tasks
+    of one type with this key go to one worker for as long as it lives. labels: at most 16 texts
+    by name, 1 to 255 bytes each, for people and for Client.tasks.
     """
 
     priority: Priority | None
@@ -83,6 +89,11 @@ class Terms(TypedDict, total=False):
     limit_key: str | None
     group: str | None
     cost: int | None
+    requires: Mapping[str, str | int] | None
+    prefers: Mapping[str, str | int] | None
+    consumes: Mapping[str, int] | None
+    sticky_key: str | None
+    labels: Mapping[str, str] | None
 
 
 class FollowedTerms(Terms, total=False):
@@ -118,6 +129,7 @@ class Wanted:
         self._read_retries(terms)
         self._read_unique(terms)
         self._read_shares(terms)
+        self._read_workers(terms)
         if (given := terms.get("priority")) is not None:
             self.attributes[wire.A_PRIORITY] = priority(given)
         follow = FOLLOW_PROGRESS * (self.on_progress is not None)
@@ -189,6 +201,20 @@ class Wanted:
         if (cost := terms.get("cost")) is not None:
             self.attributes[wire.A_COST] = whole_units("cost", cost)
 
+    def _read_workers(self, terms: Terms) -> None:
+        needs: dict[str, Any] = {}
+        for name in ("requires", "prefers"):
+            if (given := terms.get(name)) is not None:
+                needs[name] = required(name, cast(Mapping[str, str | int], given))
+        if (consumes := terms.get("consumes")) is not None:
+            needs["consumes"] = consumed(consumes)
+        if needs:
+            self.attributes[wire.A_NEEDS] = needs
+        if (key := terms.get("sticky_key")) is not None:
+            self.attributes[wire.A_STICKY_KEY] = key_text("sticky_key", key)
+        if (labels := terms.get("labels")) is not None:
+            self.attributes[wire.A_LABELS] = task_labels(labels)
+
     def renewed(self) -> Wanted:
         """The same for a task that is submitted now; a point in time stays where it is."""
         other = object.__new__(Wanted)
@@ -229,15 +255,6 @@ def priority(given: Priority) -> int:
         raise TypeError(f"priority is an integer or a name, not {type(given).__name__}")
     if not -MOST_PRIORITY <= given <= MOST_PRIORITY:
         raise ValueError(f"priority is -{MOST_PRIORITY} to {MOST_PRIORITY}, not {given}")
-    return given
-
-
-def key_text(name: str, given: str) -> str:
-    if not isinstance(given, str):
-        raise TypeError(f"{name} is text, not {type(given).__name__}")
-    size = len(given.encode())
-    if not 1 <= size <= KEY_BYTES:
-        raise ValueError(f"{name} has 1 to {KEY_BYTES} bytes, not {size}: {given:.40}")
     return given
 
 

@@ -17,6 +17,7 @@ PONG: Final = 4
 ERROR: Final = 5
 BYE: Final = 6
 GOAWAY: Final = 7
+CHUNK: Final = 8
 SUBMIT: Final = 16
 CANCEL: Final = 17
 QUERY: Final = 18
@@ -29,18 +30,21 @@ CONTROL: Final = 26
 AWAIT: Final = 29
 RESULT: Final = 32
 RETURNED: Final = 33
+SUSPEND: Final = 35
 PROGRESS: Final = 36
 LOG: Final = 37
 CHECKPOINT: Final = 38
 SLOTS: Final = 40
 DEFER: Final = 41
 PAUSE: Final = 42
+CREDIT: Final = 45
 ACCEPTED: Final = 48
 ANSWER: Final = 49
 EVENT: Final = 50
 TASK: Final = 64
 ITEM: Final = 65
 RECALL: Final = 66
+RESUME: Final = 67
 DRAIN: Final = 68
 
 # Attributes; odd ones are promises.
@@ -58,27 +62,34 @@ A_RETENTION: Final = 13
 A_REPLY: Final = 15
 A_GROUP: Final = 16
 A_RESENT: Final = 17
+A_LABELS: Final = 18
 A_UNIQUE: Final = 19
 A_UNIQUE_POLICY: Final = 21
 A_ORDER_KEY: Final = 23
 A_TIME_LEFT: Final = 24
+A_NEEDS: Final = 25
 A_REASON: Final = 26
 A_CODEC: Final = 27
 A_HISTORY: Final = 28
 A_COMPRESSION: Final = 29
 A_TASK: Final = 30
+A_INDEX: Final = 32
 A_CHECKPOINT: Final = 33
+A_CHUNKS: Final = 34
 A_COST: Final = 49
 A_PRIORITY: Final = 51
 A_RERUN_OK: Final = 53
 A_WAIT: Final = 55
 A_NO_RETRY: Final = 57
 A_CRASHED: Final = 59
+A_STICKY_KEY: Final = 61
+A_PARENT: Final = 63
 A_HEARTBEAT_TIMEOUT: Final = 65
 A_NO_RETRY_ON: Final = 67
 A_FOLLOW: Final = 69
 A_UNIQUE_FOR: Final = 71
 A_LIMIT_KEY: Final = 73
+A_STREAM: Final = 75
 
 SUCCEEDED: Final = 1
 FAILED: Final = 2
@@ -137,7 +148,9 @@ _SHAPES: dict[int, tuple[tuple[type, ...], int]] = {
     ANSWER: ((int, object), 2),
     CANCEL: ((int, bytes, dict), 2),
     LOG: ((int, int, str, dict), 3),
+    CREDIT: ((int, int), 2),
     RECALL: ((int, list), 2),
+    RESUME: ((int,), 1),
     DRAIN: ((str,), 0),
 }
 
@@ -160,6 +173,7 @@ def _check_shape(record: list[Any], at: int) -> None:
 
 RUNS: Final = frozenset({TASK, ITEM})
 _FOR_CALLERS: Final = frozenset({RESULT, EVENT})
+_OF_RUNS: Final = frozenset({PROGRESS, CHUNK})
 # What a task or item has behind its body when it has no attributes, and behind those.
 _NO_ATTRIBUTES: Final = (None, True)
 _TICKET: Final = (True,)
@@ -192,7 +206,8 @@ class PacketReader:
         """The records of a packet, bodies in place of references to frames.
 
         Tasks and items come with 8 elements (the last is the ticket, see worker), results and
-        events with 5, progress with 4. Raises Malformed; then nothing of the packet counts.
+        events with 5, progress and chunks with 4. Raises Malformed; then nothing of the packet
+        counts.
         """
         first = frames[0]
         records: list[list[Any]] = []
@@ -253,7 +268,7 @@ class PacketReader:
                         raise Malformed("a body is neither bytes nor a frame", at)
                     if record[4] is not None and type(record[4]) is not dict:
                         raise Malformed("attributes are not a map", at)
-                elif kind == PROGRESS:
+                elif kind in _OF_RUNS:
                     while len(record) < 4:
                         record.append(None)
                     body = record[2]

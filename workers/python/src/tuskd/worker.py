@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from . import processes
 from .bell import Bell
 from .errors import TuskError
 from .handlers import Executor, Handler
+from .labels import worker_labels
 from .link import url_or_default
 from .looprunner import LoopRunner
 from .runners import Runners
@@ -31,6 +32,8 @@ class Worker:
     url: default the environment's TUSK_URL, else tcp://127.0.0.1:7420.
     slots: runs at once; default TUSK_SLOTS, else the largest batch, else `processes`, else 1.
     processes: run handlers in so many processes of their own, for work that keeps a CPU busy.
+    labels: what this worker has, for tasks that need it: at most 32 texts and whole numbers (0 to
+    10**9) by name; beside those of the JSON object TUSK_LABELS, of which these take the place.
     pool, name: default TUSK_POOL and TUSK_WORKER; else the broker's ("python", "python-<pid>").
     lookahead: let the broker send runs ahead of the slots (it takes them back when another worker
     is free); the default is yes with `processes`. Say yes without only when no handler ever holds
@@ -45,6 +48,7 @@ class Worker:
         processes: int = 0,
         pool: str | None = None,
         name: str | None = None,
+        labels: Mapping[str, str | int] | None = None,
         lookahead: bool | None = None,
     ) -> None:
         self.url = url_or_default(url)
@@ -52,6 +56,7 @@ class Worker:
         self._processes = processes
         self._pool = pool or os.environ.get("TUSK_POOL")
         self._name = name or os.environ.get("TUSK_WORKER")
+        self.labels = worker_labels(labels)
         self._lookahead = lookahead
         self._tasks: dict[str, Handler] = {}
         self._stages: dict[str, Handler] = {}
@@ -188,6 +193,7 @@ class Worker:
             name=self._name,
             pool=self._pool,
             slots=self.slots,
+            labels=self.labels,
             lookahead=lookahead,
             on_ready=self._taken,
             on_end=self._end,
