@@ -558,6 +558,58 @@ def test_list_handlers(broker: FakeBroker, url: str, running: Running, kind: str
         assert answer[2] == 2 and "must return a list" in answer[4][2]["message"]
 
 
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_list_handlers_of_tasks(broker: FakeBroker, url: str, running: Running, kind: str) -> None:
+    worker = Worker(url)
+
+    def work(bodies: list[Any]) -> list[Any]:
+        return [[body, len(bodies)] for body in bodies]
+
+    async def work_async(bodies: list[Any]) -> list[Any]:
+        return work(bodies)
+
+    worker.task("list", batch=3, wait=60)(work if kind == "plain" else work_async)
+    worker.stage("list", batch=2, wait=60)(work)
+    assert worker.slots == 3
+    running(worker)
+    broker.greet()
+    broker.say(*[[64, n, ID, "list", 1, encode(n)] for n in (1, 2)], [65, 4, ID, "list", 1, None])
+    got = answers(broker, [65, 5, ID, "list", 1, None], [64, 3, ID, "list", 1, encode(3)])
+    got += [broker.expect(32) for _ in range(3)]
+    assert {a[1]: decode(a[3]) for a in got} == {
+        **{n: [n, 3] for n in (1, 2, 3)},
+        **{n: [None, 2] for n in (4, 5)},
+    }, "a stage of the same name has batches of its own"
+
+
+BAD_BATCHES: list[tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = [
+    ({"batch": 0}, {}, ValueError, "batch is at least 1, not 0"),
+    ({"batch": -1}, {}, ValueError, "batch is at least 1, not -1"),
+    ({"batch": 1.5}, {}, TypeError, "batch is an integer, not float"),
+    ({"batch": 2, "wait": -0.1}, {}, ValueError, "wait is 0 to .* seconds"),
+    ({"batch": 2, "wait": "1s"}, {}, TypeError, "wait is a number of seconds"),
+    ({"batch": 5}, {"slots": 4}, ValueError, "a batch of 5 is larger than the 4 slots"),
+]
+
+
+@pytest.mark.parametrize("register", ["task", "stage"])
+@pytest.mark.parametrize(("given", "options", "kind", "text"), BAD_BATCHES)
+def test_batches_that_cannot_be_are_told_at_registration(
+    register: str, given: dict[str, Any], options: dict[str, Any], kind: Any, text: str
+) -> None:
+    worker = Worker("ipc:///nowhere", **options)
+    with pytest.raises(kind, match=text):
+        getattr(worker, register)("x", **given)(lambda bodies: bodies)
+
+
+def test_a_batch_larger_than_the_slots_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUSK_SLOTS", "4")
+    worker = Worker("ipc:///nowhere")
+    worker.task("fits", batch=4)(lambda bodies: bodies)
+    with pytest.raises(ValueError, match="a batch of 5 is larger than the 4 slots"):
+        worker.task("x", batch=5)(lambda bodies: bodies)
+
+
 def test_item_that_ran_before_does_not_wait_for_its_batch(
     broker: FakeBroker, url: str, running: Running
 ) -> None:
@@ -701,6 +753,38 @@ def test_resumed_session_repeats_results(broker: FakeBroker, url: str, running: 
     assert broker.expect(32)[1:] == [1, 1, encode("r")]
 
 
+# A result that nobody acknowledged would make another worker run the task again.
+def test_a_slow_broker_is_given_time_to_acknowledge_the_last_results(
+    broker: FakeBroker, url: str, running: Running
+) -> None:
+    ended = running(plain(url))
+    broker.greet()
+    broker.hold = 0
+    broker.say([64, 1, ID, "echo", 1, encode("v")])
+    broker.expect(32)
+    broker.say([68, "reload"])
+    with pytest.raises(TimeoutError):
+        broker.expect(6, 1.5)
+    broker.hold = None
+    broker.ack()
+    broker.expect(6)
+    ended.result(5)
+
+
+def test_a_broker_that_is_gone_is_not_waited_for(
+    broker: FakeBroker, url: str, running: Running
+) -> None:
+    worker = plain(url)
+    ended = running(worker)
+    broker.greet()
+    broker.hold = 0
+    broker.say([64, 1, ID, "echo", 1, encode("v")])
+    broker.expect(32)
+    broker.close()
+    worker.stop(60.0)
+    ended.result(20)
+
+
 def test_registering() -> None:
     worker = Worker("ipc:///nowhere")
     worker.task("t")(lambda v: v)
@@ -767,8 +851,9 @@ def test_serve_on_a_loop_that_runs_already(broker: FakeBroker, url: str, start: 
             start(answers, broker, [64, 1, ID, "add", 1, encode({"a": 1, "b": 1})])
         )
         assert decode(answer[0][3]) == 2
-        broker.ack()
         worker.stop()
+        await asyncio.wrap_future(start(broker.expect, 40))
+        broker.ack()
         await serving
 
     asyncio.run(asyncio.wait_for(main(), 30))

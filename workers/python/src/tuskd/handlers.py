@@ -66,7 +66,7 @@ class Handler:
         self.counted = len(kinds)
         self.named = len(kinds) > 1 or (len(kinds) == 1 and kinds[0] in by_name)
         if self.batch and (self.named or self.counted != 1):
-            raise TypeError(f"stage {self.name}: a list handler has one parameter, the list")
+            raise TypeError(f"{self.name}: a list handler has one parameter, the list")
         by_name_only = self.named or self.context_name is not None
         if by_name_only and inspect.Parameter.POSITIONAL_ONLY in kinds:
             raise TypeError(f"{self.name}: a positional-only parameter cannot be given by name")

@@ -145,14 +145,20 @@ class Link:
         """The lock that `Role` is called under."""
         return self._lock
 
-    def close(self, linger: float) -> None:
-        """Waits up to `linger` seconds for what is unsent or unacknowledged, then says bye."""
-        end = time.monotonic() + linger
+    def close(self, linger: float, away: float = 0.0) -> None:
+        """Waits up to `linger` seconds for what is unsent or unacknowledged, then says bye.
+
+        away: so many of them without a connection.
+        """
+        begun = time.monotonic()
         self.flush()
         with self.changed:
-            while self.state is READY and (self.outbox or self.session.unacked):
+            while (self.outbox or self.session.unacked) and self._thread.is_alive():
+                end = begun + linger
+                if self.state is not READY:
+                    end = min(end, max(begun, self.down_since) + away)
                 left = end - time.monotonic()
-                if left <= 0 or not self._thread.is_alive():
+                if left <= 0:
                     break
                 self.wake()
                 self.changed.wait(min(left, 0.05))

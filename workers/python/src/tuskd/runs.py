@@ -132,7 +132,7 @@ class Runs:
         self._on_end = on_end
         self._pack = msgpack.Packer(buf_size=4096).pack
         self._claimed: list[Run] = []
-        self._collecting: dict[str, Batch] = {}
+        self._collecting: dict[Handler, Batch] = {}
         self._supervised = os.environ.get("TUSK_SUPERVISED") == "1"
         self._gone = False
 
@@ -357,18 +357,18 @@ class Runs:
             self._collect(run, handler)
 
     def _collect(self, run: Run, handler: Handler) -> None:
-        batch = self._collecting.get(handler.name)
+        batch = self._collecting.get(handler)
         if batch is None:
             most = min(handler.batch, self.slots)
             batch = Batch(handler, time.monotonic() + handler.wait, most)
-            self._collecting[handler.name] = batch
+            self._collecting[handler] = batch
         runs = batch.runs
         runs.append(run)
         if run[ATTEMPT] > 1:
             # The broker runs what may have killed its worker one at a time: nothing joins it.
             batch.due = 0.0
         if len(runs) >= batch.most:
-            del self._collecting[handler.name]
+            del self._collecting[handler]
             self.runner.put(batch)
 
     def _refuse(self, run: Run, outcome: Outcome) -> None:
@@ -495,9 +495,9 @@ class Runs:
     def tick(self, now: float) -> float:
         until = self.runner.tick(now)
         if self._collecting:
-            for name, batch in list(self._collecting.items()):
+            for handler, batch in list(self._collecting.items()):
                 if batch.due <= now:
-                    del self._collecting[name]
+                    del self._collecting[handler]
                     self.runner.put(batch)
                     self.runner.notify()
                 else:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from . import processes
 from .bell import Bell
+from .durations import milliseconds
 from .errors import TuskError
 from .handlers import Executor, Handler
 from .labels import worker_labels
@@ -23,6 +24,8 @@ from .runs import Runs
 
 F = TypeVar("F", bound=Callable[..., Any])
 STOP_GRACE = 10.0
+ACKNOWLEDGED_WITHIN = 1.0  # seconds, at least, that a worker that stops waits for it
+BATCH_WAIT = 0.01
 NAME_BYTES = 255
 
 
@@ -68,29 +71,55 @@ class Worker:
         self._settled = threading.Event()  # it is ready, or never will be
         self._is_ready = False
 
-    def task(self, type: str) -> Callable[[F], F]:
-        """Decorator: this function, plain or async, runs tasks of `type`."""
+    def task(
+        self, type: str, *, batch: int | None = None, wait: float = BATCH_WAIT
+    ) -> Callable[[F], F]:
+        """Decorator: this function, plain or async, runs tasks of `type`.
 
-        def register(function: F) -> F:
-            self._add(self._tasks, Handler(type, function))
-            return function
-
-        return register
-
-    def stage(self, name: str, *, batch: int = 0, wait: float = 0.01) -> Callable[[F], F]:
-        """Decorator: this function handles items of a stage; `name` is the handler's in the config.
-
-        batch: over 0, it gets a list of up to so many items, or of those that came within `wait`
-        seconds of the first, and returns a list of as many. tuskd.DROP in place of a value ends an
-        item. A batch is never larger than `slots`.
+        batch: it gets a list of up to so many bodies, or of those that came within `wait` seconds
+        of the first, and returns a list of as many results. At most `slots`, which is what a worker
+        has at a time; raises ValueError beyond. wait: 0 to 100 years.
         """
 
         def register(function: F) -> F:
-            handler = Handler(name, function, is_item=True, batch=batch, wait=wait)
-            self._add(self._stages, handler)
+            self._add(
+                self._tasks, Handler(type, function, batch=self._batch(batch, wait), wait=wait)
+            )
             return function
 
         return register
+
+    def stage(
+        self, name: str, *, batch: int | None = None, wait: float = BATCH_WAIT
+    ) -> Callable[[F], F]:
+        """Decorator: this function handles items of a stage; `name` is the handler's in the config.
+
+        batch, wait: as of `task`. tuskd.DROP in place of a value ends an item.
+        """
+
+        def register(function: F) -> F:
+            size = self._batch(batch, wait)
+            self._add(self._stages, Handler(name, function, is_item=True, batch=size, wait=wait))
+            return function
+
+        return register
+
+    def _batch(self, batch: int | None, wait: float) -> int:
+        """The size of a list handler; 0: it is none. Raises TypeError or ValueError."""
+        milliseconds("wait", wait)
+        if batch is None:
+            return 0
+        if type(batch) is not int:
+            raise TypeError(f"batch is an integer, not {type(batch).__name__}")
+        if batch < 1:
+            raise ValueError(f"batch is at least 1, not {batch}")
+        slots = self._slots_given()
+        if slots is not None and batch > slots:
+            raise ValueError(
+                f"a batch of {batch} is larger than the {slots} slots of this worker, which never"
+                " has more at a time; give it more slots, or make the batch smaller"
+            )
+        return batch
 
     def _add(self, where: dict[str, Handler], handler: Handler) -> None:
         if self._runs is not None:
@@ -104,15 +133,20 @@ class Worker:
     @property
     def slots(self) -> int:
         """How many runs at once."""
-        if self._slots is not None:
-            slots = self._slots
-        elif os.environ.get("TUSK_SLOTS"):
-            slots = int(os.environ["TUSK_SLOTS"])
-        else:
-            slots = max([self._processes, 1, *(h.batch for h in self._stages.values())])
+        slots = self._slots_given()
+        if slots is None:
+            slots = max([self._processes, 1, *(h.batch for h in self._handlers())])
         if slots < 1:
             raise ValueError(f"a worker has at least 1 slot, not {slots}")
         return slots
+
+    def _slots_given(self) -> int | None:
+        """By the program, or by who started it."""
+        told = os.environ.get("TUSK_SLOTS")
+        return int(told) if self._slots is None and told else self._slots
+
+    def _handlers(self) -> list[Handler]:
+        return [*self._tasks.values(), *self._stages.values()]
 
     def stop(self, grace: float = STOP_GRACE) -> None:
         """Gives back what has not started and lets `run` end when what runs has, at most `grace`
@@ -147,7 +181,7 @@ class Worker:
         may end within 10 seconds; a second signal ends at once. Raises the broker's refusal. When
         tuskd started this worker and is gone for longer than its adopt_grace, exits with status 0.
         """
-        handlers = [*self._tasks.values(), *self._stages.values()]
+        handlers = self._handlers()
         if not handlers:
             raise RuntimeError("a worker without a handler; register one with @worker.task(...)")
         if self._processes:
@@ -184,7 +218,7 @@ class Worker:
         if lookahead is None:
             # A handler in this process may hold the interpreter for longer than a millisecond.
             lookahead = self._processes > 0
-        if any(h.batch for h in self._stages.values()):
+        if any(h.batch for h in self._handlers()):
             lookahead = False  # a batch starts as a whole, so it must not be over the slots
         return Runs(
             self.url,
@@ -259,7 +293,11 @@ class Worker:
             runs.link.flush()
             with runs.link.changed:
                 runs.link.changed.wait(0.02)
-        runs.link.close(min(1.0, self._grace))
+        # Results that are not acknowledged when it ends have others run their tasks again: a broker
+        # that is slow has the whole grace, one that is not there a second.
+        left = 0.0 if self._reason == "now" else end - time.monotonic()
+        least = min(ACKNOWLEDGED_WITHIN, self._grace)
+        runs.link.close(max(left, least), away=least)
 
     def _take_signals(self) -> Callable[[], None]:
         if threading.current_thread() is not threading.main_thread():
