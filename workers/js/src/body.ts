@@ -176,6 +176,8 @@ export class Attributes {
   timeLeft: number | undefined;
   /** Of a task: a copy of what an earlier run saved. */
   checkpoint: Buffer | undefined;
+  /** Of a task: a copy of the map, as msgpack. */
+  labels: Buffer | undefined;
   /** Of a cancel. */
   reason: string | undefined;
   /** Of an ending. */
@@ -195,6 +197,7 @@ export class Attributes {
     this.crashed = false;
     this.timeLeft = undefined;
     this.checkpoint = undefined;
+    this.labels = undefined;
     this.reason = undefined;
     this.history = undefined;
     this.task = undefined;
@@ -237,6 +240,12 @@ export class Attributes {
         case Attribute.checkpoint: {
           const length = reader.bin();
           this.checkpoint = Buffer.from(reader.buf.subarray(reader.pos - length, reader.pos));
+          break;
+        }
+        case Attribute.labels: {
+          const at = reader.pos;
+          reader.skip(2);
+          this.labels = Buffer.from(reader.buf.subarray(at, reader.pos));
           break;
         }
         case Attribute.reason:

@@ -10,6 +10,8 @@ import {
 import { milliseconds } from "./durations.js";
 import { closedError } from "./endings.js";
 import { BodyError, Closed, TaskCancelled, Timeout, type TuskError } from "./errors.js";
+import { Finds } from "./finding.js";
+import { checkKey } from "./labels.js";
 import { Many, type ManyOptions, type Outcome, valueOrThrow } from "./many.js";
 import { Writer } from "./msgpack/writer.js";
 import { NO_ATTRIBUTES, Pending, type RequestAttributes } from "./pending.js";
@@ -18,7 +20,6 @@ import { nothingElseRuns } from "./running.js";
 import type { Subscription } from "./subscription.js";
 import { Task } from "./task.js";
 import {
-  checkKey,
   type FollowOptions,
   type Given,
   refuseCallbacks,
@@ -103,7 +104,7 @@ let exitHooked = false;
  *
  * All methods reject with subclasses of TuskError.
  */
-export class Client {
+export class Client extends Finds {
   readonly url: string;
   readonly #requests: Requests;
   readonly #topics: Topics;
@@ -111,6 +112,7 @@ export class Client {
   #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(url?: string, options: ClientOptions = {}) {
+    super();
     this.url = url ?? process.env.TUSK_URL ?? DEFAULT_URL;
     const sink: EventSink = {
       event: (topic, sequence, body) => this.#topics.event(topic, sequence, body),
@@ -274,7 +276,8 @@ export class Client {
    */
   async pauseType(type: string, ms: number, options: { timeout?: number } = {}): Promise<boolean> {
     checkKey("a type", type);
-    return this.#control("pause", { type, ms: milliseconds("a pause", ms) }, options.timeout);
+    const args = { type, ms: milliseconds("a pause", ms) };
+    return (await this.control("pause", args, options.timeout)).done === true;
   }
 
   /**
@@ -284,24 +287,25 @@ export class Client {
   async unblock(type: string, key: string, options: { timeout?: number } = {}): Promise<boolean> {
     checkKey("a type", type);
     checkKey("an order key", key);
-    return this.#control("unblock", { type, key }, options.timeout);
+    return (await this.control("unblock", { type, key }, options.timeout)).done === true;
   }
 
-  async #control(
+  /** @internal */
+  protected async control(
     what: string,
     args: Record<string, unknown>,
     timeout: number | undefined,
-  ): Promise<boolean> {
+  ): Promise<Record<string, unknown>> {
     const writer = new Writer();
     writer.value(args);
     const bytes = writer.detach(0);
-    const answer = await this.#request<{ done?: unknown } | null>(
+    const answer = this.#request<Record<string, unknown> | null>(
       Kind.control,
       what,
       bytes,
       timeout,
     );
-    return answer?.done === true;
+    return (await answer) ?? {};
   }
 
   /** Publishes an event; resolves when the broker has it. Events are at most once. */

@@ -6,16 +6,20 @@ import { Writer } from "./msgpack/writer.js";
 import { LOG_LEVELS, type LogLevel, MOST_COST, whole } from "./terms.js";
 import { Codec, Kind, type Limits, MAX_LOG } from "./wire.js";
 
-/** On the way to a thread they are 1 to 5. */
+/** On the way to a thread they are numbers, from 1. */
 export const CANCEL_REASONS = [
   "cancelled",
   "deadline",
   "run_timeout",
   "heartbeat_timeout",
   "moved",
+  "parent",
 ] as const;
 
-/** Why a run is to stop: somebody cancelled its task, a time is up, or it was given to another worker. */
+/**
+ * Why a run is to stop: somebody cancelled its task, or the one whose child it is (or that expired:
+ * `"parent"`), a time is up, or it was given to another worker (`"moved"`).
+ */
 export type CancelReason = (typeof CANCEL_REASONS)[number];
 
 /**
@@ -40,6 +44,8 @@ export interface Context {
   readonly cancelReason: CancelReason | undefined;
   /** Ms that the run may still take, by its time-out and the task's deadline; undefined without either. */
   readonly timeLeft: number | undefined;
+  /** Of the task, by name. */
+  readonly labels: Readonly<Record<string, string>>;
   /**
    * What the last run that made a checkpoint left for this one; undefined if there is none.
    * @throws BodyError
@@ -93,12 +99,15 @@ export abstract class Speaker {
   protected abstract get bounds(): Pick<Limits, "body" | "checkpoint"> | undefined;
   /** What an earlier run saved. */
   protected abstract get given(): Uint8Array | undefined;
+  /** The task's labels, as msgpack. */
+  protected abstract get labelBytes(): Uint8Array | undefined;
+
+  get labels(): Readonly<Record<string, string>> {
+    return (valueOf(this.labelBytes) ?? {}) as Record<string, string>;
+  }
 
   get lastCheckpoint(): unknown {
-    const { given } = this;
-    if (given === undefined) return undefined;
-    const bytes = Buffer.from(given.buffer, given.byteOffset, given.byteLength);
-    return readValue(bytes, 0, bytes.length, Codec.msgpack, false, Number.POSITIVE_INFINITY);
+    return valueOf(this.given);
   }
 
   get progress(): (value: unknown) => void {
@@ -138,6 +147,13 @@ export abstract class Speaker {
       this.say({ cost: units });
     };
   }
+}
+
+/** @throws BodyError */
+function valueOf(given: Uint8Array | undefined): unknown {
+  if (given === undefined) return undefined;
+  const bytes = Buffer.from(given.buffer, given.byteOffset, given.byteLength);
+  return readValue(bytes, 0, bytes.length, Codec.msgpack, false, Number.POSITIVE_INFINITY);
 }
 
 /** The bytes of a value. A function and no method, for a private method costs every run something. */

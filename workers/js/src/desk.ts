@@ -30,7 +30,7 @@ export interface DeskOptions {
   url: string;
   name: string | undefined;
   poolName: string;
-  slots: number;
+  labels: Readonly<Record<string, string | number>>;
   tasks: ReadonlyMap<string, Lane>;
   stages: ReadonlyMap<string, Lane>;
   pools: readonly Pool[];
@@ -63,6 +63,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   readonly #batches: BatchLane[] = [];
   /** In the order of the last hello's claims. */
   #claimed: Run[] = [];
+  #slots = 1;
   #running = 0;
   #draining = false;
   #pumpQueued = false;
@@ -77,11 +78,12 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     this.#words = new Words(this.link);
   }
 
-  /** Begins to connect; all handlers are there. */
-  open(): void {
+  /** Begins to connect; all handlers are there. `slots`: runs at once, in all. */
+  open(slots: number): void {
+    this.#slots = slots;
     const { tasks, stages } = this.#options;
     for (const lane of [...tasks.values(), ...stages.values()]) lane.words = this.#words;
-    for (const lane of stages.values()) {
+    for (const lane of [...tasks.values(), ...stages.values()]) {
       if (lane.kind === "batch") this.#batches.push(lane);
     }
     this.link.open();
@@ -114,7 +116,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   // ---- Peer ----
 
   hello(): Record<string, unknown> {
-    const { tasks, stages, slots, poolName } = this.#options;
+    const { tasks, stages, labels, poolName } = this.#options;
     const unacknowledged = this.link.outstanding().flatMap((packet) => packet.owners);
     this.#claimed = [...this.#runs.values(), ...unacknowledged.filter((run) => !run.dropped)];
     const inPools = (lane: Lane) => lane.kind === "pool";
@@ -124,7 +126,8 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
       pool: poolName,
       types: [...tasks.keys()],
       handlers: [...stages.keys()],
-      slots,
+      slots: this.#slots,
+      ...(Object.keys(labels).length > 0 ? { labels } : {}),
       claims: this.#claimed.map((run) => [run.idBytes, run.attempt, run.type, run.isItem]),
       capabilities: lookahead ? ["lookahead"] : [],
     };
@@ -274,7 +277,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
       run.place.codec = attributes.codec;
       run.place.compressed = attributes.compressed;
       unsupported = attributes.unsupported;
-      run.begins(attributes.timeLeft, attributes.checkpoint);
+      run.begins(attributes);
     }
     this.#runs.set(handle, run);
     if (unsupported !== undefined) {
@@ -382,7 +385,8 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
       this.drain();
       return;
     }
-    const { slots, pools } = this.#options;
+    const { pools } = this.#options;
+    const slots = this.#slots;
     if (this.link.outbox.isEmpty) this.#sliceEnd = performance.now() + SLICE;
     for (const pool of pools) {
       while (pool.waiting.size > 0 && this.#running < slots && pool.isFree) {
@@ -437,11 +441,11 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   // ---- BatchHost ----
 
   get freeSlots(): number {
-    return this.#options.slots - this.#running;
+    return this.#slots - this.#running;
   }
 
   get slots(): number {
-    return this.#options.slots;
+    return this.#slots;
   }
 
   begin(run: Run): unknown {

@@ -12,6 +12,16 @@ export {
 } from "./client.js";
 export type { AwaitOptions, Failure, TaskChange, TaskStatus, Updated } from "./by-id.js";
 export * from "./errors.js";
+export type {
+  Filter,
+  JobDone,
+  JobKind,
+  JobOptions,
+  JobStatus,
+  ListedTask,
+  StartJobOptions,
+} from "./finding.js";
+export type { NeedTerms } from "./labels.js";
 export type { ManyOptions, Outcome } from "./many.js";
 export type { CancelReason, Context } from "./context.js";
 export type { Subscription, TopicEvent } from "./subscription.js";

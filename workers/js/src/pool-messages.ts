@@ -35,20 +35,24 @@ export interface RunMessage {
   /** Ms, from now. */
   timeLeft: number | undefined;
   checkpoint: Uint8Array | undefined;
+  /** As msgpack. */
+  labels: Uint8Array | undefined;
 }
 
 export type ToThread = { call: CallMessage } | { cancel: number; index: number };
 
-/** How a list handler of a module wants its items; see BatchOptions. */
+/** How a list handler of a module wants its lists; see BatchOptions. */
 export interface ListOptions {
   batch: number;
   wait?: number;
 }
 
-/** The names of what a module runs; for stages, whether in lists. */
+/** The name of something that a module runs, and whether in lists. */
+export type PoolName = [string, ListOptions | undefined];
+
 export interface PoolNames {
-  tasks: string[];
-  stages: [string, ListOptions | undefined][];
+  tasks: PoolName[];
+  stages: PoolName[];
 }
 
 export type RunResult =

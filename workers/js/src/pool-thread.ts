@@ -20,6 +20,7 @@ import type {
   CallMessage,
   FromThread,
   ListOptions,
+  PoolName,
   PoolThreadData,
   RunMessage,
   RunResult,
@@ -29,9 +30,14 @@ import { DROP } from "./values.js";
 
 const port = parentPort!;
 const { module } = workerData as PoolThreadData;
-const tasks = new Map<string, Handler>();
-const stages = new Map<string, Handler>();
-const lists = new Map<string, { handler: BatchHandler; options: ListOptions }>();
+interface Own {
+  handler: Handler | BatchHandler;
+  /** Of a list handler. */
+  options: ListOptions | undefined;
+}
+
+const tasks = new Map<string, Own>();
+const stages = new Map<string, Own>();
 let current: { number: number; contexts: PoolContext[] } | undefined;
 
 class PoolContext extends Speaker implements Context {
@@ -39,6 +45,7 @@ class PoolContext extends Speaker implements Context {
   readonly type: string;
   readonly attempt: number;
   protected readonly given: Uint8Array | undefined;
+  protected readonly labelBytes: Uint8Array | undefined;
   protected readonly bounds: { body: number; checkpoint: number };
   readonly #number: number;
   readonly #index: number;
@@ -48,11 +55,12 @@ class PoolContext extends Speaker implements Context {
 
   constructor({ number, type, runs, rules }: CallMessage, index: number, cancelled: Int32Array) {
     super();
-    const { id, attempt, timeLeft, checkpoint } = runs[index];
+    const { id, attempt, timeLeft, checkpoint, labels } = runs[index];
     this.id = id;
     this.type = type;
     this.attempt = attempt;
     this.given = checkpoint;
+    this.labelBytes = labels;
     this.bounds = { body: rules.limit, checkpoint: rules.checkpoint };
     this.#number = number;
     this.#index = index;
@@ -124,12 +132,13 @@ async function call(message: CallMessage): Promise<void> {
     let values: unknown;
     let failure: Failure | undefined;
     try {
+      const { handler } = (isItem ? stages : tasks).get(type)!;
       if (isList) {
         const given = readable.map((i) => contexts[i]);
-        values = await lists.get(type)!.handler(bodies, given);
+        values = await (handler as BatchHandler)(bodies, given);
         failure = wrongLength(values, readable.length);
       } else {
-        values = [await (isItem ? stages : tasks).get(type)!(bodies[0], contexts[0])];
+        values = [await (handler as Handler)(bodies[0], contexts[0])];
       }
     } catch (error) {
       failure = failureOf(error);
@@ -167,16 +176,17 @@ function encode(value: unknown, rules: CallMessage["rules"]): RunResult {
   return { body: new Uint8Array(smaller ?? plain), compressed: smaller !== undefined };
 }
 
-function collect(from: unknown, into: Map<string, Handler>, what: string): void {
+function collect(from: unknown, into: Map<string, Own>, what: string): void {
   for (const [name, handler] of Object.entries(from ?? {})) {
-    if (what === "stages" && isList(handler)) {
+    if (isList(handler)) {
       const { handler: own, batch, wait } = handler;
       if (!Number.isInteger(batch) || batch < 1) {
-        throw new RangeError(`stages.${name}.batch is a whole number from 1, not ${batch}`);
+        throw new RangeError(`${what}.${name}.batch is a whole number from 1, not ${batch}`);
       }
-      lists.set(name, { handler: own, options: wait === undefined ? { batch } : { batch, wait } });
+      const options = wait === undefined ? { batch } : { batch, wait };
+      into.set(name, { handler: own, options });
     } else if (typeof handler === "function") {
-      into.set(name, handler as Handler);
+      into.set(name, { handler: handler as Handler, options: undefined });
     } else {
       throw new TypeError(`${what}.${name} is not a function`);
     }
@@ -196,13 +206,12 @@ try {
   const loaded = (await import(module)) as { tasks?: unknown; stages?: unknown };
   collect(loaded.tasks, tasks, "tasks");
   collect(loaded.stages, stages, "stages");
-  if (tasks.size + stages.size + lists.size === 0) {
+  if (tasks.size + stages.size === 0) {
     throw new BodyError(`${module} exports neither "tasks" nor "stages"`);
   }
-  const names: [string, ListOptions | undefined][] = [];
-  for (const name of stages.keys()) names.push([name, undefined]);
-  for (const [name, { options }] of lists) names.push([name, options]);
-  say({ ready: { tasks: [...tasks.keys()], stages: names } });
+  const names = (own: Map<string, Own>) =>
+    Array.from(own, ([name, { options }]): PoolName => [name, options]);
+  say({ ready: { tasks: names(tasks), stages: names(stages) } });
 } catch (error) {
   say({ broken: error instanceof Error ? (error.stack ?? error.message) : String(error) });
 }

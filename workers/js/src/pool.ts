@@ -203,9 +203,10 @@ export class Pool {
   }
 }
 
-function messageOf({ id, attempt, place, timeLeft, checkpointGiven }: Run): RunMessage {
+function messageOf(run: Run): RunMessage {
+  const { id, attempt, place, timeLeft, checkpointGiven, labelBytes: labels } = run;
   const { buf, start, end, codec, compressed } = place;
   // Its own copy: the buffer goes over with its ownership.
   const body = buf && new Uint8Array(buf.subarray(start, end));
-  return { id, attempt, body, codec, compressed, timeLeft, checkpoint: checkpointGiven };
+  return { id, attempt, body, codec, compressed, timeLeft, checkpoint: checkpointGiven, labels };
 }

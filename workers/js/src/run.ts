@@ -1,5 +1,5 @@
 /** One run of a task or an item, from its arrival until its result is acknowledged. */
-import { BodyPlace } from "./body.js";
+import { type Attributes, BodyPlace } from "./body.js";
 import {
   type CancelReason,
   type Context,
@@ -11,6 +11,8 @@ import {
 import type { Lane } from "./lanes.js";
 import { idText } from "./uuid.js";
 
+const TIMES: readonly CancelReason[] = ["deadline", "run_timeout", "heartbeat_timeout"];
+
 export const RunState = { waiting: 0, running: 1, over: 2 } as const;
 
 /** What few runs have. */
@@ -19,6 +21,8 @@ interface Extra {
   until: number | undefined;
   /** What an earlier run saved. */
   given: Buffer | undefined;
+  /** The task's labels, as msgpack. */
+  labels: Buffer | undefined;
   /** What this one saved last; null: it took that away. */
   saved: Uint8Array | null | undefined;
   /** What it says that it cost. */
@@ -75,7 +79,7 @@ export class Run extends Speaker implements Context {
   /** Whether it was told to stop because of a time: a success counts all the same. */
   get timesUp(): boolean {
     const reason = this.cancelReason;
-    return reason !== undefined && reason !== "cancelled" && reason !== "moved";
+    return reason !== undefined && TIMES.includes(reason);
   }
 
   cancel(reason: CancelReason): void {
@@ -90,10 +94,12 @@ export class Run extends Speaker implements Context {
   }
 
   /** What its task's record says beside its body. */
-  begins(timeLeft: number | undefined, given: Buffer | undefined): void {
-    if (timeLeft === undefined && given === undefined) return;
-    const until = timeLeft === undefined ? undefined : performance.now() + timeLeft;
-    this.#extra = { until, given, saved: undefined, cost: undefined };
+  begins({ timeLeft, checkpoint, labels }: Attributes): void {
+    if (timeLeft === undefined && checkpoint === undefined && labels === undefined) return;
+    const extra = this.#more();
+    if (timeLeft !== undefined) extra.until = performance.now() + timeLeft;
+    extra.given = checkpoint;
+    extra.labels = labels;
   }
 
   get timeLeft(): number | undefined {
@@ -119,7 +125,13 @@ export class Run extends Speaker implements Context {
   }
 
   #more(): Extra {
-    this.#extra ??= { until: undefined, given: undefined, saved: undefined, cost: undefined };
+    this.#extra ??= {
+      until: undefined,
+      given: undefined,
+      labels: undefined,
+      saved: undefined,
+      cost: undefined,
+    };
     return this.#extra;
   }
 
@@ -130,6 +142,10 @@ export class Run extends Speaker implements Context {
 
   protected get given(): Buffer | undefined {
     return this.checkpointGiven;
+  }
+
+  get labelBytes(): Buffer | undefined {
+    return this.#extra?.labels;
   }
 
   protected get bounds() {

@@ -1,5 +1,6 @@
 /** What a caller may ask for its task: when and how often it runs, and word of how it goes. */
 import { milliseconds } from "./durations.js";
+import { checkKey, needsOf, type NeedTerms, taskLabels } from "./labels.js";
 import type { Writer } from "./msgpack/writer.js";
 import { Attribute } from "./wire.js";
 
@@ -9,7 +10,6 @@ const MOST_ATTEMPTS = 1000;
 const MOST_FACTOR = 100;
 const NO_RETRY_TYPES = 32;
 const NO_RETRY_BYTES = 255;
-const KEY_BYTES = 255;
 /** Units of the rates of a type. */
 export const MOST_COST = 1_000_000_000;
 /** In the order of their numbers. */
@@ -44,7 +44,7 @@ export interface Backoff {
 }
 
 /** When, how urgently and how often a task runs. Times are in ms, at most 100 years. */
-export interface TaskTerms {
+export interface TaskTerms extends NeedTerms {
   /** The highest is next; default `"normal"`. */
   priority?: Priority;
   /** How long the task waits before it may run. */
@@ -93,6 +93,10 @@ export interface TaskTerms {
   group?: string;
   /** Units that a run takes from the type's rates, 0 to 10^9; default 1. See `Context.setCost`. */
   cost?: number;
+  /** Tasks of one type with this key go to one worker for as long as it lives. 1 to 255 bytes. */
+  stickyKey?: string;
+  /** For people and for `Client.tasks`: at most 16 texts by name, 1 to 255 bytes each. */
+  labels?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -124,6 +128,9 @@ export class Terms {
   readonly #unique: Unique | undefined;
   readonly #retention: number | undefined;
   readonly #cost: number | undefined;
+  /** Attributes that are maps. */
+  readonly #needs: object | undefined;
+  readonly #labels: object | undefined;
   /** Attributes and texts of the keys that tasks share. */
   readonly #shared: readonly (readonly [number, string])[];
 
@@ -153,6 +160,8 @@ export class Terms {
     this.#cost = given.cost;
     if (given.cost !== undefined) whole("cost", given.cost, 0, MOST_COST);
     this.#shared = sharedKeys(given);
+    this.#needs = needsOf(given);
+    if (given.labels !== undefined) this.#labels = taskLabels(given.labels);
     this.onProgress = callback("onProgress", given.onProgress);
     this.onLog = callback("onLog", given.onLog);
   }
@@ -194,6 +203,14 @@ export class Terms {
       (this.onProgress === undefined ? 0 : FOLLOW.progress) +
       (this.onLog === undefined ? 0 : FOLLOW.log);
     if (follow > 0) int(Attribute.follow, follow);
+    const map = (key: number, value: object | undefined) => {
+      if (value === undefined) return;
+      writer.int(key);
+      writer.value(value);
+      count++;
+    };
+    map(Attribute.needs, this.#needs);
+    map(Attribute.labels, this.#labels);
     if (this.#backoff !== undefined) {
       const { first, most, factor, jitter } = this.#backoff;
       writer.int(Attribute.backoff);
@@ -230,6 +247,11 @@ export function termsOf(options: Given<TaskTerms & FollowOptions>): Terms | unde
     options.limitKey !== undefined ||
     options.group !== undefined ||
     options.cost !== undefined ||
+    options.requires !== undefined ||
+    options.prefers !== undefined ||
+    options.consumes !== undefined ||
+    options.stickyKey !== undefined ||
+    options.labels !== undefined ||
     options.onProgress !== undefined ||
     options.onLog !== undefined;
   return given ? new Terms(options) : undefined;
@@ -257,7 +279,8 @@ export function refuseCallbacks(method: string, options: object | undefined): vo
   }
 }
 
-function priorityOf(given: Priority): number {
+/** @throws RangeError */
+export function priorityOf(given: Priority): number {
   if (typeof given !== "string") {
     whole("priority", given, -MOST_PRIORITY, MOST_PRIORITY);
     return given;
@@ -313,21 +336,13 @@ function uniqueOf({ unique, uniquePolicy, uniqueFor }: Given<TaskTerms>): Unique
   return { key: unique, policy, keptFor };
 }
 
-/** @throws RangeError, TypeError */
-export function checkKey(name: string, text: string): void {
-  if (typeof text !== "string") throw new TypeError(`${name} is text`);
-  const bytes = Buffer.byteLength(text);
-  if (bytes < 1 || bytes > KEY_BYTES || !text.isWellFormed()) {
-    throw new RangeError(`${name} is Unicode text of 1 to ${KEY_BYTES} bytes, not ${bytes}`);
-  }
-}
-
 const NONE: readonly never[] = [];
 
-function sharedKeys({ orderKey, limitKey, group }: Given<TaskTerms>) {
-  if (orderKey === undefined && limitKey === undefined && group === undefined) return NONE;
+function sharedKeys({ orderKey, limitKey, group, stickyKey }: Given<TaskTerms>) {
+  const keys = [orderKey, limitKey, group, stickyKey];
+  if (keys.every((key) => key === undefined)) return NONE;
   const found: [number, string][] = [];
-  const add = (name: "orderKey" | "limitKey" | "group", text: string | undefined) => {
+  const add = (name: "orderKey" | "limitKey" | "group" | "stickyKey", text: string | undefined) => {
     if (text === undefined) return;
     checkKey(name, text);
     found.push([Attribute[name], text]);
@@ -335,6 +350,7 @@ function sharedKeys({ orderKey, limitKey, group }: Given<TaskTerms>) {
   add("orderKey", orderKey);
   add("limitKey", limitKey);
   add("group", group);
+  add("stickyKey", stickyKey);
   return found;
 }
 

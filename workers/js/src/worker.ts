@@ -2,18 +2,21 @@
 import { fileURLToPath } from "node:url";
 import type { Context } from "./context.js";
 import { Desk, type DeskListener } from "./desk.js";
+import { milliseconds } from "./durations.js";
 import { Closed, type TuskError } from "./errors.js";
+import { workerLabels } from "./labels.js";
 import { LANGUAGE } from "./identity.js";
 import { type BatchHandler, type Handler, type Lane, Waiting } from "./lanes.js";
 import { Pool } from "./pool.js";
+import type { PoolName } from "./pool-messages.js";
 import { running } from "./running.js";
 import type { DROP } from "./values.js";
 import { DEFAULT_URL, MAX_NAME } from "./wire.js";
 
 /** How long handlers that run may go on after a stop, in ms. */
 const GRACE = 10_000;
-/** After a stop the broker gets this long, in ms, to acknowledge the last results. */
-const FLUSH_WAIT = 2000;
+/** After a stop the broker gets at least so long, in ms, to acknowledge the last results. */
+const FLUSH_WAIT = 1000;
 /** After a stop by signal, whatever else keeps the process alive gets this long, in ms. */
 const EXIT_WAIT = 2000;
 /** Of a broker that is not there a worker speaks after this time, in ms, and then at this interval. */
@@ -27,12 +30,17 @@ const BATCH_WAIT = 10;
 export interface WorkerOptions {
   /** The broker; default: `TUSK_URL`, else tcp://127.0.0.1:7420. */
   url?: string;
-  /** How many runs at once; default: `TUSK_SLOTS`, else as many as pool threads, at least 1. */
+  /** How many at once; default: `TUSK_SLOTS`, else as many as pool threads or the largest batch has. */
   slots?: number;
   /** The pool that it belongs to; default: `TUSK_POOL`, else `"javascript"`. */
   pool?: string;
   /** A name for people; default: `TUSK_WORKER`, else the broker makes one of language and pid. */
   name?: string;
+  /**
+   * What it has, for tasks that need it: at most 32 texts and whole numbers (0 to 10^9) by name; beside those
+   * of the JSON object `TUSK_LABELS`, of which these take the place.
+   */
+  labels?: Readonly<Record<string, string | number>>;
   /** How long runs may go on after a stop, in ms; default 10,000. */
   grace?: number;
   /** Whether SIGTERM and SIGINT stop it in an orderly way; default true. */
@@ -40,9 +48,9 @@ export interface WorkerOptions {
 }
 
 export interface BatchOptions {
-  /** The longest list. */
+  /** The longest list: 1 to `slots`, which is what a worker has at a time. */
   batch: number;
-  /** How long the first item of a list waits for more, in ms; default 10. */
+  /** How long the first of a list waits for more, in ms, at most 100 years; default 10. */
   wait?: number;
 }
 
@@ -59,6 +67,7 @@ export class Worker {
   readonly #tasks = new Map<string, Lane>();
   readonly #stages = new Map<string, Lane>();
   readonly #pools: Pool[] = [];
+  readonly #labels: Readonly<Record<string, string | number>>;
   #desk: Desk | undefined;
   #stop: ((reason: "asked" | "signal" | "drain") => void) | undefined;
   #ran = false;
@@ -69,6 +78,7 @@ export class Worker {
   constructor(options: WorkerOptions = {}) {
     this.#options = options;
     this.#url = options.url ?? process.env.TUSK_URL ?? DEFAULT_URL;
+    this.#labels = workerLabels(options.labels);
     if (options.slots !== undefined) checkCount("slots", options.slots);
   }
 
@@ -76,8 +86,20 @@ export class Worker {
   task<Body = unknown, Result = unknown>(
     type: string,
     handler: (body: Body, context: Context) => Result | PromiseLike<Result>,
-  ): this {
-    this.#register(this.#tasks, type, { kind: "main", handler: handler as Handler });
+  ): this;
+  /**
+   * Runs them in lists of up to `batch`, waiting up to `wait` ms for one to fill. The handler returns a list
+   * of as many results. Each task takes a slot.
+   *
+   * @throws RangeError if the batch is not 1 to `slots`, or `wait` is negative
+   */
+  task<Body = unknown, Result = unknown>(
+    type: string,
+    handler: (bodies: Body[], contexts: Context[]) => Result[] | PromiseLike<Result[]>,
+    options: BatchOptions,
+  ): this;
+  task(type: string, handler: unknown, options?: BatchOptions): this {
+    this.#register(this.#tasks, type, this.#laneOf(handler, options));
     return this;
   }
 
@@ -89,10 +111,7 @@ export class Worker {
       context: Context,
     ) => Result | typeof DROP | PromiseLike<Result | typeof DROP>,
   ): this;
-  /**
-   * Handles them in lists of up to `batch`, waiting up to `wait` ms for one to fill. The handler
-   * returns a list of the same length. Each item takes a slot, so slots bound the list too.
-   */
+  /** Handles them in lists, as `task` does. */
   stage<Body = unknown, Result = unknown>(
     name: string,
     handler: (
@@ -102,19 +121,38 @@ export class Worker {
     options: BatchOptions,
   ): this;
   stage(name: string, handler: unknown, options?: BatchOptions): this {
-    if (options === undefined) {
-      this.#register(this.#stages, name, { kind: "main", handler: handler as Handler });
-      return this;
-    }
-    checkCount("batch", options.batch);
-    const lane = { ...batchLane(options), handler: handler as BatchHandler };
-    this.#register(this.#stages, name, lane);
+    this.#register(this.#stages, name, this.#laneOf(handler, options));
     return this;
+  }
+
+  #laneOf(handler: unknown, options: BatchOptions | undefined): Lane {
+    if (options === undefined) return { kind: "main", handler: handler as Handler };
+    return { ...this.#batchLane(options), handler: handler as BatchHandler };
+  }
+
+  #batchLane({ batch, wait = BATCH_WAIT }: BatchOptions) {
+    checkCount("batch", batch);
+    milliseconds("wait", wait);
+    const slots = this.#slotsGiven();
+    if (slots !== undefined && batch > slots) {
+      throw new RangeError(
+        `a batch of ${batch} is larger than the ${slots} slots of this worker, which never has more at a ` +
+          "time; give it more slots, or make the batch smaller",
+      );
+    }
+    return {
+      kind: "batch" as const,
+      waiting: new Waiting(),
+      size: batch,
+      wait,
+      timer: undefined,
+      due: false,
+    };
   }
 
   /**
    * Runs the handlers that `module` exports as `tasks` and `stages` (objects of functions by name) in
-   * `threads` worker threads of their own, one run in each at a time. For handlers that compute. A stage
+   * `threads` worker threads of their own, one run in each at a time. For handlers that compute. One that is
    * `{ handler, batch, wait }` gets lists.
    */
   pool(module: URL | string, options: { threads: number }): this {
@@ -152,7 +190,7 @@ export class Worker {
       await this.#startPools(desk);
       if (this.#tasks.size + this.#stages.size === 0) throw new Error("a worker without handlers");
       this.#desk = desk;
-      desk.open();
+      desk.open(this.#slots());
       check = this.#watch(desk);
       const reason = await Promise.race([stopped, refused]);
       await this.#wind(desk);
@@ -213,18 +251,21 @@ export class Worker {
     lanes.set(name, lane);
   }
 
-  #slots(): number {
+  /** By the program, or by who started it. */
+  #slotsGiven(): number | undefined {
     if (this.#options.slots !== undefined) return this.#options.slots;
     const given = process.env.TUSK_SLOTS;
-    if (given !== undefined) {
-      const slots = Number(given);
-      checkCount("TUSK_SLOTS", slots);
-      return slots;
-    }
-    return Math.max(
-      1,
-      this.#pools.reduce((sum, pool) => sum + pool.size, 0),
-    );
+    if (given === undefined) return undefined;
+    const slots = Number(given);
+    checkCount("TUSK_SLOTS", slots);
+    return slots;
+  }
+
+  #slots(): number {
+    const threads = this.#pools.reduce((sum, pool) => sum + pool.size, 0);
+    const lanes = [...this.#tasks.values(), ...this.#stages.values()];
+    const batches = lanes.map((lane) => (lane.kind === "batch" ? lane.size : 1));
+    return this.#slotsGiven() ?? Math.max(1, threads, ...batches);
   }
 
   #newDesk(refused: (error: TuskError) => void): Desk {
@@ -243,7 +284,7 @@ export class Worker {
         url: this.#url,
         name: this.#options.name ?? process.env.TUSK_WORKER,
         poolName: this.#options.pool ?? process.env.TUSK_POOL ?? LANGUAGE,
-        slots: this.#slots(),
+        labels: this.#labels,
         tasks: this.#tasks,
         stages: this.#stages,
         pools: this.#pools,
@@ -259,11 +300,12 @@ export class Worker {
       const names = await pool.start(desk).catch((error: Error) => {
         throw new Error(`the pool of ${where}: ${error.message}`);
       });
-      for (const name of names.tasks) this.#register(this.#tasks, name, { kind: "pool", pool });
-      for (const [name, options] of names.stages) {
-        const lane: Lane = options ? { ...batchLane(options), pool } : { kind: "pool", pool };
-        this.#register(this.#stages, name, lane);
-      }
+      const register = (lanes: Map<string, Lane>, [name, options]: PoolName) => {
+        const lane: Lane = options ? { ...this.#batchLane(options), pool } : { kind: "pool", pool };
+        this.#register(lanes, name, lane);
+      };
+      for (const name of names.tasks) register(this.#tasks, name);
+      for (const name of names.stages) register(this.#stages, name);
     }
   }
 
@@ -299,6 +341,7 @@ export class Worker {
   /** The orderly end. */
   async #wind(desk: Desk): Promise<void> {
     desk.drain();
+    const end = performance.now() + (this.#options.grace ?? GRACE);
     if (desk.running > 0) {
       let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
@@ -310,23 +353,19 @@ export class Worker {
     // The last run was taken off the books just before its result was written.
     await new Promise((resolve) => setImmediate(resolve));
     desk.link.flush();
-    const until = performance.now() + FLUSH_WAIT;
-    while (desk.link.isUp && !desk.link.isSettled && performance.now() < until) {
+    // Results that are not acknowledged when it ends have others run their tasks again: a broker that is slow
+    // has the whole grace, one that is not there a second.
+    const from = performance.now();
+    const late = () => {
+      const { isUp, downSince } = desk.link;
+      const last = isUp ? Number.POSITIVE_INFINITY : Math.max(from, downSince) + FLUSH_WAIT;
+      return performance.now() >= Math.min(Math.max(end, from + FLUSH_WAIT), last);
+    };
+    while (!desk.link.isSettled && !late()) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     if (desk.running > 0) desk.cancelAll();
   }
-}
-
-function batchLane({ batch, wait }: BatchOptions) {
-  return {
-    kind: "batch" as const,
-    waiting: new Waiting(),
-    size: batch,
-    wait: wait ?? BATCH_WAIT,
-    timer: undefined,
-    due: false,
-  };
 }
 
 function checkCount(name: string, count: number): void {

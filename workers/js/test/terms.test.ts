@@ -76,6 +76,16 @@ describe("terms", () => {
     [{ orderKey: `${"ä".repeat(127)}x` }, { 23: `${"ä".repeat(127)}x` }],
     [{ cost: 0 }, { 49: 0 }],
     [{ cost: 1_000_000_000 }, { 49: 1_000_000_000 }],
+    [
+      { labels: { customer: "acme", ["ä".repeat(127)]: "x".repeat(255) } },
+      { 18: { customer: "acme", ["ä".repeat(127)]: "x".repeat(255) } },
+    ],
+    [
+      { requires: { region: "eu", gpu: 0 }, prefers: { ssd: 1e9 }, consumes: { gpu: 1 } },
+      { 25: { requires: { region: "eu", gpu: 0 }, prefers: { ssd: 1e9 }, consumes: { gpu: 1 } } },
+    ],
+    [{ requires: {} }, { 25: { requires: {} } }], // takes the place of the type's own
+    [{ stickyKey: "k" }, { 61: "k" }],
     [{ onProgress: () => 1 }, { 69: 1 }],
     [{ onLog: () => 1 }, { 69: 2 }],
   ];
@@ -96,7 +106,7 @@ describe("terms", () => {
     } as const;
     client.submit("t", "x".repeat(20_000), { ...all, ...more, trace: "t", baggage: "b" });
     const { record } = await broker.record(Kind.submit, good.length);
-    assert.equal(Object.keys(record[5]).length, 24);
+    assert.equal(Object.keys(record[5]).length, 27);
     assert.equal(record[5][15], 2);
   });
 
@@ -115,6 +125,26 @@ describe("terms", () => {
   });
 
   const bad: [object, RegExp][] = [
+    [{ labels: ["a"] }, /labels is an object of names/],
+    [
+      { labels: Object.fromEntries(Array(17).fill("x").entries()) },
+      /labels has at most 16 entries, not 17/,
+    ],
+    [{ labels: { "": "x" } }, /a name in labels is Unicode text of 1 to 255 bytes, not 0/],
+    [{ labels: { a: "" } }, /labels.a is Unicode text of 1 to 255 bytes, not 0/],
+    [{ labels: { a: "ä".repeat(128) } }, /labels.a is Unicode text of 1 to 255 bytes, not 256/],
+    [{ labels: { a: 1 } }, /labels.a is text/],
+    [{ requires: "gpu" }, /requires is an object/],
+    [{ requires: { gpu: -1 } }, /requires.gpu is a whole number from 0 to 1000000000, not -1/],
+    [{ requires: { gpu: 1.5 } }, /requires.gpu is a whole number from 0/],
+    [{ requires: { gpu: true } }, /requires.gpu is text or a whole number/],
+    [{ requires: Object.fromEntries(Array(17).fill(1).entries()) }, /requires has at most 16/],
+    [{ prefers: { gpu: 1e9 + 1 } }, /prefers.gpu is a whole number from 0/],
+    [{ prefers: { x: "" } }, /prefers.x is Unicode text of 1 to 255/],
+    [{ consumes: { gpu: 0 } }, /consumes.gpu is a whole number from 1 to 1000000000, not 0/],
+    [{ consumes: { gpu: "2" } }, /consumes.gpu is a whole number/],
+    [{ stickyKey: "" }, /stickyKey is Unicode text of 1 to 255 bytes, not 0/],
+    [{ stickyKey: 7 }, /stickyKey is text/],
     [{ priority: "urgent" }, /"urgent".*low.*normal.*high.*critical/],
     [{ priority: "toString" }, /"toString"/],
     [{ priority: 101 }, /priority.*-100 to 100, not 101/],

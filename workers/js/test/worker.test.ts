@@ -342,6 +342,119 @@ describe("worker", () => {
     assert.deepEqual(lists, [["suspect"], ["a", "b"], ["again"]]);
   });
 
+  it("takes tasks in lists; a stage of the same name has lists of its own", async () => {
+    const list = (bodies: unknown[]) => bodies.map((value) => [value, bodies.length]);
+    const peer = await start((w) =>
+      w
+        .task("list", list, { batch: 3, wait: 60_000 })
+        .stage("list", list, { batch: 2, wait: 60_000 }),
+    );
+    assert.equal(peer.hello.slots, 3);
+    broker.send(peer, [task(1, "list", 1), task(2, "list", 2), task(3, "list", 3)]);
+    for (const handle of [1, 2, 3])
+      assert.deepEqual(decode((await result(handle))[3]), [handle, 3]);
+    const item = (handle: number): Rec => [Kind.item, handle, ID, "list", 1, body(handle)];
+    broker.send(peer, [item(4), item(5)]);
+    for (const handle of [4, 5]) assert.deepEqual(decode((await result(handle))[3]), [handle, 2]);
+  });
+
+  it("tells of batches that cannot be when they are registered", () => {
+    const bad: [object, WorkerOptions, RegExp][] = [
+      [{ batch: 0 }, {}, /batch is a whole number from 1, not 0/],
+      [{ batch: 1.5 }, {}, /batch is a whole number from 1, not 1.5/],
+      [{ batch: 2, wait: -1 }, {}, /wait is 0 to/],
+      [{ batch: 2, wait: "1s" }, {}, /wait is a number of ms/],
+      [{ batch: 5 }, { slots: 4 }, /a batch of 5 is larger than the 4 slots/],
+    ];
+    for (const [options, own, message] of bad) {
+      const w = new Worker({ url: broker.url, ...own });
+      const given = options as { batch: number };
+      assert.throws(() => w.task("x", (bodies) => bodies, given), message);
+      assert.throws(() => w.stage("x", (bodies) => bodies, given), message);
+    }
+    process.env.TUSK_SLOTS = "4";
+    try {
+      const w = new Worker({ url: broker.url }).task("fits", (bodies) => bodies, { batch: 4 });
+      const large = { batch: 5 };
+      assert.throws(() => w.task("x", (bodies) => bodies, large), /than the 4 slots/);
+    } finally {
+      delete process.env.TUSK_SLOTS;
+    }
+  });
+
+  it("announces the labels of its environment and its own", async () => {
+    process.env.TUSK_LABELS = '{"region": "eu", "gpu": 2}';
+    try {
+      const { hello } = await start((w) => w.task("x", () => 1), {
+        labels: { gpu: 4, disk: "ssd" },
+      });
+      assert.deepEqual(hello.labels, { region: "eu", gpu: 4, disk: "ssd" });
+    } finally {
+      delete process.env.TUSK_LABELS;
+    }
+  });
+
+  it("tells of labels that no worker may have at the start", () => {
+    const many = (count: number) => Object.fromEntries(Array(count).fill(1).entries());
+    const bad: [string, unknown, RegExp][] = [
+      ["{region: eu}", undefined, /TUSK_LABELS is not JSON/],
+      ["[1]", undefined, /TUSK_LABELS is an object/],
+      ["null", undefined, /TUSK_LABELS is an object/],
+      ['{"gpu": 1.5}', undefined, /TUSK_LABELS.gpu is a whole number/],
+      ['{"gpu": -1}', undefined, /TUSK_LABELS.gpu is a whole number from 0 to 1000000000, not -1/],
+      ['{"region": ""}', undefined, /TUSK_LABELS.region is Unicode text of 1 to 255/],
+      ["", { gpu: null }, /labels.gpu is text or a whole number/],
+      ["", many(33), /labels has at most 32 entries, not 33/],
+      ['{"a": 1}', many(32), /at most 32 names, not 33/],
+    ];
+    for (const [told, labels, message] of bad) {
+      process.env.TUSK_LABELS = told;
+      try {
+        assert.throws(() => new Worker({ labels: labels as Record<string, string> }), message);
+      } finally {
+        delete process.env.TUSK_LABELS;
+      }
+    }
+  });
+
+  it("shows a handler the labels of its task", async () => {
+    const peer = await start((w) => w.task("labels", (_, { labels }) => labels), { slots: 2 });
+    assert.equal("labels" in peer.hello, false);
+    const labels = { customer: "acme" };
+    broker.send(peer, [task(1, "labels", null, new Map([[18, labels]])), task(2, "labels", null)]);
+    assert.deepEqual(decode((await result(1))[3]), labels);
+    assert.deepEqual(decode((await result(2))[3]), {});
+  });
+
+  // A result that nobody acknowledged would make another worker run the task again.
+  it("gives a slow broker time to acknowledge its last results", async () => {
+    const peer = await start((w) => w.task("echo", (value) => value));
+    broker.acknowledges = false;
+    broker.send(peer, [task(1, "echo", 1)]);
+    await result(1);
+    broker.send(peer, [[Kind.drain, "reload"]]);
+    let hasEnded = false;
+    void ended!.then(() => {
+      hasEnded = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 2500));
+    assert.equal(hasEnded, false);
+    broker.acknowledges = true;
+    broker.send(peer, [[Kind.ping, 1]]);
+    await broker.record(Kind.bye);
+    await ended;
+  });
+
+  it("does not wait for a broker that is gone", async () => {
+    const peer = await start((w) => w.task("echo", (value) => value), { grace: 60_000 });
+    broker.acknowledges = false;
+    broker.send(peer, [task(1, "echo", 1)]);
+    await result(1);
+    await broker.cut();
+    worker!.stop();
+    await ended;
+  });
+
   it("ends in an orderly way when drained", async () => {
     let finish: (() => void) | undefined;
     const peer = await start((w) =>
