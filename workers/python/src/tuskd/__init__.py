@@ -6,7 +6,8 @@ print(Client().call("add", {"a": 1, "b": 2}))
 
 from .aio import AsyncClient, AsyncTask
 from .client import Client, Task
-from .context import DROP, Context
+from .context import DROP
+from .contexts import AsyncChild, AsyncContext, Child, Context
 from .errors import (
     AlreadyEnded,
     Attempt,
@@ -23,6 +24,8 @@ from .errors import (
     Malformed,
     NoRetry,
     Refused,
+    StreamBroken,
+    StreamRestarted,
     TaskCancelled,
     TaskDead,
     TaskExpired,
@@ -41,6 +44,7 @@ from .errors import (
 from .ids import new_id
 from .jobs import Filter, JobDone, JobStatus, ListedTask
 from .status import Failure, TaskStatus, Updated
+from .streams import AsyncStream, Stream
 from .subscription import AsyncSubscription, Event, Subscription
 from .terms import Backoff
 from .values import Timestamp
@@ -50,7 +54,10 @@ from .worker import Worker
 __all__ = [
     "DROP",
     "AlreadyEnded",
+    "AsyncChild",
     "AsyncClient",
+    "AsyncContext",
+    "AsyncStream",
     "AsyncSubscription",
     "AsyncTask",
     "Attempt",
@@ -59,6 +66,7 @@ __all__ = [
     "BrokerError",
     "Busy",
     "Cancelled",
+    "Child",
     "Client",
     "Closed",
     "Context",
@@ -76,6 +84,9 @@ __all__ = [
     "Malformed",
     "NoRetry",
     "Refused",
+    "Stream",
+    "StreamBroken",
+    "StreamRestarted",
     "Subscription",
     "Task",
     "TaskCancelled",

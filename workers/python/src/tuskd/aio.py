@@ -20,6 +20,7 @@ from .ids import KnownId, known_id
 from .request import Request
 from .requests import Requests
 from .status import TaskStatus, Updated, read_done, read_status, read_updated
+from .streams import AsyncStream, Chunks, read_window
 from .subscription import AsyncSubscription
 from .terms import FollowedTerms, Priority, Terms, Wanted, refuse_callbacks, wanted
 
@@ -256,6 +257,49 @@ class AsyncClient(AsyncFinds):
             notify=self._ended.append,
         )
         return AsyncTask(self, request, self._future(request))
+
+    def stream(
+        self,
+        type: str,
+        body: Any = None,
+        *,
+        window: int = 16,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+        trace: str | None = None,
+        baggage: str | None = None,
+        **terms: Unpack[FollowedTerms],
+    ) -> AsyncStream:
+        """As Client.stream: `async for chunk in client.stream(...)`. Call it on the loop."""
+        self._ready()
+        loop, there = self._loop, asyncio.Event()
+        assert loop is not None
+
+        def ready() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(there.set)
+
+        chunks = Chunks(read_window(window), ready)
+        request = self._calls.submit(
+            type,
+            body,
+            timeout=None,
+            until_sent=True,
+            id=id,
+            accepted=False,
+            resent=resent,
+            rerun_ok=rerun_ok,
+            trace=trace,
+            baggage=baggage,
+            wanted=wanted(terms),
+            chunks=chunks,
+            window=window,
+            notify=chunks.ended,
+        )
+        requests = self._calls.requests()
+        requests.link.flush()
+        return AsyncStream(self._calls, requests, request, there)
 
     async def send(
         self,

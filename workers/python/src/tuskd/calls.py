@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import wire
 from .durations import milliseconds
@@ -18,6 +18,9 @@ from .link import url_or_default
 from .request import Request
 from .requests import Requests
 from .terms import Terms, Wanted, wanted
+
+if TYPE_CHECKING:
+    from .streams import Chunks
 
 TRACE_BYTES = 8192  # of a trace, of a baggage
 KEEP: Any = object()  # an update that leaves the body as it is
@@ -74,13 +77,23 @@ class Calls:
         trace: str | None,
         baggage: str | None,
         wanted: Wanted | None,
+        parent: bytes | None = None,
+        on_accepted: Callable[[bool], None] | None = None,
+        chunks: Chunks | None = None,
+        window: int = 0,
         notify: Callable[[Request], None] | None = None,
     ) -> Request:
-        """A submit that is posted and not yet flushed."""
+        """A submit that is posted and not yet flushed. on_accepted, chunks: see Request."""
         requests = self.requests()
         attributes: dict[int, Any] = {} if wanted is None else dict(wanted.attributes)
         if accepted:
             attributes[wire.A_REPLY] = 1
+        elif on_accepted is not None:
+            attributes[wire.A_REPLY] = 2
+        if parent is not None:
+            attributes[wire.A_PARENT] = parent
+        if window:
+            attributes[wire.A_STREAM] = window
         if rerun_ok:
             attributes[wire.A_RERUN_OK] = True
         if trace is not None:
@@ -94,6 +107,8 @@ class Calls:
         request.notify = notify
         request.resent = resent
         request.wanted = wanted
+        request.on_accepted = on_accepted
+        request.chunks = chunks
         requests.post(request)
         return request
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -16,6 +17,7 @@ from .ids import KnownId, known_id
 from .request import Request
 from .requests import Requests
 from .status import TaskStatus, Updated, read_done, read_status, read_updated
+from .streams import Chunks, Stream, read_window
 from .subscription import Subscription
 from .terms import FollowedTerms, Priority, Terms, Wanted, refuse_callbacks, wanted
 
@@ -158,6 +160,47 @@ class Client(Finds):
         requests = self._calls.requests()
         requests.link.flush()
         return Task(self, request, requests)
+
+    def stream(
+        self,
+        type: str,
+        body: Any = None,
+        *,
+        window: int = 16,
+        id: Id = None,
+        resent: bool = False,
+        rerun_ok: bool = False,
+        trace: str | None = None,
+        baggage: str | None = None,
+        **terms: Unpack[FollowedTerms],
+    ) -> Stream:
+        """Submits a task and returns what its handler sends, chunk by chunk, to iterate over.
+
+        window: how many chunks may be on their way, 1 to 1,024: the handler waits for a program
+        that is slow. The other options are those of `call`; there is no time limit, once a broker
+        took it. Its error comes behind the chunks.
+        """
+        there = threading.Event()
+        chunks = Chunks(read_window(window), there.set)
+        request = self._calls.submit(
+            type,
+            body,
+            timeout=None,
+            until_sent=True,
+            id=id,
+            accepted=False,
+            resent=resent,
+            rerun_ok=rerun_ok,
+            trace=trace,
+            baggage=baggage,
+            wanted=_plain(terms),
+            chunks=chunks,
+            window=window,
+            notify=chunks.ended,
+        )
+        requests = self._calls.requests()
+        requests.link.flush()
+        return Stream(self._calls, requests, request, there)
 
     def send(
         self,

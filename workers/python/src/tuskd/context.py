@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import values, wire
+from . import compression, values, wire
+from .calls import Id
+from .children import Born, Family, Refusal, Suspension, Waiter
 from .durations import milliseconds
-from .errors import BodyError, Cancelled, too_large
-from .terms import whole_units
+from .errors import BodyError, Cancelled, TuskError, too_large
+from .flow import Flow
+from .terms import Terms, whole_units
 
 LOG_BYTES = 16 << 10
 STACK_BYTES = 64 << 10
@@ -64,8 +67,8 @@ class _Drop:
 DROP: Final = _Drop()
 
 
-class Context:
-    """Give a parameter this type and the handler gets it: `def add(a, b, context: Context)`.
+class RunContext:
+    """What Context and AsyncContext have in common.
 
     id: 16 bytes. type: of the task, or the stage handler's name. attempt: from 1. trace, baggage:
     the W3C texts that the caller sent, or None. Any thread. What a run says of itself (progress,
@@ -77,8 +80,11 @@ class Context:
         "_attributes",
         "_bounds",
         "_cost",
+        "_family",
+        "_flow",
         "_reason",
         "_say",
+        "_suspension",
         "attempt",
         "baggage",
         "id",
@@ -97,6 +103,9 @@ class Context:
         self._reason: str | None = None
         self._bounds = _DEFAULTS
         self._say: Say = _to_nobody
+        self._family: Family | None = None
+        self._suspension: Suspension | None = None
+        self._flow: Flow | None = None
 
     @property
     def cancelled(self) -> bool:
@@ -206,11 +215,51 @@ class Context:
         """The worker calls this when the broker tells the run to stop."""
         if self._reason is None:
             self._reason = reason
+            if self._suspension is not None:
+                self._suspension.stop()
+            if self._flow is not None:
+                self._flow.stop()
 
-    def connect(self, say: Say, bounds: Bounds) -> None:
-        """What the run says goes to `say`, within `bounds`."""
+    def connect(self, say: Say, bounds: Bounds, family: Family | None = None) -> None:
+        """What the run says goes to `say`, within `bounds`; its children to `family`."""
         self._say = say
         self._bounds = bounds
+        self._family = family
+        credit = self._attributes.get(wire.A_STREAM)
+        if credit is not None:
+            self._flow = Flow(credit)
+
+    def resumed(self, refusal: Refusal | None) -> None:
+        """The run has its slot again; with a refusal it has kept it."""
+        if self._suspension is not None:
+            self._suspension.resumed(refusal)
+
+    def credit(self, chunks: int) -> None:
+        """So many further chunks may be sent."""
+        if self._flow is not None:
+            self._flow.add(chunks)
+
+    def chunk(self, value: Any) -> Flow | None:
+        """Sends a chunk, if there is credit; else what to wait for before it is tried again.
+
+        Raises Cancelled, BodyError, TooLarge.
+        """
+        flow = self._flow
+        if flow is None:
+            return None
+        self.check()
+        if not flow.take():
+            return flow
+        body = values.encode(value)
+        bounds = self._bounds
+        if len(body) > bounds.body:
+            raise too_large("body", len(body), bounds.body, self.id)
+        packed = compression.compress(body) if len(body) >= bounds.compress_from else None
+        if packed is None:
+            self._say(wire.CHUNK, (body, None))
+        else:
+            self._say(wire.CHUNK, (packed, {wire.A_COMPRESSION: 1}))
+        return None
 
     def close(self) -> None:
         """The run is over."""
@@ -219,3 +268,70 @@ class Context:
     def relay(self, kind: int, said: Any) -> None:
         """Says what the run said in another process."""
         self._say(kind, said)
+
+    def bear(
+        self,
+        type: str,
+        body: Any,
+        id: Id,
+        rerun_ok: bool,
+        trace: str | None,
+        baggage: str | None,
+        terms: Terms,
+    ) -> Born:
+        """Submits a child. Raises Cancelled, and what Client.submit raises."""
+        self.check()
+        if self._family is None:
+            raise RuntimeError("a run has children while its worker runs it, and only then")
+        if self._suspension is None:
+            self._suspension = Suspension(lambda ids: self._say(wire.SUSPEND, ids))
+        born = Born(self._suspension)
+        self._family.submit(
+            self.id,
+            type,
+            body,
+            id=id,
+            rerun_ok=rerun_ok,
+            trace=trace,
+            baggage=baggage,
+            terms=terms,
+            child=born,
+        )
+        return born
+
+    def _result(self, born: Born, waiter: Waiter) -> Any:
+        """Of a child that was waited for. Raises its error, Cancelled, or why waiting failed."""
+        self.check()
+        if waiter.error is not None:
+            raise waiter.error
+        assert self._family is not None
+        return self._family.decode(born.request)
+
+    def outcomes(
+        self, children: Sequence[SomeChild], waiter: Waiter, return_errors: bool
+    ) -> list[Any]:
+        found: list[Any] = []
+        for child in children:
+            try:
+                found.append(self._result(child.born, waiter))
+            except TuskError as error:
+                if waiter.error is not None or not return_errors:
+                    raise
+                found.append(error)
+        return found
+
+
+class SomeChild:
+    """A task that a run has submitted. `id` is its 16 bytes."""
+
+    def __init__(self, born: Born) -> None:
+        self.born = born
+        self.id = born.request.id
+        self.type = born.request.name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.type} {self.id.hex()}>"
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.born.request.done

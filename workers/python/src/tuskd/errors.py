@@ -325,6 +325,30 @@ def too_large(limit: str, size: int, bound: int, id: bytes | None = None) -> Too
     )
 
 
+class StreamRestarted(TuskError):
+    """Another attempt begins its stream anew: what came before is to be forgotten.
+
+    attempt: its number. Iterating over the stream again goes on with its chunks.
+    """
+
+    code = "stream_restarted"
+
+    def __init__(self, attempt: int, *, task_id: bytes | None = None) -> None:
+        super().__init__(f"attempt {attempt} begins the stream anew", task_id=task_id)
+        self.attempt = attempt
+
+
+class StreamBroken(TuskError):
+    """Chunks of a stream are missing here: `missing` of them. What follows may be taken all the
+    same, by iterating over it again."""
+
+    code = "stream_broken"
+
+    def __init__(self, missing: int, *, task_id: bytes | None = None) -> None:
+        super().__init__(f"{missing} chunks of the stream are missing", task_id=task_id)
+        self.missing = missing
+
+
 class NoRetry(Exception):
     """Raise this in a handler to say that another run makes no sense.
 

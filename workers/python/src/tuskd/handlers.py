@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import traceback
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from typing import Any
 
 from . import compression, values, wire
 from .bodies import read_body
-from .context import DROP, Bounds, Context, Outcome
-from .errors import BodyError, Defer, NoRetry
+from .context import DROP, Bounds, Outcome, RunContext
+from .contexts import AsyncContext, Context
+from .errors import BodyError, Cancelled, Defer, NoRetry, TooLarge
 
 
 class Handler:
@@ -19,7 +22,8 @@ class Handler:
 
     One parameter: it gets the body's value. More: it gets the entries of the body, which must be a
     map, by name. None: the body must be null or an empty map. A parameter annotated with Context
-    gets the context and is not counted.
+    (in an async function: AsyncContext) gets the context and is not counted. What a generator
+    yields are chunks of the run's stream.
     """
 
     def __init__(
@@ -36,13 +40,27 @@ class Handler:
         self.is_item = is_item
         self.batch = batch
         self.wait = wait
-        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
+        own = inspect.unwrap(function)
+        self.yields = inspect.isgeneratorfunction(own) or inspect.isasyncgenfunction(own)
+        self.is_async = inspect.iscoroutinefunction(own) or inspect.isasyncgenfunction(own)
         self._read_signature()
+        if self.yields and (batch or is_item):
+            raise TypeError(
+                f"{name}: only the handler of a task may be a generator, one that takes no lists"
+            )
+        if self.yields and self.is_async and self.context_class is Context:
+            raise TypeError(f"{name}: an async generator has an AsyncContext, not a Context")
+        if self.context_class is AsyncContext and not self.is_async:
+            raise TypeError(f"{name}: a plain function has a Context, not an AsyncContext")
         # Whether the function gets the body's value and nothing else.
-        self.whole = self.counted == 1 and not self.named and self.context_name is None
+        self.whole = (
+            self.counted == 1 and not self.named and self.context_name is None and not self.yields
+        )
+        self.has_context = self.context_name is not None or self.yields
 
     def _read_signature(self) -> None:
         self.context_name: str | None = None
+        self.context_class: type[RunContext] = AsyncContext if self.is_async else Context
         try:
             parameters = inspect.signature(self.function).parameters
         except ValueError:  # some built-in functions have none; they get the value
@@ -55,8 +73,9 @@ class Handler:
         kinds = []
         self.only = ""
         for name, parameter in parameters.items():
-            if hints.get(name, parameter.annotation) in (Context, "Context", "tuskd.Context"):
-                self.context_name = name
+            known = _CONTEXTS.get(hints.get(name, parameter.annotation))
+            if known is not None:
+                self.context_name, self.context_class = name, known
             else:
                 kinds.append(parameter.kind)
                 self.only = name
@@ -71,7 +90,7 @@ class Handler:
         if by_name_only and inspect.Parameter.POSITIONAL_ONLY in kinds:
             raise TypeError(f"{self.name}: a positional-only parameter cannot be given by name")
 
-    def call(self, value: Any, context: Context | None) -> Any:
+    def call(self, value: Any, context: RunContext | None) -> Any:
         """Calls the function; raises BodyError when the body does not fit its parameters."""
         if self.whole:
             return self.function(value)
@@ -100,10 +119,16 @@ class Handler:
         except TypeError as error:
             raise BodyError(f"{self.name}: {error}") from None
 
-    def context(self, record: list[Any]) -> Context | None:
-        if self.context_name is None:
+    def context(self, record: list[Any]) -> RunContext | None:
+        if not self.has_context:
             return None
-        return Context(record[2], record[3], record[4], record[6])
+        return self.context_class(record[2], record[3], record[4], record[6])
+
+
+_CONTEXTS: dict[Any, type[RunContext]] = {
+    **dict.fromkeys((Context, "Context", "tuskd.Context"), Context),
+    **dict.fromkeys((AsyncContext, "AsyncContext", "tuskd.AsyncContext"), AsyncContext),
+}
 
 
 def failure(error: BaseException, bounds: Bounds, *, no_retry: bool = False) -> Outcome:
@@ -148,6 +173,41 @@ def _bounded(text: str, most: int, *, from_end: bool = False) -> str:
     return data.decode("utf-8", "ignore")
 
 
+def send_all(chunks: Generator[Any, None, Any], context: RunContext | None) -> Any:
+    """Sends what a generator yields; what it returns. That the run is to stop it hears there."""
+    assert isinstance(context, Context)
+    try:
+        chunk = next(chunks)
+        while True:
+            try:
+                context.send(chunk)
+            except (Cancelled, BodyError, TooLarge) as error:
+                chunk = chunks.throw(error)
+            else:
+                chunk = next(chunks)
+    except StopIteration as end:
+        return end.value
+    finally:
+        chunks.close()
+
+
+async def send_all_async(chunks: AsyncGenerator[Any, None], context: RunContext | None) -> None:
+    """As send_all; an async generator returns nothing."""
+    assert isinstance(context, AsyncContext)
+    async with contextlib.aclosing(chunks):
+        try:
+            chunk = await anext(chunks)
+            while True:
+                try:
+                    await context.send(chunk)
+                except (asyncio.CancelledError, Cancelled, BodyError, TooLarge) as error:
+                    chunk = await chunks.athrow(error)
+                else:
+                    chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+
+
 class Executor:
     """Runs plain handlers, from a body's bytes to a result's. Each thread has its own."""
 
@@ -182,12 +242,14 @@ class Executor:
                 return (wire.SUCCEEDED, packed, {wire.A_COMPRESSION: 1})
         return (wire.SUCCEEDED, data, None)
 
-    def run(self, handler: Handler, record: list[Any], context: Context | None) -> Outcome:
+    def run(self, handler: Handler, record: list[Any], context: RunContext | None) -> Outcome:
         """One run of a plain handler."""
         try:
             value = self.read(record)
             # The first as `call` does it, without the call: this is the path of short runs.
             value = handler.function(value) if handler.whole else handler.call(value, context)
+            if handler.yields:
+                value = send_all(value, context)
         except BodyError as error:
             return failure(error, self._bounds, no_retry=True)
         except BaseException as error:
@@ -236,11 +298,12 @@ class Executor:
         ]
 
     async def run_async(
-        self, handler: Handler, record: list[Any], context: Context | None
+        self, handler: Handler, record: list[Any], context: RunContext | None
     ) -> Outcome:
         """One run of an async handler. CancelledError passes through."""
         try:
-            value = await handler.call(self.read(record), context)
+            value = handler.call(self.read(record), context)
+            value = await (send_all_async(value, context) if handler.yields else value)
         except BodyError as error:
             return failure(error, self._bounds, no_retry=True)
         except Exception as error:

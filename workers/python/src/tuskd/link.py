@@ -48,7 +48,7 @@ FATAL = {"malformed", "unsupported", "invalid", "version", "refused", "too_large
 # Kinds that are the role's affair, and not the link's.
 _FOR_ROLES = frozenset(
     {wire.CANCEL, wire.RESULT, wire.ACCEPTED, wire.ANSWER, wire.EVENT, wire.PROGRESS, wire.LOG}
-    | {wire.TASK, wire.ITEM, wire.RECALL, wire.DRAIN}
+    | {wire.TASK, wire.ITEM, wire.RECALL, wire.DRAIN, wire.CHUNK, wire.CREDIT, wire.RESUME}
 )
 
 
@@ -266,7 +266,7 @@ class Link:
         rest: list[list[Any]] = []
         for record in records:
             kind = record[0]
-            if kind >= wire.SUBMIT and kind in _FOR_ROLES:
+            if kind >= wire.CHUNK and kind in _FOR_ROLES:
                 rest.append(record)
             else:
                 self._own(record)

@@ -12,10 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from . import wire
+from .children import Refusal
 from .context import Outcome
 from .handlers import Executor, Handler
 from .link import NEVER
 from .runs import Batch, Run, Runs, take
+
+MOST_WAITING = 10_000
 
 
 class LoopRunner:
@@ -28,7 +31,9 @@ class LoopRunner:
         self._queue: deque[Run | Batch] = deque()
         self.put = self._queue.append
         self._executor = Executor(runs.bounds)
-        self._threads = ThreadPoolExecutor(max_workers=slots, thread_name_prefix="tuskd-run")
+        # `_running` is what bounds them: runs that wait for their children hold threads, no slots.
+        most = slots + MOST_WAITING
+        self._threads = ThreadPoolExecutor(max_workers=most, thread_name_prefix="tuskd-run")
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._running = 0
         self._start_due = False
@@ -46,6 +51,26 @@ class LoopRunner:
     def cancel(self, run: Run, reason: str) -> None:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._cancel, id(run))
+
+    def lend(self) -> None:
+        self._count(-1)
+
+    def regain(self) -> None:
+        self._count(1)
+
+    def _count(self, more: int) -> None:
+        def count() -> None:
+            self._running += more
+            self._start()
+
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(count)
+
+    def resume(self, run: Run, refusal: Refusal | None) -> bool:
+        return False
+
+    def credit(self, run: Run, chunks: int) -> bool:
+        return False
 
     def _cancel(self, key: int) -> None:
         task = self._tasks.get(key)

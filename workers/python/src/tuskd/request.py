@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import TuskError
 from .terms import Wanted
+
+if TYPE_CHECKING:
+    from .streams import Chunks
 
 
 class Request:
@@ -16,6 +19,7 @@ class Request:
     __slots__ = (
         "attributes",
         "body",
+        "chunks",
         "deadline",
         "done",
         "error",
@@ -24,6 +28,7 @@ class Request:
         "name",
         "notify",
         "number",
+        "on_accepted",
         "packet",
         "queued",
         "resent",
@@ -63,6 +68,10 @@ class Request:
         self.value: Any = None
         self.value_attributes: dict[int, Any] | None = None
         self.waiters: list[Any] = []
+        self.chunks: Chunks | None = None  # of a submit that asks for the stream of its task
+        # Called by the I/O thread: True when the broker has accepted it and answers later, False
+        # when a new session begins and it is submitted again.
+        self.on_accepted: Callable[[bool], None] | None = None
         self.notify: Callable[[Request], None] | None = None
 
     def wait(self, timeout: float = -1) -> bool:

@@ -60,7 +60,8 @@ class Requests:
         self._next_deadline = NEVER
         self._pack = msgpack.Packer(buf_size=4096).pack
         self._encoders = threading.local()
-        self._admit_lock = threading.Lock()
+        # Taken twice when the collector ends a stream that was left in the midst of a post.
+        self._admit_lock = threading.RLock()
         self._outstanding = 0
         self._pushes = 0
         self._push_queue: deque[Request] = deque()
@@ -365,6 +366,10 @@ class Requests:
                 else:
                     self._told_all(request, ending)
             elif kind == wire.ACCEPTED:
+                if request.on_accepted is not None:
+                    self.pending[request.number] = request
+                    request.on_accepted(True)
+                    continue
                 self._answered(request)
                 request.finish(None)
             elif kind == wire.ANSWER:
@@ -390,6 +395,10 @@ class Requests:
         if kind == wire.EVENT:
             for feed in self.feeds.get(record[2], ()):
                 feed.event(record)
+        elif kind == wire.CHUNK:
+            asked = self.pending.get(record[1])
+            if asked is not None and asked.chunks is not None:
+                asked.chunks.chunk(record)
         elif kind in (wire.PROGRESS, wire.LOG):
             followed = self.pending.get(record[1])
             if followed is not None and followed.wanted is not None:
@@ -479,6 +488,10 @@ class Requests:
                 request.finish(too_large("body", len(request.body), limit, request.id))
             else:
                 request.resent = True
+                if request.on_accepted is not None:
+                    request.on_accepted(False)
+                if request.chunks is not None:
+                    request.chunks.again()
                 with self._admit_lock:
                     self._outstanding += request.size
                 outbox.append(request)

@@ -7,13 +7,15 @@ has started for a while although something waits.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Protocol
 
-from .context import Context, Outcome
+from .children import Refusal
+from .context import Outcome, RunContext
 from .handlers import Executor, Handler
 from .link import NEVER
 from .runs import NAME, TICKET, Batch, Run, Runs, take
@@ -29,7 +31,7 @@ STALL_TICK = 0.002
 class Executes(Protocol):
     """What runs a handler for one thread: in place, or in a process of its own."""
 
-    def run(self, handler: Handler, record: Run, context: Context | None) -> Outcome: ...
+    def run(self, handler: Handler, record: Run, context: RunContext | None) -> Outcome: ...
     def run_batch(self, handler: Handler, records: list[Run]) -> list[Outcome]: ...
 
 
@@ -44,6 +46,8 @@ class Runners:
         self.put = self._queue.append
         self._idle: list[Any] = []
         self._threads = 0
+        self._lent = 0  # of them are held by runs that wait for their children
+        self._count = threading.Lock()  # of both
         self._cost = 0.0
         self._started = 0
         self._seen = -1
@@ -56,7 +60,7 @@ class Runners:
         waiting = len(self._queue)
         if waiting:
             wanted = 1 if self._cost < FAST else min(waiting, self._most)
-            active = self._threads - len(self._idle)
+            active = self._threads - self._lent - len(self._idle)
             # Slow runs keep the threads that are active; each that waits gets one more.
             if wanted > 1:
                 wanted += active
@@ -67,9 +71,10 @@ class Runners:
         try:
             self._idle.pop().release()
         except IndexError:
-            if self._threads >= self._most:
-                return False
-            self._threads += 1
+            with self._count:
+                if self._threads >= self._most + self._lent:
+                    return False
+                self._threads += 1
             threading.Thread(
                 target=self._work, name=f"tuskd-run-{self._threads}", daemon=True
             ).start()
@@ -81,8 +86,40 @@ class Runners:
         if stop is not None:
             stop(reason)
 
+    def lend(self) -> None:
+        """A thread waits and takes no slot: another may take its place meanwhile."""
+        with self._count:
+            self._lent += 1
+
+    def regain(self) -> None:
+        with self._count:
+            self._lent -= 1
+        if self._threads > self._most + self._lent:
+            with contextlib.suppress(IndexError):
+                self._idle.pop().release()  # it ends
+
+    def resume(self, run: Run, refusal: Refusal | None) -> bool:
+        tell = getattr(self.busy.get(id(run)), "resume", None)
+        if tell is not None:
+            tell(refusal)
+        return tell is not None
+
+    def credit(self, run: Run, chunks: int) -> bool:
+        tell = getattr(self.busy.get(id(run)), "credit", None)
+        if tell is not None:
+            tell(chunks)
+        return tell is not None
+
+    def _is_spare(self) -> bool:
+        """Whether the thread that asks is one too many; it then ends."""
+        with self._count:
+            if self._threads <= self._most + self._lent:
+                return False
+            self._threads -= 1
+            return True
+
     def tick(self, now: float) -> float:
-        if not self._queue or (not self._idle and self._threads >= self._most):
+        if not self._queue or (not self._idle and self._threads >= self._most + self._lent):
             self._wanted = 1
             return NEVER
         if self._started != self._seen:
@@ -115,7 +152,7 @@ class Runners:
                 unit = queue.popleft()
             except IndexError:
                 link.flush()
-                if self._stopped:
+                if self._stopped or self._is_spare():
                     break
                 idle.append(mine)
                 if queue or self._stopped:  # it came after we looked and before we were idle
@@ -134,7 +171,7 @@ class Runners:
                 except IndexError:
                     continue
                 handler = (tasks if unit[0] == TASK else stages)[unit[NAME]]
-                if in_place and handler.context_name is None:
+                if in_place and not handler.has_context:
                     answer((unit, run(handler, unit, None)))
                 else:
                     self._run(executes, handler, unit)

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, Protocol
 import msgpack
 
 from . import wire
-from .context import STACK_BYTES, Bounds, Context, Outcome
+from .children import Family, Refusal
+from .context import STACK_BYTES, Bounds, Outcome, RunContext
 from .errors import TuskError
 from .handlers import Handler, refusal
 from .link import READY, Link
@@ -93,6 +94,12 @@ class Runner(Protocol):
     def put(self, unit: Run | Batch) -> None: ...
     def notify(self) -> None: ...
     def cancel(self, run: Run, reason: str) -> None: ...
+    # A run waits for its children, and its slot is lent out; and it has one again. Any thread.
+    def lend(self) -> None: ...
+    def regain(self) -> None: ...
+    # Of a run in another process: whether it was told.
+    def resume(self, run: Run, refusal: Refusal | None) -> bool: ...
+    def credit(self, run: Run, chunks: int) -> bool: ...
     def tick(self, now: float) -> float: ...
 
 
@@ -114,11 +121,13 @@ class Runs:
         on_end: Callable[[str, TuskError | None], None],
     ) -> None:
         self.link = Link(url, self, name="tuskd-worker", complain=True)
+        self.family = Family(url)
         self.bounds = Bounds()
         self.slots = slots
         self.held: dict[int, Run] = {}
-        self.contexts: dict[int, Context] = {}
+        self.contexts: dict[int, RunContext] = {}
         self.cancelled: dict[int, tuple[Run, str]] = {}
+        self._suspended: dict[int, Note] = {}  # what runs that wait have said, by id(run)
         self._checkpoints: dict[int, Note] = {}  # the last of each run that has one, by id(run)
         self.draining = False
         self.runner: Runner
@@ -145,11 +154,11 @@ class Runs:
         """Puts a result to what is to be said. `link.flush` or `link.watch` must follow."""
         self.link.outbox.append((run, outcome))
 
-    def begin(self, run: Run, handler: Handler) -> Context | None:
+    def begin(self, run: Run, handler: Handler) -> RunContext | None:
         """The context of a run that starts, if its handler wants one."""
         context = handler.context(run)
         if context is not None:
-            context.connect(lambda kind, said: self._say(run, kind, said), self.bounds)
+            context.connect(lambda kind, said: self._say(run, kind, said), self.bounds, self.family)
             self.contexts[id(run)] = context
             told = self.cancelled.get(id(run)) if self.cancelled else None
             if told is not None:
@@ -170,6 +179,11 @@ class Runs:
                 note.waits = True
             else:
                 note = self._checkpoints[id(run)] = Note(run, kind, said)
+        elif kind == wire.SUSPEND:
+            note = self._suspended[id(run)] = Note(run, kind, said)
+            self.runner.lend()
+        elif kind == wire.CHUNK:
+            note = Note(run, kind, said)  # no more of them wait than there is credit
         else:
             away = link.state is not READY or link.session.full()
             if away and (
@@ -180,6 +194,8 @@ class Runs:
                 return
             note = Note(run, kind, said)
         link.outbox.append(note)
+        if kind == wire.SUSPEND:
+            link.flush()
         link.watch()
 
     def drain(self) -> None:
@@ -282,6 +298,16 @@ class Runs:
         if handle is None or self.held.get(handle) is not run:
             self._checkpoints.pop(id(run), None)  # it may have come a moment after the end
             return b""
+        if kind == wire.SUSPEND and self._suspended.get(id(run)) is not note:
+            return b""  # it was told to stop meanwhile
+        if kind == wire.CHUNK:
+            body, attributes = said
+            if len(body) >= wire.FRAME_BODY:
+                bodies.append(body)
+                body = len(bodies)
+            head = (kind, handle, body)
+            chunk: bytes = self._pack((*head, attributes) if attributes else head)
+            return chunk
         if type(said) is bytes and len(said) >= wire.FRAME_BODY:
             bodies.append(said)
             said = len(bodies)
@@ -298,7 +324,32 @@ class Runs:
         context = self.contexts.pop(id(run), None)
         if context is not None:
             context.close()
+        self._regained(run)
         self._checkpoints.pop(id(run), None)
+
+    def _regained(self, run: Run) -> bool:
+        """A run has its slot again; whether it had lent it out."""
+        if self._suspended.pop(id(run), None) is None:
+            return False
+        self.runner.regain()
+        return True
+
+    def _resumed(self, run: Run, refusal: Refusal | None) -> None:
+        if not self._regained(run) or self.runner.resume(run, refusal):
+            return
+        context = self.contexts.get(id(run))
+        if context is not None:
+            context.resumed(refusal)
+
+    def _credit(self, run: Run, chunks: int) -> None:
+        if self.runner.credit(run, chunks):
+            return
+        context = self.contexts.get(id(run))
+        attributes = run[ATTRIBUTES]
+        if context is not None:
+            context.credit(chunks)
+        elif attributes is not None and wire.A_STREAM in attributes:
+            attributes[wire.A_STREAM] += chunks  # it has not begun
 
     def _packed(self, records: list[Short]) -> bytes:
         count = len(records)
@@ -323,11 +374,21 @@ class Runs:
                 attributes = record[3] if len(record) > 3 else {}
                 reason = attributes.get(wire.A_REASON)
                 self._cancel(record[1], reason if reason in REASONS else "cancelled")
+            elif kind == wire.RESUME:
+                run = held.get(record[1])
+                if run is not None:
+                    self._resumed(run, None)
+            elif kind == wire.CREDIT:
+                run = held.get(record[1])
+                if run is not None:
+                    self._credit(run, record[2])
             elif kind == wire.RECALL:
                 self._recall(record[1], record[2])
             elif kind == wire.DRAIN:
                 self._drain()
                 self._on_end(record[1] if len(record) > 1 else "drain", None)
+            elif kind == wire.ERROR and self._refused_suspend(record):
+                pass
             elif kind == wire.ERROR and record[2] != "unknown_handle":
                 # A result that the broker refused has ended its run all the same.
                 told = f"{record[2]} for run {record[1]}: {record[3]}"
@@ -335,6 +396,14 @@ class Runs:
         if self.draining:
             self._give_back(0)
         self.runner.notify()
+
+    def _refused_suspend(self, error: list[Any]) -> bool:
+        """Whether this is about a run that wanted to lend its slot; it keeps it, then."""
+        run = self.held.get(error[1])
+        if run is None or id(run) not in self._suspended or error[2] in ("unknown_handle", "busy"):
+            return False
+        self._resumed(run, (error[2], error[3]))
+        return True
 
     def _dispatch(self, run: Run, handler: Handler | None) -> None:
         """Takes a run that has attributes or no handler."""
@@ -386,6 +455,7 @@ class Runs:
 
     def _stop_running(self, run: Run, reason: str) -> None:
         self.cancelled[id(run)] = (run, reason)
+        self._regained(run)
         context = self.contexts.get(id(run))
         if context is not None:
             context.cancel(reason)
@@ -459,9 +529,13 @@ class Runs:
             outbox.extend(i for i in packet.items if type(i) is tuple and i[0][HANDLE] is not None)
 
     def _save_again(self, run: Run) -> None:
-        """Tells a broker that did not know the run what its next one is to get."""
+        """Tells a broker that did not know the run what it awaits and what its next one gets."""
         note = self._checkpoints.get(id(run))
         given = (run[ATTRIBUTES] or {}).get(wire.A_CHECKPOINT)
+        suspended = self._suspended.get(id(run))
+        if suspended is not None and not suspended.waits:
+            suspended.waits = True
+            self.link.outbox.append(suspended)
         if note is not None:
             note.waits = True
             self.link.outbox.append(note)

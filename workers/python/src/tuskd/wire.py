@@ -110,7 +110,7 @@ LIMITS: Final = {
 
 # Odd attributes that an SDK carries out in what it is sent.
 _KNOWN_ODD: Final = frozenset(
-    {A_CODEC, A_COMPRESSION, A_CHECKPOINT, A_NO_RETRY, A_CRASHED, A_RESENT, A_RERUN_OK}
+    {A_CODEC, A_COMPRESSION, A_CHECKPOINT, A_NO_RETRY, A_CRASHED, A_RESENT, A_RERUN_OK, A_STREAM}
 )
 
 

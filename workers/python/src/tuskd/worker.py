@@ -237,7 +237,7 @@ class Worker:
         runs = self._runs = self._make_runs()
         if self._processes:
             most = min(runs.slots, self._processes)
-            runner = Runners(runs, most, processes.make(handlers, runs.bounds))
+            runner = Runners(runs, most, processes.make(handlers, runs.bounds, self.url))
         else:
             runner = Runners(runs, runs.slots, lambda: Executor(runs.bounds))
         runs.runner = runner
@@ -286,6 +286,7 @@ class Worker:
         """Gives back, waits for what runs, sends the results, says bye."""
         if self._reason in ("gone", "refused"):
             runs.link.close(0.0)
+            runs.family.close(0.0)
             return
         runs.drain()
         end = time.monotonic() + self._grace
@@ -298,6 +299,7 @@ class Worker:
         left = 0.0 if self._reason == "now" else end - time.monotonic()
         least = min(ACKNOWLEDGED_WITHIN, self._grace)
         runs.link.close(max(left, least), away=least)
+        runs.family.close(least)
 
     def _take_signals(self) -> Callable[[], None]:
         if threading.current_thread() is not threading.main_thread():
