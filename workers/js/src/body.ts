@@ -178,6 +178,12 @@ export class Attributes {
   checkpoint: Buffer | undefined;
   /** Of a task: a copy of the map, as msgpack. */
   labels: Buffer | undefined;
+  /** Of a task: chunks that it may send, if its stream is wanted. */
+  stream: number | undefined;
+  /** Of a chunk: its number in the stream. */
+  index: number | undefined;
+  /** Of an ending: how many chunks were sent. */
+  chunks: number | undefined;
   /** Of a cancel. */
   reason: string | undefined;
   /** Of an ending. */
@@ -198,6 +204,9 @@ export class Attributes {
     this.timeLeft = undefined;
     this.checkpoint = undefined;
     this.labels = undefined;
+    this.stream = undefined;
+    this.index = undefined;
+    this.chunks = undefined;
     this.reason = undefined;
     this.history = undefined;
     this.task = undefined;
@@ -242,6 +251,15 @@ export class Attributes {
           this.checkpoint = Buffer.from(reader.buf.subarray(reader.pos - length, reader.pos));
           break;
         }
+        case Attribute.stream:
+          this.stream = reader.int();
+          break;
+        case Attribute.index:
+          this.index = reader.int();
+          break;
+        case Attribute.chunks:
+          this.chunks = reader.int();
+          break;
         case Attribute.labels: {
           const at = reader.pos;
           reader.skip(2);

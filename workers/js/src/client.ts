@@ -7,6 +7,7 @@ import {
   type TaskStatus,
   type Updated,
 } from "./by-id.js";
+import type { ChildOptions } from "./children.js";
 import { milliseconds } from "./durations.js";
 import { closedError } from "./endings.js";
 import { BodyError, Closed, TaskCancelled, Timeout, type TuskError } from "./errors.js";
@@ -17,6 +18,7 @@ import { Writer } from "./msgpack/writer.js";
 import { NO_ATTRIBUTES, Pending, type RequestAttributes } from "./pending.js";
 import { type EventSink, Requests } from "./requests.js";
 import { nothingElseRuns } from "./running.js";
+import { MOST_WINDOW, Stream, type StreamHost } from "./streams.js";
 import type { Subscription } from "./subscription.js";
 import { Task } from "./task.js";
 import {
@@ -26,6 +28,7 @@ import {
   type TaskTerms,
   termsOf,
   termsOfEach,
+  whole,
 } from "./terms.js";
 import { Topics } from "./topics.js";
 import { idBytes, type TaskId } from "./uuid.js";
@@ -72,6 +75,14 @@ export interface SubmitOptions extends CallOptions {
    * the task; `"both"`: `accepted` resolves early and `result` later.
    */
   reply?: "result" | "accepted" | "both";
+}
+
+export interface StreamOptions extends Omit<CallOptions, "timeout"> {
+  /**
+   * How many chunks may be on their way, 1 to 1,024; default 16. The handler waits for a program that is
+   * slow.
+   */
+  window?: number;
 }
 
 export interface PushOptions {
@@ -154,6 +165,53 @@ export class Client extends Finds {
       (done, failed, accepted) => this.#submit(type, body, options, done, failed, accepted),
       (id) => this.cancel(id),
     );
+  }
+
+  /**
+   * Begins a task and returns what its handler sends, chunk by chunk, to iterate over. Once a broker has it
+   * there is no time limit.
+   *
+   * @throws BodyError, TooLarge, Busy or Closed at once, if it cannot be sent; RangeError or TypeError
+   * for an option out of its bounds
+   */
+  stream<Value = unknown, Result = unknown>(
+    type: string,
+    body?: unknown,
+    options: StreamOptions = {},
+  ): Stream<Value, Result> {
+    const { window = 16, ...rest } = options;
+    whole("window", window, 1, MOST_WINDOW);
+    const host: StreamHost = {
+      credit: (pending, chunks) => this.#requests.credit(pending, chunks),
+      leave: (pending) =>
+        this.#requests.abandon(pending, new TaskCancelled("the stream was left", pending.id)),
+    };
+    return new Stream<Value, Result>(host, window, (done, failed) => {
+      const pending = this.#submit(type, body, rest, done, failed, undefined, { stream: window });
+      pending.patient = true;
+      return pending;
+    });
+  }
+
+  /** @internal Submits a child of the task `parent`, without a time limit. */
+  bear(
+    parent: Buffer,
+    type: string,
+    body: unknown,
+    options: ChildOptions,
+    to: {
+      done: Done;
+      failed: Failed;
+      accepted: () => void;
+      resubmitted: () => void;
+    },
+  ): Pending {
+    refuseCallbacks("a run", options);
+    const both = { ...options, reply: "both" as const };
+    const pending = this.#submit(type, body, both, to.done, to.failed, to.accepted, { parent });
+    pending.patient = true;
+    pending.resubmitted = to.resubmitted;
+    return pending;
   }
 
   /** Hands over a task whose result nobody waits for; resolves to its id when the broker has it. */
@@ -404,6 +462,7 @@ export class Client extends Finds {
     done: (value: unknown) => void,
     failed: (error: TuskError) => void,
     accepted?: () => void,
+    more?: Partial<RequestAttributes>,
   ): Pending {
     this.#checkOpen();
     checkName(type);
@@ -425,7 +484,7 @@ export class Client extends Finds {
     const id = options.id === undefined ? undefined : idBytes(options.id);
     const bytes = requests.encode(id, body);
     const timeout = this.#timeout(options.timeout);
-    const chosen = attributesOf(options);
+    const chosen = { ...attributesOf(options), ...more };
     const begin = (onDone: Done, onFailed: Failed) =>
       requests.begin(Kind.submit, type, bytes, chosen, timeout, onDone, onFailed, accepted);
     const { signal } = options;
@@ -568,6 +627,8 @@ function attributesOf(
     tellWait: kind === Kind.submit && options.timeout !== undefined && options.reply !== "accepted",
     trace: options.trace,
     baggage: options.baggage,
+    parent: undefined,
+    stream: 0,
     terms: kind === Kind.submit ? termsOf(options) : undefined,
   };
 }

@@ -1,7 +1,9 @@
 /** What a handler may know of its run, and what it may say of it. */
 import { readValue } from "./body.js";
+import type { Child, ChildOptions } from "./children.js";
 import { milliseconds } from "./durations.js";
 import { TaskCancelled, tooLarge } from "./errors.js";
+import type { Flow } from "./flow.js";
 import { Writer } from "./msgpack/writer.js";
 import { LOG_LEVELS, type LogLevel, MOST_COST, whole } from "./terms.js";
 import { Codec, Kind, type Limits, MAX_LOG } from "./wire.js";
@@ -51,6 +53,29 @@ export interface Context {
    * @throws BodyError
    */
   readonly lastCheckpoint: unknown;
+  /**
+   * Sends a chunk to the caller, if it asked for the stream of this task (`Client.stream`); resolves when it
+   * was sent, which waits until the caller is ready for it. Rejects with the signal's reason when the run is
+   * to stop, BodyError, TooLarge. A handler that is a generator function yields its chunks.
+   */
+  readonly send: (value: unknown) => Promise<void>;
+  /**
+   * Runs a task as a child of this run, and resolves to what its handler returned. While the run waits its
+   * slot is lent out, so that the child may run on this worker. It is cancelled with this run, and ends by
+   * its deadline at the latest. Rejects as `Client.call` does, and with the signal's reason when the run is
+   * to stop. Not in the threads of a pool.
+   */
+  readonly call: <Result = unknown>(
+    type: string,
+    body?: unknown,
+    options?: ChildOptions,
+  ) => Promise<Result>;
+  /** Submits a child and returns at once. Awaiting its `result` is what lends the slot. */
+  readonly submit: <Result = unknown>(
+    type: string,
+    body?: unknown,
+    options?: ChildOptions,
+  ) => Child<Result>;
   /** Tells those who follow the task; also a sign of life. @throws BodyError, TooLarge */
   readonly progress: (value: unknown) => void;
   /** A sign of life, for a task with a heartbeatTimeout. */
@@ -82,6 +107,8 @@ export interface Context {
 /** Something that a run says of itself while it goes on. */
 export type Word =
   | { kind: typeof Kind.progress | typeof Kind.checkpoint; body: Uint8Array | undefined }
+  | { kind: typeof Kind.chunk; body: Uint8Array }
+  | { kind: typeof Kind.suspend; ids: readonly Buffer[] }
   | { kind: typeof Kind.log; level: number; text: string }
   | { kind: typeof Kind.pause; duration: number };
 
@@ -102,6 +129,35 @@ export abstract class Speaker {
   /** The task's labels, as msgpack. */
   protected abstract get labelBytes(): Uint8Array | undefined;
 
+  /** The credit of a run whose stream is wanted. */
+  protected abstract get flow(): Flow | undefined;
+  /** @throws the reason of a run that is to stop */
+  protected abstract check(): void;
+  protected abstract bear(type: string, body: unknown, options: ChildOptions): Child;
+
+  get send(): (value: unknown) => Promise<void> {
+    return async (value) => {
+      const { flow } = this;
+      if (flow === undefined) return;
+      this.check();
+      while (!flow.take()) {
+        await flow.wait();
+        this.check();
+      }
+      this.say({ kind: Kind.chunk, body: written(value, "body", this.bounds, "the chunk") });
+    };
+  }
+
+  get call(): Context["call"] {
+    return async <Result>(type: string, body?: unknown, options: ChildOptions = {}) =>
+      (await this.bear(type, body, options).result) as Result;
+  }
+
+  get submit(): Context["submit"] {
+    return <Result>(type: string, body?: unknown, options: ChildOptions = {}) =>
+      this.bear(type, body, options) as Child<Result>;
+  }
+
   get labels(): Readonly<Record<string, string>> {
     return (valueOf(this.labelBytes) ?? {}) as Record<string, string>;
   }
@@ -111,7 +167,8 @@ export abstract class Speaker {
   }
 
   get progress(): (value: unknown) => void {
-    return (value) => this.say({ kind: Kind.progress, body: written(value, "body", this.bounds) });
+    return (value) =>
+      this.say({ kind: Kind.progress, body: written(value, "body", this.bounds, "the progress") });
   }
 
   get heartbeat(): () => void {
@@ -130,7 +187,10 @@ export abstract class Speaker {
 
   get checkpoint(): (value: unknown) => void {
     return (value) =>
-      this.say({ kind: Kind.checkpoint, body: written(value, "checkpoint", this.bounds) });
+      this.say({
+        kind: Kind.checkpoint,
+        body: written(value, "checkpoint", this.bounds, "the checkpoint"),
+      });
   }
 
   get clearCheckpoint(): () => void {
@@ -161,14 +221,13 @@ function written(
   value: unknown,
   limit: "body" | "checkpoint",
   bounds: Pick<Limits, "body" | "checkpoint"> | undefined,
+  what: string,
 ): Buffer {
   const writer = new Writer();
   writer.value(value);
   const body = writer.detach(0);
   const bound = bounds?.[limit] ?? Number.POSITIVE_INFINITY;
-  if (body.length > bound) {
-    throw tooLarge(limit === "body" ? "the progress" : "the checkpoint", body.length, limit, bound);
-  }
+  if (body.length > bound) throw tooLarge(what, body.length, limit, bound);
   return body;
 }
 

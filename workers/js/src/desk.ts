@@ -7,9 +7,11 @@
  */
 import { type BatchHost, isThenable, startBatches } from "./batches.js";
 import { Attributes } from "./body.js";
+import type { Family, Refusal } from "./children.js";
 import { Malformed, TuskError, Unknown } from "./errors.js";
 import { type Failure, failureOf } from "./failure.js";
 import { CANCEL_REASONS, type CancelReason, type Cost, type Word } from "./context.js";
+import { isGenerator, sendAll } from "./flow.js";
 import type { BatchLane, Lane } from "./lanes.js";
 import { Waiting } from "./lanes.js";
 import { Link } from "./link.js";
@@ -34,6 +36,8 @@ export interface DeskOptions {
   tasks: ReadonlyMap<string, Lane>;
   stages: ReadonlyMap<string, Lane>;
   pools: readonly Pool[];
+  /** What runs submit their children by. */
+  family: Family;
 }
 
 /** What the desk tells the worker. */
@@ -65,6 +69,8 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   #claimed: Run[] = [];
   #slots = 1;
   #running = 0;
+  /** Of them wait for their children and take no slot. */
+  #lent = 0;
   #draining = false;
   #pumpQueued = false;
   /** When results that wait in the outbox are sent at the latest. */
@@ -75,7 +81,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     this.#listener = listener;
     this.link = new Link<Run>(options.url, this, options.name);
     this.#results = new Results(this.link);
-    this.#words = new Words(this.link);
+    this.#words = new Words(this.link, options.family, (run) => this.#lend(run));
   }
 
   /** Begins to connect; all handlers are there. `slots`: runs at once, in all. */
@@ -223,7 +229,10 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   error(ref: number, code: string, message: string): void {
     // A result that the broker refused has ended its run all the same; one for a handle that is no
     // longer ours it has dropped and counted.
-    if (code !== "unknown_handle") {
+    const run = this.#runs.get(ref);
+    if (run?.awaited !== undefined && code !== "unknown_handle" && code !== "busy") {
+      this.#resumed(run, { code, message });
+    } else if (code !== "unknown_handle") {
       this.#listener.complain(`the broker answers ${code} for run ${ref}: ${message}`);
     }
   }
@@ -244,6 +253,16 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
         }
         const known = CANCEL_REASONS.find((one) => one === reason);
         if (run !== undefined) this.#cancel(run, known ?? "cancelled");
+        return true;
+      }
+      case Kind.resume: {
+        const run = this.#runs.get(reader.int());
+        if (run !== undefined) this.#resumed(run, undefined);
+        return true;
+      }
+      case Kind.credit: {
+        const run = this.#runs.get(reader.int());
+        if (run !== undefined) this.#credit(run, reader.int());
         return true;
       }
       case Kind.recall:
@@ -359,7 +378,34 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     }
   }
 
+  /** The run waits for its children; others may have its slot. */
+  #lend(run: Run): void {
+    if (run.state !== RunState.running) return;
+    this.#lent++;
+    this.link.flush();
+    this.#pumpSoon();
+  }
+
+  /** Whether it had lent its slot. */
+  #regain(run: Run): boolean {
+    if (run.awaited === undefined) return false;
+    run.awaited = undefined;
+    this.#lent--;
+    return true;
+  }
+
+  #resumed(run: Run, refusal: Refusal | undefined): void {
+    if (this.#regain(run)) run.resumed(refusal);
+  }
+
+  #credit(run: Run, chunks: number): void {
+    const { lane } = run;
+    if (lane.kind === "pool" && run.state === RunState.running) lane.pool.credit(run, chunks);
+    else run.flow?.add(chunks);
+  }
+
   #tellHandler(run: Run, reason: CancelReason): void {
+    this.#regain(run);
     const { lane } = run;
     if (lane.kind === "pool" || lane.kind === "batch") lane.pool?.cancel(run, reason);
     run.cancel(reason);
@@ -389,12 +435,12 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     const slots = this.#slots;
     if (this.link.outbox.isEmpty) this.#sliceEnd = performance.now() + SLICE;
     for (const pool of pools) {
-      while (pool.waiting.size > 0 && this.#running < slots && pool.isFree) {
+      while (pool.waiting.size > 0 && this.#running - this.#lent < slots && pool.isFree) {
         this.give(pool, [pool.waiting.shift()!], false);
       }
     }
     for (const lane of this.#batches) startBatches(lane, this);
-    while (this.#main.size > 0 && this.#running < slots) {
+    while (this.#main.size > 0 && this.#running - this.#lent < slots) {
       this.#startPlain(this.#main.shift()!);
       if (performance.now() >= this.#sliceEnd) {
         this.link.flush();
@@ -427,6 +473,9 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
       this.#end(run, undefined, failureOf(error));
       return;
     }
+    if (isGenerator(value)) {
+      value = sendAll(value, run.send);
+    }
     if (isThenable(value)) {
       run.detach();
       value.then(
@@ -441,7 +490,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   // ---- BatchHost ----
 
   get freeSlots(): number {
-    return this.#slots - this.#running;
+    return this.#slots - this.#running + this.#lent;
   }
 
   get slots(): number {
@@ -489,6 +538,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
   /** Takes the run off the books; whether anybody wants its result. */
   #over(run: Run): boolean {
     run.state = RunState.over;
+    this.#regain(run);
     this.#running--;
     if (!run.dropped) this.#runs.delete(run.handle);
     if (this.#running === 0) this.#listener.empty();

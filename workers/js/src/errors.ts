@@ -217,6 +217,35 @@ export function brokerError(
   return new (classes[code] ?? BrokerError)(code, message, details, taskId);
 }
 
+/**
+ * Another attempt begins its stream anew: what came before is to be forgotten. Iterating over the stream again
+ * goes on with its chunks.
+ */
+export class StreamRestarted extends TuskError {
+  constructor(
+    /** Its number. */
+    readonly attempt: number,
+    taskId: string,
+  ) {
+    super(
+      "stream_restarted",
+      `attempt ${attempt} of task ${taskId} begins its stream anew`,
+      taskId,
+    );
+  }
+}
+
+/** Chunks of a stream are missing here. What follows may be taken all the same, by iterating again. */
+export class StreamBroken extends TuskError {
+  constructor(
+    /** How many. */
+    readonly missing: number,
+    taskId: string,
+  ) {
+    super("stream_broken", `${missing} chunks of the stream of task ${taskId} are missing`, taskId);
+  }
+}
+
 /** An error of a limit that WELCOME stated. */
 export function tooLarge(what: string, size: number, limit: string, bound: number): TooLarge {
   return new TooLarge("too_large", `${what} has ${size} bytes; the limit ${limit} is ${bound}`, {

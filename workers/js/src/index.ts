@@ -8,6 +8,7 @@ export {
   type PostOptions,
   type PushOptions,
   type SubmitOptions,
+  type StreamOptions,
   type SubscribeOptions,
 } from "./client.js";
 export type { AwaitOptions, Failure, TaskChange, TaskStatus, Updated } from "./by-id.js";
@@ -23,7 +24,9 @@ export type {
 } from "./finding.js";
 export type { NeedTerms } from "./labels.js";
 export type { ManyOptions, Outcome } from "./many.js";
+export type { Child, ChildOptions } from "./children.js";
 export type { CancelReason, Context } from "./context.js";
+export type { Stream } from "./streams.js";
 export type { Subscription, TopicEvent } from "./subscription.js";
 export type { Task } from "./task.js";
 export type {

@@ -1,4 +1,5 @@
 /** Requests that wait for their answer, and the times until when they do. */
+import type { BodyPlace } from "./body.js";
 import type { TuskError } from "./errors.js";
 import type { Terms } from "./terms.js";
 import { idText } from "./uuid.js";
@@ -14,8 +15,17 @@ export interface RequestAttributes {
   tellWait: boolean;
   trace: string | undefined;
   baggage: string | undefined;
+  /** The id of the task whose run submits it. */
+  parent: Buffer | undefined;
+  /** Chunks that may be on their way; 0: nobody wants its stream. */
+  stream: number;
   /** What the task asks for beside that. */
   terms: Terms | undefined;
+}
+
+/** What takes the chunks of a stream. */
+export interface ChunkSink {
+  chunk(place: BodyPlace, attempt: number, index: number, limit: number): void;
 }
 
 export const NO_ATTRIBUTES: Readonly<RequestAttributes> = {
@@ -25,6 +35,8 @@ export const NO_ATTRIBUTES: Readonly<RequestAttributes> = {
   tellWait: false,
   trace: undefined,
   baggage: undefined,
+  parent: undefined,
+  stream: 0,
   terms: undefined,
 };
 
@@ -58,6 +70,13 @@ export class Pending {
   patient = false;
   /** Once a submit has its ending: the task whose it is, if that may be another. */
   joined: string | undefined = undefined;
+  /** Where its chunks go. */
+  stream: ChunkSink | undefined = undefined;
+  /** Called when it is about to be submitted again, in a new session. */
+  resubmitted: (() => void) | undefined = undefined;
+  /** Of its ending: how many chunks that run has sent, and which run it was. */
+  chunks: number | undefined = undefined;
+  attempt: number | undefined = undefined;
   /** Its time in ms. */
   timeout = Number.POSITIVE_INFINITY;
 

@@ -37,9 +37,14 @@ export interface RunMessage {
   checkpoint: Uint8Array | undefined;
   /** As msgpack. */
   labels: Uint8Array | undefined;
+  /** Chunks that it may send, if its stream is wanted. */
+  stream: number | undefined;
 }
 
-export type ToThread = { call: CallMessage } | { cancel: number; index: number };
+export type ToThread =
+  | { call: CallMessage }
+  | { cancel: number; index: number }
+  | { credit: number; index: number; chunks: number };
 
 /** How a list handler of a module wants its lists; see BatchOptions. */
 export interface ListOptions {

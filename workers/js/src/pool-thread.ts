@@ -13,6 +13,7 @@ import {
 } from "./context.js";
 import { BodyError, tooLarge } from "./errors.js";
 import { type Failure, failureOf } from "./failure.js";
+import { Flow, isGenerator, sendAll } from "./flow.js";
 import type { BatchHandler, Handler } from "./lanes.js";
 import { compress } from "./lz4.js";
 import { Writer } from "./msgpack/writer.js";
@@ -46,6 +47,7 @@ class PoolContext extends Speaker implements Context {
   readonly attempt: number;
   protected readonly given: Uint8Array | undefined;
   protected readonly labelBytes: Uint8Array | undefined;
+  readonly flow: Flow | undefined;
   protected readonly bounds: { body: number; checkpoint: number };
   readonly #number: number;
   readonly #index: number;
@@ -55,12 +57,13 @@ class PoolContext extends Speaker implements Context {
 
   constructor({ number, type, runs, rules }: CallMessage, index: number, cancelled: Int32Array) {
     super();
-    const { id, attempt, timeLeft, checkpoint, labels } = runs[index];
+    const { id, attempt, timeLeft, checkpoint, labels, stream } = runs[index];
     this.id = id;
     this.type = type;
     this.attempt = attempt;
     this.given = checkpoint;
     this.labelBytes = labels;
+    this.flow = stream === undefined ? undefined : new Flow(stream);
     this.bounds = { body: rules.limit, checkpoint: rules.checkpoint };
     this.#number = number;
     this.#index = index;
@@ -91,6 +94,19 @@ class PoolContext extends Speaker implements Context {
 
   abort(): void {
     this.#controller?.abort(stopped(this.id, this.cancelReason ?? "cancelled"));
+    this.flow?.wake();
+  }
+
+  protected check(): void {
+    const { cancelReason } = this;
+    if (cancelReason !== undefined) throw stopped(this.id, cancelReason);
+  }
+
+  protected bear(): never {
+    throw new Error(
+      `the handler of "${this.type}" is in a pool's thread and has no children there; register it with ` +
+        "worker.task()",
+    );
   }
 
   protected say(word: Word | Cost): void {
@@ -138,7 +154,8 @@ async function call(message: CallMessage): Promise<void> {
         values = await (handler as BatchHandler)(bodies, given);
         failure = wrongLength(values, readable.length);
       } else {
-        values = [await (handler as Handler)(bodies[0], contexts[0])];
+        const value: unknown = await (handler as Handler)(bodies[0], contexts[0]);
+        values = [isGenerator(value) ? await sendAll(value, contexts[0].send) : value];
       }
     } catch (error) {
       failure = failureOf(error);
@@ -199,7 +216,11 @@ function isList(given: unknown): given is ListOptions & { handler: BatchHandler 
 
 port.on("message", (message: ToThread) => {
   if ("call" in message) void call(message.call);
-  else if (message.cancel === current?.number) current.contexts[message.index].abort();
+  else if ("credit" in message) {
+    if (message.credit === current?.number) {
+      current.contexts[message.index].flow?.add(message.chunks);
+    }
+  } else if (message.cancel === current?.number) current.contexts[message.index].abort();
 });
 
 try {

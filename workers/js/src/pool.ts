@@ -113,6 +113,15 @@ export class Pool {
     }
   }
 
+  /** So many further chunks of a run's stream may come. */
+  credit(run: Run, chunks: number): void {
+    for (const member of this.#members) {
+      const index = member.runs.indexOf(run);
+      const message: ToThread = { credit: member.number, index, chunks };
+      if (index >= 0) member.thread.postMessage(message);
+    }
+  }
+
   async end(): Promise<void> {
     this.#ended = true;
     for (const timer of this.#timers) clearTimeout(timer);
@@ -205,8 +214,19 @@ export class Pool {
 
 function messageOf(run: Run): RunMessage {
   const { id, attempt, place, timeLeft, checkpointGiven, labelBytes: labels } = run;
+  const stream = run.flow?.left;
   const { buf, start, end, codec, compressed } = place;
   // Its own copy: the buffer goes over with its ownership.
   const body = buf && new Uint8Array(buf.subarray(start, end));
-  return { id, attempt, body, codec, compressed, timeLeft, checkpoint: checkpointGiven, labels };
+  return {
+    id,
+    attempt,
+    body,
+    codec,
+    compressed,
+    timeLeft,
+    checkpoint: checkpointGiven,
+    labels,
+    stream,
+  };
 }

@@ -33,6 +33,14 @@ export function writeAttributes(writer: Writer, pending: Pending): boolean {
     put(Attribute.reply);
     writer.int(chosen.reply);
   }
+  if (chosen.parent !== undefined) {
+    put(Attribute.parent);
+    writer.bin(chosen.parent);
+  }
+  if (chosen.stream > 0) {
+    put(Attribute.stream);
+    writer.int(chosen.stream);
+  }
   if (resent) {
     put(Attribute.resent);
     writer.bool(true);

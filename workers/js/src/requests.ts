@@ -152,6 +152,21 @@ export class Requests implements Peer<never> {
     this.begin(Kind.cancel, "", bytes, NO_ATTRIBUTES, this.defaultTimeout, nobody, nobody);
   }
 
+  /** So many further chunks of a task's stream may come. */
+  credit(pending: Pending, chunks: number): void {
+    if (!this.link.isUp || pending.writtenIn !== this.#session || !this.waits(pending)) return;
+    const { outbox } = this.link;
+    do {
+      const { writer } = outbox.begin();
+      writer.array(4);
+      writer.int(Kind.credit);
+      writer.int(pending.request);
+      writer.bin(pending.bytes!.subarray(0, 16));
+      writer.int(chunks);
+    } while (!outbox.end());
+    this.link.flushSoon();
+  }
+
   /** Whether the request still waits. */
   waits(pending: Pending): boolean {
     return this.#pending.get(pending.request) === pending;
@@ -362,6 +377,7 @@ export class Requests implements Peer<never> {
         this.#parkedBytes += pending.size;
       }
       pending.packet = 0;
+      if (pending.writtenIn !== 0) pending.resubmitted?.();
       this.#send(pending);
     }
     this.#onWelcome(welcome);
@@ -448,6 +464,9 @@ export class Requests implements Peer<never> {
         pending.done(value);
         return true;
       }
+      case Kind.chunk:
+        this.#onChunk(length, reader, frames);
+        return true;
       case Kind.progress:
         this.#onProgress(length, reader, frames);
         return true;
@@ -469,6 +488,19 @@ export class Requests implements Peer<never> {
       default:
         return false;
     }
+  }
+
+  #onChunk(length: number, reader: Reader, frames: Buffer[]): void {
+    const stream = this.#pending.get(reader.int())?.stream;
+    if (stream === undefined) return;
+    place.clear();
+    place.locate(reader, frames);
+    attributes.clear();
+    if (length > 3) attributes.read(reader);
+    place.codec = attributes.codec;
+    place.compressed = attributes.compressed;
+    const { attempt = 1, index = 0 } = attributes;
+    stream.chunk(place, attempt, index, this.link.limits.body);
   }
 
   #onProgress(length: number, reader: Reader, frames: Buffer[]): void {
@@ -525,6 +557,8 @@ export class Requests implements Peer<never> {
     place.compressed = attributes.compressed;
     this.#remove(pending);
     pending.joined = attributes.task;
+    pending.chunks = attributes.chunks;
+    pending.attempt = attributes.attempt;
     if (state !== State.succeeded) {
       pending.failed(endingError(pending, state, attributes));
       return;

@@ -1,4 +1,5 @@
 /** One run of a task or an item, from its arrival until its result is acknowledged. */
+import { Child, type ChildOptions, type Refusal, Suspension } from "./children.js";
 import { type Attributes, BodyPlace } from "./body.js";
 import {
   type CancelReason,
@@ -8,8 +9,10 @@ import {
   stopped,
   type Word,
 } from "./context.js";
+import { Flow } from "./flow.js";
 import type { Lane } from "./lanes.js";
 import { idText } from "./uuid.js";
+import { Kind } from "./wire.js";
 
 const TIMES: readonly CancelReason[] = ["deadline", "run_timeout", "heartbeat_timeout"];
 
@@ -25,6 +28,12 @@ interface Extra {
   labels: Buffer | undefined;
   /** What this one saved last; null: it took that away. */
   saved: Uint8Array | null | undefined;
+  /** The credit of its stream, if that is wanted. */
+  flow: Flow | undefined;
+  /** Who waits for its children, once it has some. */
+  suspension: Suspension | undefined;
+  /** What it awaits while its slot is lent out. */
+  awaited: readonly Buffer[] | undefined;
   /** What it says that it cost. */
   cost: number | undefined;
 }
@@ -86,6 +95,45 @@ export class Run extends Speaker implements Context {
     if (this.cancelReason !== undefined) return;
     this.cancelReason = reason;
     this.#abort();
+    this.#extra?.suspension?.stop();
+    this.#extra?.flow?.wake();
+  }
+
+  protected check(): void {
+    if (this.cancelReason !== undefined) throw stopped(this.id, this.cancelReason);
+  }
+
+  get flow(): Flow | undefined {
+    return this.#extra?.flow;
+  }
+
+  /** What it awaits while its slot is lent out; undefined: it has it. */
+  get awaited(): readonly Buffer[] | undefined {
+    return this.#extra?.awaited;
+  }
+
+  set awaited(ids: readonly Buffer[] | undefined) {
+    this.#more().awaited = ids;
+  }
+
+  /** It has its slot again; with a refusal it has kept it. */
+  resumed(refusal: Refusal | undefined): void {
+    this.#extra?.suspension?.resumed(refusal);
+  }
+
+  protected bear(type: string, body: unknown, options: ChildOptions): Child {
+    this.check();
+    const family = this.lane.words?.family;
+    if (family === undefined || !this.goesOn) {
+      throw new Error("a run has children while its worker runs it, and only then");
+    }
+    const extra = this.#more();
+    extra.suspension ??= new Suspension(
+      (ids) => this.say({ kind: Kind.suspend, ids }),
+      () => stopped(this.id, this.cancelReason ?? "cancelled"),
+    );
+    const parent = Buffer.from(this.idBytes);
+    return new Child(extra.suspension, family.client, parent, type, body, options);
   }
 
   #abort(): void {
@@ -94,12 +142,14 @@ export class Run extends Speaker implements Context {
   }
 
   /** What its task's record says beside its body. */
-  begins({ timeLeft, checkpoint, labels }: Attributes): void {
-    if (timeLeft === undefined && checkpoint === undefined && labels === undefined) return;
+  begins({ timeLeft, checkpoint, labels, stream }: Attributes): void {
+    const has = timeLeft ?? checkpoint ?? labels ?? stream;
+    if (has === undefined) return;
     const extra = this.#more();
     if (timeLeft !== undefined) extra.until = performance.now() + timeLeft;
     extra.given = checkpoint;
     extra.labels = labels;
+    if (stream !== undefined) extra.flow = new Flow(stream);
   }
 
   get timeLeft(): number | undefined {
@@ -130,6 +180,9 @@ export class Run extends Speaker implements Context {
       given: undefined,
       labels: undefined,
       saved: undefined,
+      flow: undefined,
+      suspension: undefined,
+      awaited: undefined,
       cost: undefined,
     };
     return this.#extra;

@@ -3,7 +3,7 @@ import type { TuskError } from "./errors.js";
 import type { Pending } from "./pending.js";
 
 /** A value or an error that is there once; promises of it are made only for who asks. */
-class Outcome<T> {
+export class Outcome<T> {
   #settled = false;
   #error: TuskError | undefined;
   #value: T | undefined;

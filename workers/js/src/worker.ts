@@ -1,5 +1,7 @@
 /** The worker: handlers by name, and a life from hello to bye. */
 import { fileURLToPath } from "node:url";
+import { Family } from "./children.js";
+import { Client } from "./client.js";
 import type { Context } from "./context.js";
 import { Desk, type DeskListener } from "./desk.js";
 import { milliseconds } from "./durations.js";
@@ -67,6 +69,7 @@ export class Worker {
   readonly #tasks = new Map<string, Lane>();
   readonly #stages = new Map<string, Lane>();
   readonly #pools: Pool[] = [];
+  readonly #family: Family;
   readonly #labels: Readonly<Record<string, string | number>>;
   #desk: Desk | undefined;
   #stop: ((reason: "asked" | "signal" | "drain") => void) | undefined;
@@ -78,6 +81,7 @@ export class Worker {
   constructor(options: WorkerOptions = {}) {
     this.#options = options;
     this.#url = options.url ?? process.env.TUSK_URL ?? DEFAULT_URL;
+    this.#family = new Family(() => new Client(this.#url));
     this.#labels = workerLabels(options.labels);
     if (options.slots !== undefined) checkCount("slots", options.slots);
   }
@@ -201,6 +205,7 @@ export class Worker {
     } finally {
       clearInterval(check);
       desk.link.close();
+      await this.#family.close();
       await Promise.all(this.#pools.map((pool) => pool.end()));
       if (signals) process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
       running.workers--;
@@ -288,6 +293,7 @@ export class Worker {
         tasks: this.#tasks,
         stages: this.#stages,
         pools: this.#pools,
+        family: this.#family,
       },
       listener,
     );
