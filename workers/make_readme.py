@@ -34,6 +34,12 @@ TITLES = {
     "order": "In order",
     "limits": "Limits",
     "groups": "Fair to everybody",
+    "labels": "Many at once, by their labels",
+    "needs": "What a task needs of its worker",
+    "sticky": "The same worker again",
+    "children": "Tasks of tasks",
+    "stream": "Results as they come",
+    "batches": "Many tasks in one call",
 }
 WHOLE = "delay"  # is shown with all that stands around each of the programs
 

@@ -20,6 +20,7 @@ from conftest import BUILD, Tuskd  # noqa: E402
 FEATURES = sorted(path.stem for path in (HERE / "expected").glob("*.txt"))
 LANGUAGES = ("python", "javascript", "go", "cpp")
 # What the examples need of the config: limits stand there.
+KEYS = "unserved_grace: 200ms"
 CONFIG = "[types]\n" + "".join(f"limits-{lang}:\n  key_concurrency: 2\n" for lang in LANGUAGES)
 
 
@@ -39,7 +40,7 @@ def go_programs() -> Path:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory):
-    tuskd = Tuskd(tmp_path_factory.mktemp("features"), CONFIG).start()
+    tuskd = Tuskd(tmp_path_factory.mktemp("features"), CONFIG, KEYS).start()
     yield tuskd
     tuskd.stop()
 

@@ -28,8 +28,22 @@ Every language has the same two programs beside this file, so that one test serv
     stubborn        sleeps so many ms whatever anybody asks; returns the body
     stopping        sleeps until it is cancelled, appends "ID ATTEMPT REASON TYPE" to
                     $TUSK_TEST_COUNTS, ends as cancelled
+    streaming       {"chunks": n, ["fails": k], ["pause": ms]}: sends 1 to n as chunks, with a pause
+                    behind each, and returns n; but so many first runs send 1 to n // 2 and fail
+    labelled        returns the labels of its task
+    parenting       {"type": t, "bodies": [...]}: calls t for each, as its children, all at once;
+                    returns their results
+    nesting         {"depth": d, "width": w, "type": t}: of depth 0 returns 1; else calls t w times
+                    at once, as its children, with depth d - 1; returns the sum of their results
+                    and 1
+    whereami        returns the worker's name, $TUSK_WORKER
+    batching        for lists of up to 3, or what came within 200 ms: each task gets [its body,
+                    how many they were]
     mark, batch     stage handlers for one item and for lists of up to 8: append their name to
                     body["path"], and drop the item if body["drop"] is their name
+
+A worker of fewer slots than a list could have takes lists of so many. Its labels come from
+$TUSK_LABELS.
 
 With $TUSK_TEST_PRINT it prints "line 1", "line 2", ... at that interval in ms. The Python worker
 with $TUSK_TEST_FORK has a forked child that outlives it for a while and keeps its sockets open.
@@ -45,7 +59,13 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
                  number), delay, not_before (ms from now, given to the SDK as a point in time),
                  deadline, run_timeout, heartbeat_timeout, attempts, backoff ([first, most, factor,
                  jitter]), no_retry_on, unique, unique_policy (join, refuse, replace, debounce or
-                 follow_up), unique_for, retention, order_key, limit_key, group, cost
+                 follow_up), unique_for, retention, order_key, limit_key, group, cost, labels,
+                 requires, prefers, consumes, sticky_key
+    stream       as call, [window, take]             {"chunks", "result", "attempts"}: the chunks in
+                                                     order, and between them {"restarted": attempt}
+                                                     for each attempt that begins the stream anew;
+                                                     attempts: those, again. take: leaves behind so
+                                                     many chunks; then there is {"chunks"} only
     follow       as call                             {"result", "progress": [...], "logs": [[level,
                                                      text], ...]}
     await        id, [timeout]                       the result of a task that anybody submitted
@@ -55,6 +75,11 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
                                                      "attempts", "failures", "crashes", "priority",
                                                      "age", "worker", "history", "error"}, a key
                                                      only if it is known
+    tasks        filter, [limit]                     all that fit: a list of {"id", "type", "state",
+                                                     "labels"}. limit: so many are asked for at once
+    job          what, filter, [priority, dry_run]   waits for it: {"matched", "changed", "failed"};
+                                                     what: cancel, retry or reprioritise. In a
+                                                     filter ids are hexadecimal and age is in ms
     control      what, arguments                     pause or unblock: whether something was done
     cancel       id                                  the state, as text
     many         type, bodies                        a list of {"ok"} or {"error"}, in order

@@ -201,6 +201,15 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("an empty group", {"group": ""}, ["group", "255"]),
     ("a group of 256 bytes", {"group": "x" * 256}, ["group", "255"]),
     ("a negative cost", {"cost": -1}, ["cost"]),
+    ("17 labels", {"labels": {str(n): "x" for n in range(17)}}, ["labels", "16"]),
+    ("an empty label", {"labels": {"a": ""}}, ["labels", "255"]),
+    ("a label without a name", {"labels": {"": "x"}}, ["labels", "255"]),
+    ("a need below 0", {"requires": {"gpu": -1}}, ["requires", "gpu", "1000000000"]),
+    ("17 needs", {"prefers": {str(n): 1 for n in range(17)}}, ["prefers", "16"]),
+    ("a need of an empty text", {"prefers": {"disk": ""}}, ["prefers", "255"]),
+    ("nothing consumed", {"consumes": {"gpu": 0}}, ["consumes", "gpu", "1000000000"]),
+    ("an empty sticky key", {"sticky_key": ""}, ["stickykey", "255"]),
+    ("a sticky key of 256 bytes", {"sticky_key": "\u00e4" * 128}, ["stickykey", "255"]),
     ("a cost over 10^9", {"cost": 10**9 + 1}, ["cost"]),
 ]
 

@@ -5,6 +5,7 @@ import {
   BrokerError,
   Client,
   Duplicate,
+  StreamRestarted,
   TaskFailed,
   TuskError,
   Unavailable,
@@ -43,7 +44,47 @@ const options = (c) => ({
   limitKey: c.limit_key,
   group: c.group,
   cost: c.cost,
+  labels: c.labels,
+  requires: c.requires,
+  prefers: c.prefers,
+  consumes: c.consumes,
+  stickyKey: c.sticky_key,
 });
+
+async function stream(c) {
+  const { timeout: _, ...chosen } = options(c);
+  const found = client.stream(c.type, fromTagged(c.body), { ...chosen, window: c.window });
+  const chunks = [];
+  const attempts = [];
+  let taken = 0;
+  for (;;) {
+    try {
+      for await (const chunk of found) {
+        chunks.push(toTagged(chunk));
+        if (++taken === c.take) return { chunks };
+      }
+      return { chunks, result: toTagged(await found.result), attempts };
+    } catch (error) {
+      if (!(error instanceof StreamRestarted)) throw error;
+      chunks.push({ restarted: error.attempt });
+      attempts.push(error.attempt);
+    }
+  }
+}
+
+async function tasksOf({ filter, limit }) {
+  const found = [];
+  for await (const { id, type, state, labels } of client.tasks(filter, { limit })) {
+    found.push({ id: hex(id), type, state, labels });
+  }
+  return found;
+}
+
+function job({ what, filter, priority, dry_run: dryRun }) {
+  if (what === "cancel") return client.cancelAll(filter, { dryRun });
+  if (what === "retry") return client.retryAll(filter, { dryRun });
+  return client.reprioritiseAll(filter, priority, { dryRun });
+}
 
 async function follow(c) {
   const progress = [];
@@ -129,6 +170,9 @@ const operations = {
   },
   result: async (c) => toTagged(await tasks.get(c.id).result),
   follow,
+  stream,
+  tasks: tasksOf,
+  job,
   post: async (c) => hex(await client.post(c.type, fromTagged(c.body), options(c))),
   cancel: (c) => client.cancel(c.id),
   await: async ({ id, timeout }) => toTagged(await client.awaitTask(id, { timeout })),

@@ -91,6 +91,32 @@ task("stopping", async (_, context) => {
   throw signal.reason;
 });
 
+task("streaming", async function* ({ chunks, fails = 0, pause = 0 }, { attempt }) {
+  const isFailing = attempt <= fails;
+  for (let n = 1; n <= (isFailing ? Math.floor(chunks / 2) : chunks); n++) {
+    yield n;
+    await pauseFor(pause);
+  }
+  if (isFailing) throw new Error(`run ${attempt}`);
+  return chunks;
+});
+task("labelled", (_, { labels }) => labels);
+task("parenting", ({ type, bodies }, { call }) =>
+  Promise.all(bodies.map((body) => call(type, body))),
+);
+task("nesting", async ({ depth, width, type }, { call }) => {
+  if (depth === 0) return 1;
+  const below = { depth: depth - 1, width, type };
+  const results = await Promise.all(Array.from({ length: width }, () => call(type, below)));
+  return results.reduce((sum, one) => sum + one, 1);
+});
+task("whereami", () => env.TUSK_WORKER);
+const atMost = (batch) => Math.min(batch, Number(env.TUSK_SLOTS ?? batch));
+worker.task(`batching${suffix}`, (bodies) => bodies.map((body) => [body, bodies.length]), {
+  batch: atMost(3),
+  wait: 200,
+});
+
 const marked = (item, name) =>
   item.drop === name ? DROP : { ...item, path: [...item.path, name] };
 worker.stage(`mark${suffix}`, (item) => marked(item, `mark${suffix}`));
@@ -100,7 +126,7 @@ worker.stage(
     if (!Array.isArray(items) || items.length > 8) throw new Error("no list of up to 8");
     return items.map((item) => marked(item, `batch${suffix}`));
   },
-  { batch: 8, wait: 5 },
+  { batch: atMost(8), wait: 5 },
 );
 
 if (env.TUSK_TEST_PRINT !== undefined) {

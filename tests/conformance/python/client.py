@@ -19,6 +19,7 @@ from tuskd import (
     BrokerError,
     Client,
     Duplicate,
+    StreamRestarted,
     Subscription,
     Task,
     TaskCancelled,
@@ -55,6 +56,11 @@ PLAIN = (
     "limit_key",
     "group",
     "cost",
+    "labels",
+    "requires",
+    "prefers",
+    "consumes",
+    "sticky_key",
 )
 
 
@@ -102,6 +108,54 @@ def follow(command: dict[str, Any]) -> dict[str, Any]:
         **options(command),
     )
     return {"result": to_tagged(result), "progress": progress, "logs": logs}
+
+
+def stream(command: dict[str, Any]) -> dict[str, Any]:
+    chosen = options(command)
+    chosen.pop("timeout", None)
+    if "window" in command:
+        chosen["window"] = command["window"]
+    found = client.stream(command["type"], from_tagged(command["body"]), **chosen)
+    chunks: list[Any] = []
+    attempts: list[int] = []
+    taken = 0
+    while True:
+        try:
+            for chunk in found:
+                chunks.append(to_tagged(chunk))
+                taken += 1
+                if taken == command.get("take"):
+                    return {"chunks": chunks}
+            return {"chunks": chunks, "result": to_tagged(found.result), "attempts": attempts}
+        except StreamRestarted as error:
+            chunks.append({"restarted": error.attempt})
+            attempts.append(error.attempt)
+
+
+def filter_of(command: dict[str, Any]) -> Any:
+    found = dict(command["filter"])
+    if "parent" in found:
+        found["parent"] = bytes.fromhex(found["parent"])
+    if "age" in found:
+        found["age"] /= 1000
+    return found
+
+
+def tasks_of(command: dict[str, Any]) -> list[Any]:
+    chosen = {"limit": command["limit"]} if "limit" in command else {}
+    return [
+        {"id": task.id.hex(), "type": task.type, "state": task.state, "labels": task.labels}
+        for task in client.tasks(filter_of(command), **chosen)
+    ]
+
+
+def job(command: dict[str, Any]) -> dict[str, int]:
+    filter, dry_run = filter_of(command), command.get("dry_run", False)
+    if command["what"] == "cancel":
+        return client.cancel_all(filter, dry_run=dry_run)._asdict()
+    if command["what"] == "retry":
+        return client.retry_all(filter, dry_run=dry_run)._asdict()
+    return client.reprioritise_all(filter, command["priority"], dry_run=dry_run)._asdict()
 
 
 def post(command: dict[str, Any]) -> str:
@@ -243,6 +297,9 @@ OPERATIONS: dict[str, Any] = {
     "post": post,
     "follow": follow,
     "cancel": lambda c: client.cancel(bytes.fromhex(c["id"])),
+    "stream": stream,
+    "tasks": tasks_of,
+    "job": job,
     "await": await_task,
     "await_all": await_all,
     "update": update,

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from tuskd import DROP, Context, Defer, NoRetry, Worker
@@ -143,6 +144,51 @@ def stopping(_body: Any, *, context: Context) -> None:
     context.check()
 
 
+@worker.task("streaming" + suffix)
+def streaming(body: dict[str, Any], context: Context) -> Iterator[int]:
+    chunks: int = body["chunks"]
+    fails = context.attempt <= body.get("fails", 0)
+    for n in range(1, (chunks // 2 if fails else chunks) + 1):
+        yield n
+        time.sleep(body.get("pause", 0) / 1000)
+    if fails:
+        raise RuntimeError(f"run {context.attempt}")
+    return chunks
+
+
+@worker.task("labelled" + suffix)
+def labelled(_body: Any, *, context: Context) -> dict[str, str]:
+    return context.labels
+
+
+@worker.task("parenting" + suffix)
+def parenting(body: dict[str, Any], *, context: Context) -> list[Any]:
+    return context.gather([context.submit(body["type"], each) for each in body["bodies"]])
+
+
+@worker.task("nesting" + suffix)
+def nesting(body: dict[str, Any], *, context: Context) -> int:
+    if body["depth"] == 0:
+        return 1
+    below = body | {"depth": body["depth"] - 1}
+    children = [context.submit(body["type"], below) for _ in range(body["width"])]
+    return sum(context.gather(children)) + 1
+
+
+@worker.task("whereami" + suffix)
+def whereami(_body: Any) -> str:
+    return os.environ["TUSK_WORKER"]
+
+
+def at_most(batch: int) -> int:
+    return min(batch, worker.slots)
+
+
+@worker.task("batching" + suffix, batch=at_most(3), wait=0.2)
+def batching(bodies: Any) -> Any:
+    return [[body, len(bodies)] for body in bodies]
+
+
 def marked(item: dict[str, Any], name: str) -> Any:
     if item["drop"] == name:
         return DROP
@@ -154,7 +200,7 @@ def mark(item: Any) -> Any:
     return marked(item, "mark" + suffix)
 
 
-@worker.stage("batch" + suffix, batch=8, wait=0.005)
+@worker.stage("batch" + suffix, batch=at_most(8), wait=0.005)
 def batch(items: Any) -> Any:
     assert isinstance(items, list) and len(items) <= 8
     return [marked(item, "batch" + suffix) for item in items]
