@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +149,96 @@ def test_handlers_that_another_process_cannot_find() -> None:
     worker.task("t")(lambda v: v)
     with pytest.raises(TypeError, match="top level"):
         worker.run()
+
+
+# Its processes submit children to a broker of their own.
+FAMILY = """
+import asyncio
+from tuskd import AsyncContext, Context, Worker, processes
+
+make = processes.make
+processes.make = lambda handlers, bounds, url: make(handlers, bounds, url + "-children")
+worker = Worker({url!r}, processes=1)
+
+@worker.task("one")
+def one(value, context: Context): return context.call("child", value)
+
+@worker.task("async")
+async def one_async(value, context: AsyncContext): return await context.call("child", value)
+
+@worker.task("count")
+def count(n):
+    for i in range(1, n + 1): yield i
+    return "end"
+
+if __name__ == "__main__":
+    worker.run()
+"""
+
+
+@pytest.fixture
+def family(url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    program = tmp_path / "family.py"
+    program.write_text(FAMILY.format(url=url))
+    process = subprocess.Popen([sys.executable, str(program)], text=True)
+    yield process
+    process.kill()
+    process.wait(10)
+
+
+@pytest.mark.parametrize("type", ["one", "async"])
+def test_runs_in_processes_have_children(
+    broker: FakeBroker,
+    make_broker: Callable[..., FakeBroker],
+    family: subprocess.Popen[str],
+    type: str,
+) -> None:
+    parents = make_broker("-children")
+    broker.greet()
+    for handle, outcome in enumerate(("resumed", "full", "cancelled"), 1):
+        broker.say([64, handle, ID, type, 1, encode(handle)])
+        if handle == 1:
+            parents.greet()
+        child = parents.expect(16)
+        assert child[5] == {63: ID, 15: 2}
+        parents.say([48, child[1]])
+        assert broker.expect(35) == [35, handle, [child[2]]]
+        if outcome == "cancelled":
+            broker.say([17, handle, ID, {26: "parent"}])
+            assert broker.expect(32)[1:3] == [handle, 4]
+            continue
+        if outcome == "full":
+            broker.say([5, handle, "full", "too many are suspended", {}])
+        parents.say([32, child[1], 1, encode(outcome)])
+        if outcome == "resumed":
+            broker.say([67, handle])
+        assert broker.expect(32)[1:] == [handle, 1, encode(outcome)]
+
+
+def test_another_process_runs_what_comes_while_a_run_waits(
+    broker: FakeBroker, make_broker: Callable[..., FakeBroker], family: subprocess.Popen[str]
+) -> None:
+    parents = make_broker("-children")
+    broker.greet()
+    broker.say([64, 1, ID, "one", 1, encode(1)])
+    parents.greet()
+    child = parents.expect(16)
+    parents.say([48, child[1]])
+    broker.expect(35)
+    assert decode(ask(broker, 2, "count", 3)[3]) == "end"
+    parents.say([32, child[1], 1, encode("late")])
+    broker.say([67, 1])
+    assert decode(broker.expect(32)[3]) == "late"
+
+
+def test_chunks_of_a_process_wait_for_credit(
+    broker: FakeBroker, family: subprocess.Popen[str]
+) -> None:
+    broker.greet()
+    broker.say([64, 1, ID, "count", 1, encode(4), {75: 1}], [45, 1, 1])
+    assert [broker.expect(8, 30.0)[2] for _ in range(2)] == [encode(1), encode(2)]
+    with pytest.raises(TimeoutError):
+        broker.expect(8, 0.1)
+    broker.say([45, 1, 5])
+    assert [broker.expect(8)[2] for _ in range(2)] == [encode(3), encode(4)]
+    assert broker.expect(32)[1:] == [1, 1, encode("end")]
