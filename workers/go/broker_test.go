@@ -294,6 +294,20 @@ func (l *link) expect(kind wire.Kind) wire.Record {
 	return r
 }
 
+// silent fails when a record comes within so long.
+func (l *link) silent(d time.Duration) {
+	l.b.t.Helper()
+	for end := time.Now().Add(d); ; {
+		a, ok := l.b.arrivalFrom(l.from, time.Until(end))
+		if !ok {
+			return
+		}
+		if records, _, err := wire.Decode(a.frames, nil); err != nil || len(records) > 0 {
+			l.b.t.Fatal("not silent:", records, err)
+		}
+	}
+}
+
 func describe(r wire.Record) string {
 	return fmt.Sprintf("ref %d, name %q, text %q, state %d, attributes %+v", r.Ref, r.Name, r.Text, r.State, r.Attrs)
 }

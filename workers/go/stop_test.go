@@ -79,6 +79,42 @@ func TestAHandlerThatDoesNotEndIsLeftBehind(t *testing.T) {
 	wait(t, cancelled)
 }
 
+// A result that nobody acknowledged would make another worker run the task again.
+func TestASlowBrokerIsGivenTimeToAcknowledgeTheLastResults(t *testing.T) {
+	b := newBroker(t)
+	_, ended := startWorker(t, b, WorkerOptions{StopWithin: within}, func(w *Worker) {
+		Handle(w, "add", add)
+	})
+	l := b.accept(5, nil)
+	l.mute = true
+	l.task(1, "add", map[string]int{"a": 1, "b": 2})
+	l.expect(wire.Result)
+	l.send([]any{wire.Drain, "reload"})
+	l.silent(3 * closeWithin / 2)
+	l.mute = false
+	l.send([]any{wire.Kind(200)})
+	l.expect(wire.Bye)
+	if err := wait(t, ended); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestABrokerThatIsNotThereIsNotWaitedForLong(t *testing.T) {
+	b := newBroker(t)
+	w, ended := startWorker(t, b, WorkerOptions{StopWithin: 2 * within}, func(w *Worker) {
+		Handle(w, "add", add)
+	})
+	l := b.accept(5, nil)
+	l.mute = true
+	l.task(1, "add", map[string]int{"a": 1, "b": 2})
+	l.expect(wire.Result)
+	b.close()
+	w.Stop()
+	if err := wait(t, ended); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestASupervisedWorkerEndsWhenTheBrokerStaysAway(t *testing.T) {
 	t.Setenv("TUSK_SUPERVISED", "1")
 	b := newBroker(t)

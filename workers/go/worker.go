@@ -54,16 +54,17 @@ type Worker struct {
 	noticed atomic.Bool // there are notices
 
 	// The session's goroutine owns the rest.
-	fresh    []result
-	ready    fifoOf[result] // not yet sent
-	runs     map[int64]*run // without a result that was sent
-	slab     []run
-	units    []unit
-	batches  map[*handler]*collected
-	returns  fifoOf[returned]
-	stopping bool
-	stopBy   time.Time
-	err      error
+	fresh      []result
+	ready      fifoOf[result] // not yet sent
+	runs       map[int64]*run // without a result that was sent
+	slab       []run
+	units      []unit
+	batches    map[*handler]*collected
+	returns    fifoOf[returned]
+	stopping   bool
+	stopBy     time.Time
+	finishFrom time.Time // when the last handler had ended, or stopBy had come; zero: not yet
+	err        error
 }
 
 // returned answers a recall.

@@ -167,7 +167,7 @@ func (w *Worker) giveBack(recall int64, handles []int64) {
 }
 
 func (w *Worker) tick(now time.Time) (next time.Time) {
-	earliest := func(due time.Time) {
+	lookAt := func(due time.Time) {
 		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
 			next = due
 		}
@@ -182,7 +182,7 @@ func (w *Worker) tick(now time.Time) (next time.Time) {
 		if len(b.runs) > 0 && !now.Before(b.due) {
 			w.dispatch(h, b)
 		} else if len(b.runs) > 0 {
-			earliest(b.due)
+			lookAt(b.due)
 		}
 	}
 	if len(w.units) > 0 {
@@ -190,9 +190,9 @@ func (w *Worker) tick(now time.Time) (next time.Time) {
 		clear(w.units)
 		w.units = w.units[:0]
 	}
-	earliest(w.executor.stalled(now))
+	lookAt(w.executor.stalled(now))
 	if asked != "" {
-		earliest(w.stop(now, hurry))
+		lookAt(w.stop(now, hurry))
 	} else if w.supervised && w.session.phase != up {
 		grace := time.Duration(w.session.terms().AdoptGrace) * time.Millisecond
 		if away := now.Sub(w.session.lostAt); away > grace {
@@ -200,7 +200,7 @@ func (w *Worker) tick(now time.Time) (next time.Time) {
 			w.force()
 			w.session.finish(false, 0)
 		} else {
-			earliest(w.session.lostAt.Add(grace + time.Millisecond))
+			lookAt(w.session.lostAt.Add(grace + time.Millisecond))
 		}
 	}
 	return next
@@ -216,11 +216,22 @@ func (w *Worker) stop(now time.Time, hurry bool) time.Time {
 	if hurry && now.Before(w.stopBy) {
 		w.stopBy = now
 	}
-	s := w.session
-	// What is acknowledged has arrived: nothing of it is lost with the process.
-	done := len(w.runs)+w.ready.len()+w.returns.len() == 0 && s.open == nil && len(s.packets) == 0
-	if !done && now.Before(w.stopBy) {
+	if now.Before(w.stopBy) && w.busy() {
 		return w.stopBy
+	}
+	if w.finishFrom.IsZero() {
+		w.finishFrom = now
+	}
+	s := w.session
+	// What is not acknowledged when this process ends runs again elsewhere: a broker that is slow has the
+	// whole of StopWithin, one that is not there a second.
+	last := latest(w.stopBy, w.finishFrom.Add(closeWithin))
+	if s.phase != up {
+		last = earliest(last, latest(w.finishFrom, s.lostAt).Add(closeWithin))
+	}
+	arrived := w.ready.len()+w.returns.len() == 0 && s.open == nil && len(s.packets) == 0
+	if !arrived && now.Before(last) {
+		return last
 	}
 	if n := len(w.runs); n > 0 {
 		fmt.Fprintf(os.Stderr, "tusk: stopped with %d runs that had not ended; the broker gives them to others\n", n)
@@ -231,6 +242,30 @@ func (w *Worker) stop(now time.Time, hurry bool) time.Time {
 	w.force()
 	s.finish(true, closeWithin)
 	return time.Time{}
+}
+
+// busy says whether handlers run.
+func (w *Worker) busy() bool {
+	for _, r := range w.runs {
+		if r.status.Load() != runEnded {
+			return true
+		}
+	}
+	return false
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 func (w *Worker) giveBackWaiting() {
