@@ -47,29 +47,36 @@ func HandleStage[In, Out any](w *Worker, name string, f func(ctx context.Context
 	w.register(w.stages, &handler{name: name, run: runner(f)})
 }
 
-// Batch says which items come together: as soon as there are Size, when the first has waited for Wait,
-// or at once when one of them ran before: its attempt is over 1. Size is at least 1 and at most the worker's slots, for each item takes one.
+// Batch says which tasks or items come together: as soon as there are Size, when the first has waited for
+// Wait, or at once when one of them ran before: its attempt is over 1. Size is from 1 to the worker's slots,
+// for each of them takes one; Wait is 0 or more.
 type Batch struct {
 	Size int
 	Wait time.Duration
 }
 
-// Item is one item of a batch.
+// HandleBatch is Handle for many tasks at once. f returns one output for each task, in their order; if it
+// returns an error all of them failed. A task whose body does not fit In fails alone and is not in the
+// batch. ctx is cancelled only when the worker has to stop.
+func HandleBatch[In, Out any](w *Worker, taskType string, batch Batch,
+	f func(ctx context.Context, tasks []Item[In]) ([]Output[Out], error)) {
+	w.register(w.types, &handler{name: taskType, batch: batch, runs: batchRunner(f)})
+}
+
+// Item is one task or item of a batch.
 type Item[T any] struct {
 	Value T
 	Task  TaskInfo
 }
 
-// Output is what becomes of one item: its value goes to the next stage, unless Err is Drop or says why
-// the item failed.
+// Output is what becomes of one of a batch: Value is the task's result, or goes to the next stage, unless
+// Err says why it failed or, of an item, is Drop.
 type Output[T any] struct {
 	Value T
 	Err   error
 }
 
-// HandleStageBatch is HandleStage for many items at once. f returns one output for each item, in their
-// order; if it returns an error all of them failed. An item whose body does not fit In fails alone and
-// is not in the batch. ctx is cancelled only when the worker has to stop.
+// HandleStageBatch is HandleStage for many items at once, as HandleBatch is Handle for many tasks.
 func HandleStageBatch[In, Out any](w *Worker, name string, batch Batch,
 	f func(ctx context.Context, items []Item[In]) ([]Output[Out], error)) {
 	w.register(w.stages, &handler{name: name, batch: batch, runs: batchRunner(f)})

@@ -108,7 +108,11 @@ func (w *Worker) register(handlers map[string]*handler, h *handler) {
 	case handlers[h.name] != nil:
 		panic(fmt.Sprintf("tusk: the name %q has a handler already", h.name))
 	case h.runs != nil && h.batch.Size < 1:
-		panic(fmt.Sprintf("tusk: the batch of %q has size %d", h.name, h.batch.Size))
+		panic(fmt.Sprintf("tusk: the batch of %q has size %d, and has to have at least 1", h.name, h.batch.Size))
+	case h.runs != nil && h.batch.Wait < 0:
+		panic(fmt.Sprintf("tusk: the batch of %q waits for %v, and has to wait for 0 or more", h.name, h.batch.Wait))
+	case h.runs != nil && h.batch.Size > w.options.Slots:
+		panic(fmt.Sprintf("tusk: the batch of %q has size %d, more than the worker's %d slots, so that it would never be full; set WorkerOptions.Slots, or TUSK_SLOTS", h.name, h.batch.Size, w.options.Slots))
 	}
 	h.worker = w
 	h.took.Store(int64(time.Millisecond)) // not quick until it has shown so

@@ -107,8 +107,7 @@ func (w *Worker) collect(r *run, now time.Time) {
 		// The broker runs what may have killed its worker one at a time: nothing joins it.
 		b.due = now
 	}
-	// A worker that has no slot free gets no further item that could fill the batch.
-	if len(b.runs) >= min(r.handler.batch.Size, w.options.Slots) {
+	if len(b.runs) >= r.handler.batch.Size {
 		w.dispatch(r.handler, b)
 	}
 }

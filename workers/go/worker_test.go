@@ -439,6 +439,66 @@ func TestBatchesComeBySizeOrTime(t *testing.T) {
 	check(1, []int64{2}, 98)
 }
 
+func TestTasksComeInBatchesToo(t *testing.T) {
+	b := newBroker(t)
+	startWorker(t, b, WorkerOptions{Slots: 3}, func(w *Worker) {
+		HandleBatch(w, "square", Batch{Size: 3, Wait: time.Minute}, func(_ context.Context, tasks []Item[int]) ([]Output[int], error) {
+			out := make([]Output[int], len(tasks))
+			for i, task := range tasks {
+				if out[i].Value = task.Value * task.Value; task.Value == 0 {
+					out[i].Err = Drop // which a task is not
+				}
+			}
+			return out, nil
+		})
+	})
+	l := b.accept(5, nil)
+	if types := l.fields["types"]; !slices.Equal(types.([]any), []any{"square"}) {
+		t.Fatal(types)
+	}
+	for handle, in := range []int{3, 0, 4} {
+		l.task(int64(handle+1), "square", in)
+	}
+	for range 3 {
+		r := l.expect(wire.Result)
+		if r.Ref == 2 && r.State == wire.Failed {
+			continue
+		}
+		if want := map[int64]int{1: 9, 3: 16}[r.Ref]; r.State != wire.Succeeded || !bytes.Equal(r.Body, pack(t, want)) {
+			t.Fatal(describe(r))
+		}
+	}
+}
+
+func TestABatchThatCouldNeverBeFullIsAMistakeOfTheProgram(t *testing.T) {
+	for says, batch := range map[string]Batch{
+		"the batch of \"f\" has size 0, and has to have at least 1":     {},
+		"the batch of \"f\" has size -1":                                {Size: -1},
+		"the batch of \"f\" waits for -1ns, and has to wait for 0":      {Size: 1, Wait: -1},
+		"the batch of \"f\" has size 5, more than the worker's 4 slots": {Size: 5},
+	} {
+		for kind, register := range map[string]func(w *Worker){
+			"tasks": func(w *Worker) {
+				HandleBatch(w, "f", batch, func(context.Context, []Item[int]) ([]Output[int], error) { return nil, nil })
+			},
+			"items": func(w *Worker) {
+				HandleStageBatch(w, "f", batch, func(context.Context, []Item[int]) ([]Output[int], error) { return nil, nil })
+			},
+		} {
+			func() {
+				defer func() {
+					if cause := fmt.Sprint(recover()); !strings.Contains(cause, says) {
+						t.Errorf("%s: %s, and not %q", kind, cause, says)
+					}
+				}()
+				register(NewWorker(WorkerOptions{Slots: 4}))
+			}()
+		}
+	}
+	w := NewWorker(WorkerOptions{Slots: 4})
+	HandleBatch(w, "f", Batch{Size: 4}, func(context.Context, []Item[int]) ([]Output[int], error) { return nil, nil })
+}
+
 func TestAnItemThatRanBeforeDoesNotWaitForItsBatch(t *testing.T) {
 	b := newBroker(t)
 	sizes := make(chan int, 10)
