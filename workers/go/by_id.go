@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/tuskd/tuskd/workers/go/internal/value"
 	"github.com/tuskd/tuskd/workers/go/internal/wire"
 )
 
@@ -122,18 +121,23 @@ func (c *Client) Update(ctx context.Context, id TaskID, changes ...CallOption) (
 func (t *terms) fixed() bool {
 	return t.deadline != nil || t.runTimeout != nil || t.heartbeatTimeout != nil || t.attempts != nil || t.backoff != nil ||
 		t.noRetryOn != nil || t.unique != nil || t.uniquePolicy != nil || t.uniqueFor != nil || t.retention != nil ||
-		t.orderKey != nil || t.limitKey != nil || t.group != nil || t.cost != nil
+		t.orderKey != nil || t.limitKey != nil || t.group != nil || t.cost != nil || t.labels != nil ||
+		t.requires != nil || t.prefers != nil || t.consumes != nil || t.stickyKey != nil
 }
 
 // TaskStatus is what the broker knows of a task.
 type TaskStatus struct {
+	ID TaskID
 	// State is "delayed", "waiting", "running", "succeeded", "failed", "expired", "cancelled" or "dead";
 	// or "unknown". If it is that, or the broker has let go of the ending, there is nothing else here.
 	State    string
 	Type     string
-	Attempts int // runs that were begun
-	Failures int // runs that failed
-	Crashes  int // workers that died of it
+	Labels   map[string]string // nil: none
+	Parent   TaskID            // whose run submitted it; zero: none
+	Group    string            // may be empty
+	Attempts int               // runs that were begun
+	Failures int               // runs that failed
+	Crashes  int               // workers that died of it
 	Priority Priority
 	Age      time.Duration // since it was accepted or became due; once it ended: since then
 	Worker   string        // that runs it, or ran it last; may be empty
@@ -152,28 +156,35 @@ type Failure struct {
 // Task asks for what the broker knows of a task. That it knows nothing is no error: then the state is
 // "unknown".
 func (c *Client) Task(ctx context.Context, id TaskID) (*TaskStatus, error) {
-	arguments, err := value.Append(nil, map[string]any{"id": id[:]})
-	if err != nil {
-		return nil, newError(ErrBody, id, "%v", err)
-	}
-	var told struct {
-		State, Type, Worker         string
-		Attempts, Failures, Crashes int
-		Priority                    int
-		Age                         int64 // ms
-		History                     []toldAttempt
-		Error                       *failure
-	}
-	r := &request{kind: wire.Query, name: "task", id: id, args: arguments}
-	if err := c.answerInto(ctx, r, &told); err != nil {
+	told := toldTask{ID: id[:]}
+	r := &request{kind: wire.Query, name: "task", id: id}
+	if err := c.askFor(ctx, r, map[string]any{"id": id[:]}, &told); err != nil {
 		return nil, err
 	}
-	status := &TaskStatus{State: told.State, Type: told.Type, Worker: told.Worker, Attempts: told.Attempts,
-		Failures: told.Failures, Crashes: told.Crashes, Priority: Priority(told.Priority),
-		Age: duration(told.Age), History: attempts(told.History)}
-	if told.Error != nil {
-		failure := Failure(*told.Error)
+	return told.status(), nil
+}
+
+// toldTask is a task as the broker tells of it.
+type toldTask struct {
+	ID, Parent                  []byte
+	State, Type, Group, Worker  string
+	Labels                      map[string]string
+	Attempts, Failures, Crashes int
+	Priority                    int
+	Age                         int64 // ms
+	History                     []toldAttempt
+	Error                       *failure
+}
+
+func (t *toldTask) status() *TaskStatus {
+	status := &TaskStatus{State: t.State, Type: t.Type, Group: t.Group, Worker: t.Worker, Labels: t.Labels,
+		Attempts: t.Attempts, Failures: t.Failures, Crashes: t.Crashes, Priority: Priority(t.Priority),
+		Age: duration(t.Age), History: attempts(t.History)}
+	copy(status.ID[:], t.ID)
+	copy(status.Parent[:], t.Parent)
+	if t.Error != nil {
+		failure := Failure(*t.Error)
 		status.Error = &failure
 	}
-	return status, nil
+	return status
 }

@@ -281,6 +281,7 @@ func TestWhatCannotBeChangedOrAskedIsAnErrorAtTheCaller(t *testing.T) {
 	fixed := []CallOption{WithDeadline(1), WithRunTimeout(time.Second), WithHeartbeatTimeout(time.Second), WithAttempts(1),
 		WithBackoff(Backoff{}), WithNoRetryOn("x"), WithUnique("k"), WithUniquePolicy(UniqueJoin), WithUniqueFor(1), WithRetention(1),
 		WithOrderKey("k"), WithLimitKey("k"), WithGroup("g"), WithCost(2),
+		WithLabels(map[string]string{"a": "b"}), WithRequires(nil), WithPrefers(nil), WithConsumes(nil), WithStickyKey("k"),
 		WithID(id), Resent(), RerunOK(), WithTrace("t"), WithBaggage("b")}
 	for i, option := range append(fixed, OnProgress(func(Progress) {}), OnLog(func(LogLine) {})) {
 		if _, _, err := c.Update(ctx, id, option); !errors.Is(err, ErrInvalid) {
@@ -326,15 +327,15 @@ func TestWhatTheBrokerKnowsOfATask(t *testing.T) {
 	}
 	failed := map[string]any{"type": "A", "message": "no", "language": "python", "stack": "at"}
 	got, err := ask(map[string]any{"state": "dead", "type": "f", "attempts": 3, "failures": 1, "crashes": 2, "priority": -5,
-		"age": 1500, "worker": "w", "later": 1, "error": failed,
+		"age": 1500, "worker": "w", "later": 1, "error": failed, "labels": map[string]any{"a": "b"}, "parent": id[:], "group": "g",
 		"history": []any{map[string]any{"attempt": 1, "worker": "w1", "started": 900, "ended": 700, "error": failed}}})
-	want := &TaskStatus{State: "dead", Type: "f", Attempts: 3, Failures: 1, Crashes: 2, Priority: -5, Age: 1500 * time.Millisecond,
+	want := &TaskStatus{ID: id, Labels: map[string]string{"a": "b"}, Parent: id, Group: "g", State: "dead", Type: "f", Attempts: 3, Failures: 1, Crashes: 2, Priority: -5, Age: 1500 * time.Millisecond,
 		Worker: "w", Error: &Failure{"A", "no", "python", "at"},
 		History: []Attempt{{1, "w1", 900 * time.Millisecond, 700 * time.Millisecond, "A", "no", "python", "at"}}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatal(fmt.Sprintf("%+v", got), err)
 	}
-	if got, err = ask(map[string]any{"state": "unknown"}); err != nil || !reflect.DeepEqual(got, &TaskStatus{State: "unknown"}) {
+	if got, err = ask(map[string]any{"state": "unknown"}); err != nil || !reflect.DeepEqual(got, &TaskStatus{ID: id, State: "unknown"}) {
 		t.Fatal(got, err)
 	}
 	if _, err = ask(map[string]any{"state": 7}); !errors.Is(err, ErrBody) {

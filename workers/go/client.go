@@ -364,8 +364,8 @@ func (c *Client) contextError(r *request, cause error) error {
 		err.cause = cause
 		return err
 	}
-	if r.kind == wire.Await { // which ends only the waiting
-		err := c.failure(r, ErrCancelled, "the caller's context ended; the task goes on")
+	if r.kind != wire.Submit && r.kind != wire.Push { // it ends only the waiting
+		err := c.failure(r, ErrCancelled, "the caller's context ended; what it asked about goes on")
 		err.cause = cause
 		return err
 	}
@@ -386,14 +386,20 @@ func (r *request) read(target any, c *Client) error {
 // Query asks the broker about itself: "status", "workers", "types", "stages" or "topics"; for "task"
 // there is Client.Task. The answer is a map or a list of maps, as SPEC.md says.
 func (c *Client) Query(ctx context.Context, what string, arguments map[string]any) (any, error) {
-	r := &request{kind: wire.Query, name: what}
+	var found any
+	err := c.askFor(ctx, &request{kind: wire.Query, name: what}, arguments, &found)
+	return found, err
+}
+
+// askFor sends a query or control with arguments, if there are any, and reads the answer into the
+// variable that target points to.
+func (c *Client) askFor(ctx context.Context, r *request, arguments map[string]any, target any) (err error) {
 	if arguments != nil {
-		var err error
 		if r.args, err = value.Append(nil, arguments); err != nil {
-			return nil, newError(ErrBody, TaskID{}, "the arguments cannot be written: %v", err)
+			return newError(ErrBody, r.id, "the arguments cannot be written: %v", err)
 		}
 	}
-	return c.answer(ctx, r)
+	return c.answerInto(ctx, r, target)
 }
 
 // Cancel cancels a task by its id. It returns the state that the task is now in: "cancelled",
@@ -402,10 +408,6 @@ func (c *Client) Cancel(ctx context.Context, id TaskID) (string, error) {
 	var answer struct{ State string }
 	err := c.answerInto(ctx, &request{kind: wire.Cancel, name: "cancel", id: id}, &answer)
 	return answer.State, err
-}
-
-func (c *Client) answer(ctx context.Context, r *request) (found any, err error) {
-	return found, c.answerInto(ctx, r, &found)
 }
 
 // answerInto reads the answer into the variable that target points to.

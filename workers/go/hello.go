@@ -17,23 +17,24 @@ const protocolVersion = 1
 
 // hello is what a peer says of itself. Keys that do not apply are left out.
 type hello struct {
-	Role         string   `msgpack:"role"`
-	Instance     [16]byte `msgpack:"instance"`
-	Language     string   `msgpack:"language"`
-	Acks         bool     `msgpack:"acks"`
-	Session      int64    `msgpack:"session,omitempty"`
-	Ack          *int64   `msgpack:"ack,omitempty"`
-	Name         string   `msgpack:"name,omitempty"`
-	Pool         string   `msgpack:"pool,omitempty"`
-	PID          int      `msgpack:"pid"`
-	PIDNamespace uint64   `msgpack:"pid_ns,omitempty"`
-	BootID       string   `msgpack:"boot_id,omitempty"`
-	SDK          string   `msgpack:"sdk"`
-	Types        []string `msgpack:"types,omitempty"`
-	Handlers     []string `msgpack:"handlers,omitempty"`
-	Slots        int      `msgpack:"slots,omitempty"`
-	Claims       []claim  `msgpack:"claims,omitempty"`
-	Capabilities []string `msgpack:"capabilities,omitempty"`
+	Role         string         `msgpack:"role"`
+	Instance     [16]byte       `msgpack:"instance"`
+	Language     string         `msgpack:"language"`
+	Acks         bool           `msgpack:"acks"`
+	Session      int64          `msgpack:"session,omitempty"`
+	Ack          *int64         `msgpack:"ack,omitempty"`
+	Name         string         `msgpack:"name,omitempty"`
+	Pool         string         `msgpack:"pool,omitempty"`
+	PID          int            `msgpack:"pid"`
+	PIDNamespace uint64         `msgpack:"pid_ns,omitempty"`
+	BootID       string         `msgpack:"boot_id,omitempty"`
+	SDK          string         `msgpack:"sdk"`
+	Types        []string       `msgpack:"types,omitempty"`
+	Handlers     []string       `msgpack:"handlers,omitempty"`
+	Slots        int            `msgpack:"slots,omitempty"`
+	Labels       map[string]any `msgpack:"labels,omitempty"`
+	Claims       []claim        `msgpack:"claims,omitempty"`
+	Capabilities []string       `msgpack:"capabilities,omitempty"`
 }
 
 // claim is a run that a worker still holds, or whose result has not been acknowledged.

@@ -5,7 +5,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/tuskd/tuskd/workers/go/internal/value"
 	"github.com/tuskd/tuskd/workers/go/internal/wire"
 )
 
@@ -107,11 +106,7 @@ func (c *Client) control(ctx context.Context, what, taskType string, arguments m
 	if err := checkKey("type", taskType); err != nil {
 		return false, err
 	}
-	written, err := value.Append(nil, arguments)
-	if err != nil {
-		return false, newError(ErrBody, TaskID{}, "the arguments cannot be written: %v", err)
-	}
 	var answer struct{ Done bool }
-	err = c.answerInto(ctx, &request{kind: wire.Control, name: what, args: written}, &answer)
+	err := c.askFor(ctx, &request{kind: wire.Control, name: what}, arguments, &answer)
 	return answer.Done, err
 }

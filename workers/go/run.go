@@ -59,6 +59,7 @@ type run struct {
 type given struct {
 	due        time.Time // when it has to be over; zero: no bound
 	checkpoint []byte    // of an earlier run, as msgpack; nil: none
+	labels     []byte    // of the task, as msgpack; nil: none
 }
 
 // claim takes the run out of waiting, if it still waits.

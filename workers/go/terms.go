@@ -83,6 +83,14 @@ type terms struct {
 	limitKey         *string
 	group            *string
 	cost             *int
+	labels           map[string]string
+	requires         map[string]any // nil: it was not said
+	prefers          map[string]any
+	consumes         map[string]any
+	stickyKey        *string
+	parent           *TaskID
+	written          []byte // labels and needs, as pairs of a map
+	writtenN         int    // how many
 }
 
 func (r *request) asks() *terms {
@@ -186,8 +194,6 @@ func (t *terms) begin(now time.Time) error {
 	switch {
 	case t.attempts != nil && (*t.attempts < 1 || *t.attempts > 1000):
 		return invalid("attempts", "attempts is %d, and has to be from 1 to 1000", *t.attempts)
-	case t.priority != nil && (*t.priority < -100 || *t.priority > 100):
-		return invalid("priority", "priority is %d, and has to be from -100 to 100", int(*t.priority))
 	case len(t.noRetryOn) > wire.MaxNoRetryOn:
 		return invalid("no_retry_on", "no_retry_on has %d types, and may have %d", len(t.noRetryOn), wire.MaxNoRetryOn)
 	}
@@ -202,7 +208,22 @@ func (t *terms) begin(now time.Time) error {
 	if err := t.checkSharing(); err != nil {
 		return err
 	}
+	if t.priority != nil {
+		if err := checkPriority(*t.priority); err != nil {
+			return err
+		}
+	}
+	if err := t.writeNeeds(); err != nil {
+		return err
+	}
 	return t.checkBackoff()
+}
+
+func checkPriority(priority Priority) error {
+	if priority < -100 || priority > 100 {
+		return invalid("priority", "priority is %d, and has to be from -100 to 100", int(priority))
+	}
+	return nil
 }
 
 func (t *terms) checkBackoff() error {
@@ -237,11 +258,11 @@ func (t *terms) checkBackoff() error {
 
 // size bounds the bytes of the terms in a record.
 func (t *terms) size() int {
-	size := 140
+	size := 180 + len(t.written)
 	for _, name := range t.noRetryOn {
 		size += len(name) + 5
 	}
-	for _, text := range [...]*string{t.unique, t.orderKey, t.limitKey, t.group} {
+	for _, text := range [...]*string{t.unique, t.orderKey, t.limitKey, t.group, t.stickyKey} {
 		if text != nil {
 			size += len(*text)
 		}
@@ -318,8 +339,13 @@ func (t *terms) append(b []byte, now time.Time) (_ []byte, n int) {
 	text(wire.OrderKey, t.orderKey)
 	text(wire.LimitKey, t.limitKey)
 	text(wire.Group, t.group)
+	text(wire.StickyKey, t.stickyKey)
+	if t.parent != nil {
+		b = wire.AppendBytes(wire.AppendUint(b, wire.Parent), t.parent[:])
+		n++
+	}
 	if t.cost != nil {
 		number(wire.Cost, uint64(*t.cost))
 	}
-	return b, n
+	return append(b, t.written...), n + t.writtenN
 }

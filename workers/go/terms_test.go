@@ -57,6 +57,14 @@ func TestWhatATaskAsksForIsSent(t *testing.T) {
 			map[int64]any{wire.Unique: strings.Repeat("k", 255), wire.UniquePolicy: int64(4), wire.UniqueFor: int64(2)}},
 		{[]CallOption{WithOrderKey("account 7"), WithLimitKey("h\u00f6st"), WithGroup("t"), WithCost(mostCost)},
 			map[int64]any{wire.OrderKey: "account 7", wire.LimitKey: "h\u00f6st", wire.Group: "t", wire.Cost: int64(1_000_000_000)}},
+		{[]CallOption{WithLabels(map[string]string{"customer": "acme", "build": strings.Repeat("7", 255)}), WithStickyKey("k")},
+			map[int64]any{wire.Labels: map[string]any{"customer": "acme", "build": strings.Repeat("7", 255)}, wire.StickyKey: "k"}},
+		{[]CallOption{WithRequires(map[string]any{"region": "eu", "gb": uint8(4)}), WithPrefers(map[string]any{"disk": "ssd"}),
+			WithConsumes(map[string]int{"gpu": wire.MaxAmount})},
+			map[int64]any{wire.Needs: map[string]any{"requires": map[string]any{"region": "eu", "gb": int64(4)},
+				"prefers": map[string]any{"disk": "ssd"}, "consumes": map[string]any{"gpu": int64(wire.MaxAmount)}}}},
+		{[]CallOption{WithRequires(nil)}, map[int64]any{wire.Needs: map[string]any{"requires": map[string]any{}}}},
+		{[]CallOption{WithLabels(nil)}, map[int64]any{}},
 		{[]CallOption{WithOrderKey(strings.Repeat("k", 255)), WithCost(0)},
 			map[int64]any{wire.OrderKey: strings.Repeat("k", 255), wire.Cost: int64(0)}},
 	} {
@@ -99,6 +107,21 @@ func TestWhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound(t *testing.T) {
 		"group is \"\\xff\"":                                             {WithGroup("\xff")},
 		"cost is -1, and has to be from 0 to 1000000000":                 {WithCost(-1)},
 		"cost is 1000000001":                                             {WithCost(mostCost + 1)},
+		"sticky_key is \"\", and has to be UTF-8 of 1 to 255 bytes":      {WithStickyKey("")},
+		"labels has 17 entries, and may have 16":                         {WithLabels(texts(17))},
+		"labels has \"\", and names and texts have to be":                {WithLabels(map[string]string{"": "x"})},
+		"labels: a has \"\", and names":                                  {WithLabels(map[string]string{"a": ""})},
+		"labels: a has \"\\xff\"":                                        {WithLabels(map[string]string{"a": "\xff"})},
+		"labels has \"xx":                                                {WithLabels(map[string]string{strings.Repeat("x", 256): "x"})},
+		"requires has 17 entries, and may have 16":                       {WithRequires(labelsOf(texts(17)))},
+		"requires: \"a\" is 1.5, and has to be a text of 1 to 255":       {WithRequires(map[string]any{"a": 1.5})},
+		"requires: \"a\" is -1, and has to be":                           {WithRequires(map[string]any{"a": -1})},
+		"requires: \"a\" is 1000000001, and has":                         {WithRequires(map[string]any{"a": 1_000_000_001})},
+		"prefers: \"a\" is <nil>, and has":                               {WithPrefers(map[string]any{"a": nil})},
+		"prefers: \"a\" is 18446744073709551615, and has":                {WithPrefers(map[string]any{"a": uint64(math.MaxUint64)})},
+		"prefers: a has \"xx":                                            {WithPrefers(map[string]any{"a": strings.Repeat("x", 256)})},
+		"consumes: \"a\" is 0, and has to be a whole number from 1":      {WithConsumes(map[string]int{"a": 0})},
+		"consumes has \"\", and names":                                   {WithConsumes(map[string]int{"": 1})},
 		"backoff.First is -1s":                                           {WithBackoff(Backoff{First: -time.Second})},
 		"backoff.Most is ":                                               {WithBackoff(Backoff{Most: longest + 1})},
 		"backoff.Factor is 0.5, and has to be from 1 to 100":             {WithBackoff(Backoff{Factor: 0.5})},
@@ -144,6 +167,15 @@ func TestWhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound(t *testing.T) {
 	if _, err := c.Enqueue(ctx, "f", 1, OnLog(func(LogLine) {})); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "Enqueue") {
 		t.Error("nobody waits, but follows:", err)
 	}
+}
+
+// texts makes so many labels.
+func texts(n int) map[string]string {
+	labels := map[string]string{}
+	for i := range n {
+		labels[strings.Repeat("n", i+1)] = "x"
+	}
+	return labels
 }
 
 func TestATaskThatIsSentLateHasWhatIsLeftOfItsTimes(t *testing.T) {

@@ -26,12 +26,17 @@ type WorkerOptions struct {
 	Pool string
 	// Name for people. Default: TUSK_WORKER, else go-<pid>.
 	Name string
+	// Labels are what this worker has, for tasks that require or consume it: texts of 1 to 255 bytes are
+	// facts ("region": "eu"), whole numbers from 0 to 10^9 amounts ("gpu": 2); at most 32, with names of 1 to
+	// 255 bytes. They are added to those of the environment's TUSK_LABELS, a JSON object, and win.
+	Labels map[string]any
 	// StopWithin is how long running handlers may take when the worker stops; then their contexts are
 	// cancelled and the broker gives their tasks to others. Default: 10 s.
 	StopWithin time.Duration
 }
 
-// Worker runs tasks. Register its handlers with Handle, HandleStage and HandleStageBatch, then Run it.
+// Worker runs tasks. Register its handlers with Handle, HandleBatch, HandleStage and HandleStageBatch, then
+// Run it.
 type Worker struct {
 	options       WorkerOptions
 	types, stages map[string]*handler
@@ -96,8 +101,8 @@ func NewWorker(options WorkerOptions) *Worker {
 		batches: map[*handler]*collected{}, there: make(chan struct{})}
 }
 
-// register panics on what is a mistake in the program: a name twice or out of its bounds, a batch
-// without a size, a worker that runs already.
+// register panics on what is a mistake in the program: a name twice or out of its bounds, a batch that
+// never fills, a worker that runs already.
 func (w *Worker) register(handlers map[string]*handler, h *handler) {
 	if err := checkName(h.name); err != nil {
 		panic(err)
@@ -122,7 +127,7 @@ func (w *Worker) register(handlers map[string]*handler, h *handler) {
 // Run serves until ctx is done, SIGTERM or SIGINT comes, the broker drains this worker, or, under
 // tuskd's supervisor, the broker has been away for longer than it said. Then tasks that have not
 // started are given back, running ones end within StopWithin, their results are handed over, and Run
-// returns nil. A second signal ends the waiting. The error is about the URL, a worker without
+// returns nil. A second signal ends the waiting. The error is about the URL, the labels, a worker without
 // handlers, or a broker that does not allow this worker.
 //
 // Handlers' contexts have the values of ctx, and are cancelled one by one, not by the end of ctx.
@@ -133,6 +138,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if len(w.types)+len(w.stages) == 0 {
 		return newError(ErrInvalid, TaskID{}, "a worker without handlers")
 	}
+	labels, err := workerLabels(w.options.Labels)
+	if err != nil {
+		return err
+	}
+	w.options.Labels = labels
 	w.values = context.WithoutCancel(ctx)
 	batchContext, force := context.WithCancel(w.values)
 	defer force()
@@ -205,6 +215,7 @@ func (w *Worker) greet(h *hello) {
 	h.Slots = w.options.Slots
 	h.Types = names(w.types)
 	h.Handlers = names(w.stages)
+	h.Labels = w.options.Labels
 	h.Claims = w.claims()
 	// Handlers that may keep every processor busy keep the session's goroutine waiting too.
 	if w.options.Slots < runtime.GOMAXPROCS(0) {

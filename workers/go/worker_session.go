@@ -64,8 +64,8 @@ func (w *Worker) begin(record *wire.Record, h *handler, now time.Time) {
 	r.info.Type = h.name
 	if a := record.Attrs; a != nil {
 		r.info.Trace, r.info.Baggage = string(a.Trace), string(a.Baggage)
-		if a.HasTimeLeft || a.Checkpoint != nil {
-			r.given = &given{checkpoint: slices.Clone(a.Checkpoint)}
+		if a.HasTimeLeft || a.Checkpoint != nil || a.Labels != nil {
+			r.given = &given{checkpoint: slices.Clone(a.Checkpoint), labels: slices.Clone(a.Labels)}
 			if a.HasTimeLeft {
 				r.given.due = now.Add(duration(a.TimeLeft))
 			}

@@ -13,11 +13,12 @@ type Record struct {
 	Ref     int64  // request, handle, recall, token, sequence, slots or version: the second element
 	State   int64  // of a result; the level of a log line
 	Time    int64  // ms, of a defer or a pause
+	Count   int64  // chunks of a credit; of a suspend, how many have to end, 0: all
 	Attempt int64  // of a task or item
 	Name    []byte // type, handler, topic, stage, question, error code or reason
 	Text    []byte // an error's message, or a log line
 	Body    []byte // nil: no body
-	Raw     []byte // fields, details, an answer's value, handles, endpoints or arguments, as msgpack
+	Raw     []byte // fields, details, an answer's value, handles, ids, endpoints or arguments, as msgpack
 	Attrs   *Attributes
 	ID      [16]byte
 }
@@ -30,7 +31,11 @@ type Attributes struct {
 	Worker, Trace, Baggage, Reason           []byte
 	Checkpoint                               []byte // nil: none
 	Task                                     []byte // 16 bytes: the id that counts; nil: it was not said
-	TimeLeft                                 int64  // ms, if HasTimeLeft
+	Labels                                   []byte // a map, as msgpack; nil: none
+	Stream, Index                            int64  // 0: none
+	Chunks                                   int64  // if HasChunks
+	HasChunks                                bool
+	TimeLeft                                 int64 // ms, if HasTimeLeft
 	HasTimeLeft                              bool
 	Unsupported                              int64 // the first unknown odd key; 0: none
 	Invalid                                  int64 // the first key whose value has another type than it must have; 0: none
@@ -97,15 +102,15 @@ type decoder struct {
 }
 
 // shapes says what the elements behind the kind are: u integer from 0, i integer, s text, d id of 16
-// bytes, D the same or nil, b body, m map, l list, h list of handles, v any value, a attributes,
+// bytes, D the same or nil, o the same or not there at all, e list of ids, k count, b body, m map, l list, h list of handles, v any value, a attributes,
 // w duration.
 // Behind '?' they may be left out. The letter's place in Record follows from kind and letter.
 var shapes = [Ignorable]string{
-	Hello: "um", Welcome: "um", Ping: "i", Pong: "i", Error: "ust?m", Bye: "?s", Goaway: "s?l",
+	Hello: "um", Welcome: "um", Ping: "i", Pong: "i", Error: "ust?m", Bye: "?s", Goaway: "s?l", Chunk: "ub?a",
 	Submit: "udsb?a", Cancel: "ud?a", Query: "us?v", Update: "ud?ab", Publish: "usb?a", Subscribe: "us?a",
-	Unsubscribe: "us", Push: "uDsb?a", Control: "us?v", Await: "ud?a", Result: "uc?ba", Returned: "uh", Progress: "u?ba",
-	Log: "uct?a", Checkpoint: "ub", Slots: "u", Defer: "uw", Pause: "uw", Accepted: "u",
-	Answer: "uv", Event: "usb?a", Task: "udsnb?a", Item: "udsnb?a", Recall: "uh", Drain: "s",
+	Unsubscribe: "us", Push: "uDsb?a", Control: "us?v", Await: "ud?a", Result: "uc?ba", Returned: "uh", Suspend: "ue?k", Progress: "u?ba",
+	Log: "uct?a", Checkpoint: "ub", Slots: "u", Defer: "uw", Pause: "uw", Credit: "uok", Accepted: "u",
+	Answer: "uv", Event: "usb?a", Task: "udsnb?a", Item: "udsnb?a", Recall: "uh", Resume: "u", Drain: "s",
 }
 
 func (d *decoder) record(r *Record, header **Header, index int) {
@@ -162,13 +167,19 @@ func (d *decoder) element(r *Record, letter byte) {
 		r.State = d.Number()
 	case 'w':
 		r.Time = d.Number()
+	case 'k':
+		r.Count = d.Number()
 	case 'n':
 		r.Attempt = d.Number()
 	case 's':
 		r.Name = d.Text()
 	case 't':
 		r.Text = d.Text()
-	case 'd', 'D':
+	case 'd', 'D', 'o':
+		if letter == 'o' && d.Peek() != Bytes {
+			d.left++ // a client's credit names a task, a broker's does not
+			return
+		}
 		if letter == 'D' && d.Peek() == Nil {
 			d.Nil()
 			return
@@ -187,6 +198,8 @@ func (d *decoder) element(r *Record, letter byte) {
 		r.Raw = d.Skip(MaxDepth - 1)
 	case 'h':
 		r.Raw = d.handles()
+	case 'e':
+		r.Raw = d.ids()
 	case 'a':
 		r.Attrs = d.attributes()
 	}
@@ -223,6 +236,16 @@ func (d *decoder) handles() []byte {
 	at := d.At()
 	for n := d.List(); n > 0 && !d.failed; n-- {
 		d.Number()
+	}
+	return d.Since(at)
+}
+
+func (d *decoder) ids() []byte {
+	at := d.At()
+	for n := d.List(); n > 0 && !d.failed; n-- {
+		if len(d.Bytes()) != 16 {
+			d.Fail()
+		}
 	}
 	return d.Since(at)
 }
@@ -310,6 +333,19 @@ func (a *Attributes) read(key int64, raw []byte) {
 		if a.Task = r.Bytes(); len(a.Task) != 16 {
 			r.Fail()
 		}
+	case Labels:
+		if r.Peek() != Map {
+			r.Fail()
+		}
+		a.Labels = raw
+	case Stream:
+		if a.Stream = r.Number(); a.Stream < 1 || a.Stream > MaxStream {
+			r.Fail()
+		}
+	case Index:
+		a.Index = r.Number()
+	case Chunks:
+		a.Chunks, a.HasChunks = r.Number(), true
 	case History:
 		if r.Peek() != List {
 			r.Fail()
