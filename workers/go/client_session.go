@@ -178,6 +178,15 @@ func (c *Client) end(r *request, err error) {
 	}
 }
 
+// accept tells who waits for that. In a new session the broker says so again.
+func (r *request) accept() {
+	select {
+	case <-r.taken:
+	default:
+		close(r.taken)
+	}
+}
+
 // resolve tells those who wait for the request.
 func (r *request) resolve() {
 	close(r.done)
@@ -257,6 +266,8 @@ func (c *Client) take(r *wire.Record, now time.Time) {
 	case wire.Accepted:
 		if asked.kind != wire.Submit || asked.reply == acceptedOnly {
 			c.accepted(asked)
+		} else if asked.taken != nil {
+			asked.accept()
 		}
 	case wire.Progress, wire.Log:
 		if asked.follow != nil && unreadable(r) == nil {

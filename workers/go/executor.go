@@ -87,6 +87,27 @@ func (x *executor) wake(n int) {
 	}
 }
 
+// lend lets one more run while another waits for its children.
+func (x *executor) lend() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.limit++
+	if x.queue.len() > 0 {
+		x.wake(1)
+	}
+}
+
+// takeBack undoes lend. A goroutine that there is one too many of ends when it is idle.
+func (x *executor) takeBack() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.limit--
+	if x.total > x.limit && x.idle > 0 {
+		x.idle--
+		x.more.Signal()
+	}
+}
+
 // stalled wakes goroutines for what waits behind a quick handler that is not quick this time, and says
 // when to look again. For the session's goroutine.
 func (x *executor) stalled(now time.Time) time.Time {
@@ -159,9 +180,12 @@ func (x *executor) next(wasSlow bool) (unit, bool) {
 	if wasSlow {
 		x.slow--
 	}
-	for x.queue.len() == 0 {
-		if x.stopped {
+	for x.queue.len() == 0 || x.total > x.limit {
+		if x.stopped && x.queue.len() == 0 || x.total > x.limit {
 			x.total--
+			if x.queue.len() > 0 {
+				x.wake(1) // for what this one was woken for
+			}
 			return unit{}, false
 		}
 		x.idle++
@@ -182,8 +206,7 @@ func (x *executor) runOne(r *run, one []result, a *arena) {
 		if one[0].run == nil {
 			recovered(&one[0], r)
 		}
-		r.status.Store(runEnded)
-		r.ctx.release()
+		r.end()
 		x.report(one)
 		one[0] = result{}
 	}()
@@ -211,8 +234,7 @@ func (x *executor) runBatch(u unit, a *arena) {
 			}
 		}
 		for _, r := range all {
-			r.status.Store(runEnded)
-			r.ctx.release()
+			r.end()
 		}
 		x.report(answers)
 	}()

@@ -24,7 +24,7 @@ type notice struct {
 	kind   wire.Kind
 	body   body // of a progress or checkpoint; none: a sign of life, or no checkpoint any more
 	level  LogLevel
-	text   string
+	text   string // of a log; of a suspend: its ids, as msgpack
 	time   uint64 // ms of a pause
 	queued bool
 }
@@ -140,7 +140,8 @@ func (t TaskInfo) PauseType(d time.Duration) error {
 }
 
 // CancelReason says why this run was told to stop: "cancelled", "deadline", "run_timeout",
-// "heartbeat_timeout", or "moved" when another worker has it now. It is empty while it was not.
+// "heartbeat_timeout", "parent" when the task whose child this is was cancelled or expired, or "moved" when
+// another worker has it now. It is empty while it was not.
 func (t TaskInfo) CancelReason() string {
 	if t.run == nil {
 		return ""
@@ -257,6 +258,9 @@ func (w *Worker) writeNotice(n *notice) {
 		p.list(4, wire.Log, n.run.handle)
 		p.head = wire.AppendUint(p.head, uint64(n.level))
 		p.head = wire.AppendText(p.head, n.text)
+	case wire.Suspend:
+		p.list(3, wire.Suspend, n.run.handle)
+		p.head = append(p.head, n.text...)
 	case wire.Checkpoint:
 		p.list(3, wire.Checkpoint, n.run.handle)
 		p.body(n.body.bytes)

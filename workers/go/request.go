@@ -6,8 +6,11 @@ import (
 	"github.com/tuskd/tuskd/workers/go/internal/wire"
 )
 
-// acceptedOnly is the value of the attribute reply that asks for no result.
-const acceptedOnly = 1
+// The values of the attribute reply: accepted and no result; accepted and the result.
+const (
+	acceptedOnly = 1
+	acceptedToo  = 2
+)
 
 // request is one thing asked of the broker, from the call to its answer. Before it is queued its
 // maker owns it, then the session's goroutine until done is closed, then everybody may read it.
@@ -46,6 +49,7 @@ type request struct {
 	counts TaskID // of an ending: of the task whose it is; zero: id
 	answer []byte
 	err    error
+	taken  chan struct{} // of a child: closed when the broker has accepted it
 	done   chan struct{}
 }
 

@@ -44,10 +44,11 @@ type run struct {
 	in      body
 	ctx     runContext
 	status  atomic.Int32
-	cost    atomic.Int64 // units that it really took, and 1; 0: it did not say
-	given   *given       // nil: nothing
-	kept    *notice      // the last checkpoint; under the worker's mu
-	pause   *notice      // the last pause; under the worker's mu
+	cost    atomic.Int64             // units that it really took, and 1; 0: it did not say
+	given   *given                   // nil: nothing
+	kept    *notice                  // the last checkpoint; under the worker's mu
+	pause   *notice                  // the last pause; under the worker's mu
+	awaits  atomic.Pointer[awaiting] // nil: it never waited for children
 
 	// The session's goroutine owns the rest.
 	handle  int64
@@ -65,6 +66,13 @@ type given struct {
 // claim takes the run out of waiting, if it still waits.
 func (r *run) take(status int32) bool {
 	return r.status.CompareAndSwap(runWaits, status)
+}
+
+// end is for when the handler has returned.
+func (r *run) end() {
+	r.status.Store(runEnded)
+	r.ctx.release()
+	r.resume(true, nil)
 }
 
 // result is a run's answer.

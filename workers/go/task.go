@@ -9,6 +9,7 @@ import (
 type Task struct {
 	client  *Client
 	request *request
+	parent  *run // whose child it is; nil: nobody's here
 }
 
 // ID names the task for ever. One with a unique key may join another: see JoinedID.
@@ -39,6 +40,11 @@ func (t *Task) Cancel(ctx context.Context) (string, error) {
 // the waiting. Result may be called again.
 func Result[Out any](ctx context.Context, t *Task) (Out, error) {
 	var out Out
+	if t.parent != nil {
+		if err := t.parent.waitFor(ctx, []*request{t.request}); err != nil {
+			return out, err
+		}
+	}
 	select {
 	case <-t.request.done:
 	case <-ctx.Done():

@@ -53,6 +53,8 @@ type Worker struct {
 	results     []result        // from handlers, and not yet seen by the session's goroutine
 	notices     fifoOf[*notice] // what runs said, and was not written
 	noticeBytes int64           // their cost
+	client      *Client         // submits children; nil: there were none
+	over        bool            // Run has ended
 	asked       string          // why the worker is to stop; empty: it is not
 	hurry       bool            // it is to stop at once
 
@@ -156,6 +158,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.mu.Unlock()
 	w.executor = newExecutor(w.options.Slots, w.session.terms, w.report, batchContext)
 	defer w.executor.stop()
+	defer w.closeChildClient()
 
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)

@@ -32,11 +32,18 @@ func (w *Worker) take(r *wire.Record, now time.Time) {
 		w.cancel(w.runs[r.Ref], cancelReason(r))
 	case wire.Recall:
 		w.recall(r)
+	case wire.Resume:
+		if suspended := w.runs[r.Ref]; suspended != nil {
+			suspended.resume(false, nil)
+		}
 	case wire.Drain:
 		w.mu.Lock()
 		w.asked = firstOf(w.asked, "the broker drains it: "+string(r.Name))
 		w.mu.Unlock()
 	case wire.Error:
+		if suspended := w.runs[r.Ref]; suspended != nil && suspended.refusedToSuspend(r, w.options.URL) {
+			return
+		}
 		// unknown_handle: the broker gave the run to another and has counted this.
 		if string(r.Name) != "unknown_handle" {
 			w.session.notice(now, w.options.URL+" says "+string(r.Name)+": "+string(r.Text))
@@ -422,6 +429,7 @@ func (w *Worker) welcomed(terms *welcome, lost []*packet) {
 			r.handle = handle
 			w.runs[handle] = r
 			w.keepAgain(r)
+			r.suspendAgain()
 		} else if !r.dropped {
 			r.dropped = true
 			r.take(runEnded)
