@@ -81,7 +81,7 @@ func (c *Client) awaiting(ctx context.Context, id TaskID, options []CallOption) 
 
 // asksAsSubmit says whether options were given that say how something is sent.
 func (r *request) asksAsSubmit() bool {
-	return r.id != (TaskID{}) || r.resent || r.rerunOK || r.trace != "" || r.baggage != ""
+	return r.id != (TaskID{}) || r.window != nil || r.resent || r.rerunOK || r.trace != "" || r.baggage != ""
 }
 
 // Update changes a task that waits or is delayed: WithPriority, WithDelay (from now; 0: at once) or

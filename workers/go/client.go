@@ -209,7 +209,7 @@ func (c *Client) start(ctx context.Context, r *request, in any, options []CallOp
 			return newError(ErrInvalid, r.id, "trace and baggage are UTF-8 of at most %d bytes, not %.40q...", maxTrace, text)
 		}
 	}
-	if r.terms != nil || r.follow != nil || r.change != nil {
+	if r.terms != nil || r.follow != nil || r.change != nil || r.window != nil {
 		if err := r.checkTerms(); err != nil {
 			return err
 		}
@@ -229,6 +229,10 @@ func (r *request) checkTerms() error {
 		return newError(ErrInvalid, r.id, "what an item or event is sent with has no say in how a task runs: only tasks have priorities, times, attempts and callbacks")
 	case r.follow != nil && r.reply == acceptedOnly:
 		return newError(ErrInvalid, r.id, "OnProgress and OnLog need somebody who waits for the result: Call or Submit, not Enqueue")
+	case r.window != nil && r.stream == nil:
+		return invalid("window", "WithWindow is for Stream; this has no chunks")
+	case r.window != nil && (*r.window < 1 || *r.window > wire.MaxStream):
+		return invalid("window", "window is %d, and has to be from 1 to %d", *r.window, wire.MaxStream)
 	case r.terms != nil:
 		return r.terms.begin(time.Now())
 	}

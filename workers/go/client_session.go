@@ -26,7 +26,7 @@ func (c *Client) collect() {
 	for i, r := range c.fresh {
 		c.fresh[i] = nil
 		switch {
-		case r.target != nil:
+		case r.kind == wire.Cancel && r.target != nil:
 			c.abandon(r)
 			continue
 		case r.kind == wire.Unsubscribe && !c.unsubscribe(r.sub):
@@ -219,6 +219,10 @@ func (c *Client) send(r *request, now time.Time) {
 	if r.ended {
 		return
 	}
+	if r.kind == wire.Credit {
+		c.sendCredit(r)
+		return
+	}
 	c.queued.Add(-r.cost())
 	c.last++
 	r.number = c.last
@@ -232,6 +236,16 @@ func (c *Client) send(r *request, now time.Time) {
 	}
 }
 
+// sendCredit gives credit to a stream that was asked for in this session; it has no answer.
+func (c *Client) sendCredit(r *request) {
+	if stream := r.target; stream.number != 0 {
+		p := c.session.put(r.size(), nil)
+		p.list(4, wire.Credit, stream.number)
+		p.head = wire.AppendUint(wire.AppendBytes(p.head, r.id[:]), uint64(r.count))
+	}
+	c.end(r, nil)
+}
+
 func (c *Client) take(r *wire.Record, now time.Time) {
 	if r.Kind == wire.Event {
 		c.deliver(r)
@@ -243,13 +257,11 @@ func (c *Client) take(r *wire.Record, now time.Time) {
 	}
 	switch r.Kind {
 	case wire.Result:
-		if err := unreadable(r); err != nil {
-			err.ID, err.URL = asked.id, c.options.URL
-			if err.Code == string(ErrUnsupported) && r.Attrs.Unsupported != 0 {
-				c.session.say(appendErrorRecord(nil, r.Ref, ErrUnsupported, err.Message, "attribute", r.Attrs.Unsupported))
-			}
-			c.end(asked, err)
+		if !c.readable(r, asked) {
 			return
+		}
+		if asked.stream != nil {
+			asked.stream.end(r)
 		}
 		if r.Attrs != nil && r.Attrs.Task != nil {
 			asked.counts = TaskID(r.Attrs.Task)
@@ -262,6 +274,10 @@ func (c *Client) take(r *wire.Record, now time.Time) {
 			c.end(asked, nil)
 		} else {
 			c.end(asked, taskError(r, asked))
+		}
+	case wire.Chunk:
+		if asked.stream != nil && c.readable(r, asked) {
+			asked.stream.take(r)
 		}
 	case wire.Accepted:
 		if asked.kind != wire.Submit || asked.reply == acceptedOnly {
@@ -283,6 +299,20 @@ func (c *Client) take(r *wire.Record, now time.Time) {
 		}
 		c.refused(asked, brokerError(r, asked.id, c.options.URL))
 	}
+}
+
+// readable ends a request whose result or chunk this SDK does not understand.
+func (c *Client) readable(r *wire.Record, asked *request) bool {
+	err := unreadable(r)
+	if err == nil {
+		return true
+	}
+	err.ID, err.URL = asked.id, c.options.URL
+	if err.Code == string(ErrUnsupported) && r.Attrs.Unsupported != 0 {
+		c.session.say(appendErrorRecord(nil, r.Ref, ErrUnsupported, err.Message, "attribute", r.Attrs.Unsupported))
+	}
+	c.end(asked, err)
+	return false
 }
 
 // mayWaitForAnother says whether the next broker may answer what this one does not: what has an id.
@@ -322,6 +352,9 @@ func (c *Client) unsend(r *request) {
 	}
 	delete(c.numbers, r.number)
 	r.number = 0
+	if r.stream != nil {
+		r.stream.again()
+	}
 	if r.kind == wire.Push {
 		c.pushing--
 	}
@@ -346,8 +379,8 @@ func (c *Client) welcomed(w *welcome, lost []*packet) {
 		case r.kind == wire.Publish && r.sends > 0:
 			c.end(r, c.failure(r, ErrUnavailable,
 				"the session at %s ended before the event was accepted; it may or may not have gone out", c.options.URL))
-		case r.kind == wire.Subscribe && r.sub == nil, r.kind == wire.Unsubscribe:
-			c.end(r, nil) // the new session knows of no topic yet
+		case r.kind == wire.Subscribe && r.sub == nil, r.kind == wire.Unsubscribe, r.kind == wire.Credit:
+			c.end(r, nil) // the new session knows of no topic yet, and of no chunk
 		case size > w.Limits.Body:
 			c.end(r, c.failure(r, ErrTooLarge, "the body has %d bytes, the limit `body` is %d", size, w.Limits.Body))
 		default:

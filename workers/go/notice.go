@@ -240,18 +240,18 @@ func (w *Worker) fits(n *notice) bool {
 func (w *Worker) writeNotice(n *notice) {
 	p := w.session.put(40+len(n.text), n.body.bytes)
 	switch n.kind {
-	case wire.Progress:
+	case wire.Progress, wire.Chunk:
 		switch {
 		case n.body.bytes == nil:
-			p.list(2, wire.Progress, n.run.handle)
+			p.list(2, n.kind, n.run.handle)
 		case n.body.compressed:
-			p.list(4, wire.Progress, n.run.handle)
+			p.list(4, n.kind, n.run.handle)
 			p.body(n.body.bytes)
 			attributes := pairs{}
 			attributes.add(wire.Compression, 1)
 			p.head = attributes.append(p.head)
 		default:
-			p.list(3, wire.Progress, n.run.handle)
+			p.list(3, n.kind, n.run.handle)
 			p.body(n.body.bytes)
 		}
 	case wire.Log:

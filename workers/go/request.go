@@ -28,9 +28,12 @@ type request struct {
 	patient bool      // a push: waits beyond its deadline while the broker is there
 	terms   *terms    // of a submit; nil: none
 	follow  *follower // of a submit; nil: nobody listens
+	window  *int      // of a stream: chunks on their way; nil: no stream
+	stream  *inflow   // of a submit; nil: no stream
+	count   int64     // chunks of a credit
 	sub     *Subscription
 	change  *any            // of an update: the value of its body; nil: the body stays
-	target  *request        // of a cancel by a context: what it gives up; nobody waits for the answer
+	target  *request        // of a cancel by a context: what it gives up; of a credit: what it is for; nobody waits for the answer
 	notify  chan<- *request // gets the request when it ends; has room for it
 	keep    bool            // the ending may be looked at much later
 
@@ -196,11 +199,14 @@ func (r *request) attributes(now time.Time) (a pairs) {
 	a.addText(wire.Trace, r.trace)
 	a.addText(wire.Baggage, r.baggage)
 	awaits := r.kind == wire.Submit && r.reply != acceptedOnly || r.kind == wire.Await
-	if awaits && !r.deadline.IsZero() {
+	if awaits && !r.deadline.IsZero() && !r.patient {
 		a.add(wire.Wait, max(1, r.deadline.Sub(now).Milliseconds()))
 	}
 	if r.follow != nil {
 		a.add(wire.Follow, r.follow.bits())
+	}
+	if r.stream != nil {
+		a.add(wire.Stream, int64(*r.window))
 	}
 	if r.terms != nil {
 		a.raw, a.rawN = r.terms.append(nil, now)

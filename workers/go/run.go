@@ -61,6 +61,7 @@ type given struct {
 	due        time.Time // when it has to be over; zero: no bound
 	checkpoint []byte    // of an earlier run, as msgpack; nil: none
 	labels     []byte    // of the task, as msgpack; nil: none
+	stream     *outflow  // nil: nobody asked for one
 }
 
 // claim takes the run out of waiting, if it still waits.

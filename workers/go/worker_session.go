@@ -32,6 +32,10 @@ func (w *Worker) take(r *wire.Record, now time.Time) {
 		w.cancel(w.runs[r.Ref], cancelReason(r))
 	case wire.Recall:
 		w.recall(r)
+	case wire.Credit:
+		if sends := w.runs[r.Ref]; sends != nil && sends.given != nil && sends.given.stream != nil {
+			sends.given.stream.add(r.Count)
+		}
 	case wire.Resume:
 		if suspended := w.runs[r.Ref]; suspended != nil {
 			suspended.resume(false, nil)
@@ -71,8 +75,11 @@ func (w *Worker) begin(record *wire.Record, h *handler, now time.Time) {
 	r.info.Type = h.name
 	if a := record.Attrs; a != nil {
 		r.info.Trace, r.info.Baggage = string(a.Trace), string(a.Baggage)
-		if a.HasTimeLeft || a.Checkpoint != nil || a.Labels != nil {
+		if a.HasTimeLeft || a.Checkpoint != nil || a.Labels != nil || a.Stream != 0 {
 			r.given = &given{checkpoint: slices.Clone(a.Checkpoint), labels: slices.Clone(a.Labels)}
+			if a.Stream != 0 {
+				r.given.stream = &outflow{credit: a.Stream}
+			}
 			if a.HasTimeLeft {
 				r.given.due = now.Add(duration(a.TimeLeft))
 			}
