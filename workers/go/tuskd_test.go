@@ -511,3 +511,62 @@ func TestWithTuskdTasksAreUniqueChangedAndAwaitedByID(t *testing.T) {
 		t.Fatal(state, updated, err)
 	}
 }
+
+func TestWithTuskdTasksAreListedAndCancelledByTheirLabels(t *testing.T) {
+	d := newDaemon(t)
+	seen := make(chan map[string]string, 1)
+	d.worker(WorkerOptions{Slots: 1}, func(w *Worker) {
+		Handle(w, "labelled", func(ctx context.Context, _ any) (any, error) {
+			task, _ := TaskFromContext(ctx)
+			seen <- task.Labels()
+			return nil, nil
+		})
+	})
+	c := d.client(within)
+	const each = 150
+	for i := range 2 * each {
+		labels := map[string]string{"customer": []string{"acme", "other"}[i%2], "n": fmt.Sprint(i)}
+		if _, err := c.Enqueue(ctx, "labelled", i, WithLabels(labels), WithDelay(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func(filter Filter) (n int) {
+		t.Helper()
+		for task, err := range c.Tasks(ctx, filter, 40) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if task.ID == (TaskID{}) || task.Type != "labelled" || task.State != "delayed" || task.Labels["n"] == "" {
+				t.Fatalf("%+v", task)
+			}
+			n++
+		}
+		return n
+	}
+	acme := Filter{Labels: map[string]string{"customer": "acme", "n": AnyLabel}}
+	if n := count(acme); n != each {
+		t.Fatal(n)
+	}
+	if n := count(Filter{Type: "labelled"}); n != 2*each {
+		t.Fatal(n)
+	}
+	if job, err := c.CancelAll(ctx, acme, DryRun()); err != nil || job.Matched != each || job.Changed != 0 || !job.DryRun {
+		t.Fatal(job, err)
+	}
+	if job, err := c.CancelAll(ctx, acme); err != nil || job.Matched != each || job.Changed != each || job.State != "done" {
+		t.Fatal(job, err)
+	}
+	one := Filter{Labels: map[string]string{"n": "1"}}
+	if job, err := c.ReprioritiseAll(ctx, one, PriorityHigh); err != nil || job.Changed != 1 {
+		t.Fatal(job, err)
+	}
+	if job, err := c.RetryAll(ctx, one); err != nil || job.Changed != 1 {
+		t.Fatal(job, err)
+	}
+	if labels := wait(t, seen); labels["n"] != "1" || labels["customer"] != "other" {
+		t.Fatal(labels)
+	}
+	if n := count(Filter{State: "delayed"}); n != each-1 {
+		t.Fatal(n)
+	}
+}
