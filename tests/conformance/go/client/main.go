@@ -57,11 +57,45 @@ type command struct {
 	LimitKey         *string `json:"limit_key"`
 	Group            *string
 	Cost             *int
+	Labels           map[string]string
+	Requires         map[string]any
+	Prefers          map[string]any
+	Consumes         map[string]int
+	StickyKey        *string `json:"sticky_key"`
+
+	Window, Take int // of a stream
+	Filter       filter
+	Limit        int
+	DryRun       bool `json:"dry_run"`
 
 	Arguments arguments // of a control
 
 	IDs     []string
 	hasBody bool // which may be null
+}
+
+type filter struct {
+	Type, State string
+	Labels      map[string]*string
+	Parent      string
+	Age         int
+	All         bool
+}
+
+func (f filter) of() tusk.Filter {
+	found := tusk.Filter{Type: f.Type, State: f.State, MinAge: ms(float64(f.Age)), All: f.All}
+	if f.Parent != "" {
+		found.Parent = must(tusk.ParseTaskID(f.Parent))
+	}
+	if f.Labels != nil {
+		found.Labels = map[string]string{}
+		for name, text := range f.Labels {
+			if found.Labels[name] = tusk.AnyLabel; text != nil {
+				found.Labels[name] = *text
+			}
+		}
+	}
+	return found
 }
 
 type arguments struct {
@@ -121,6 +155,7 @@ func (c *command) options() ([]tusk.CallOption, error) {
 		option func(string) tusk.CallOption
 	}{
 		{c.Unique, tusk.WithUnique}, {c.OrderKey, tusk.WithOrderKey}, {c.LimitKey, tusk.WithLimitKey}, {c.Group, tusk.WithGroup},
+		{c.StickyKey, tusk.WithStickyKey},
 	} {
 		if text.given != nil {
 			found = append(found, text.option(*text.given))
@@ -128,6 +163,20 @@ func (c *command) options() ([]tusk.CallOption, error) {
 	}
 	if c.Cost != nil {
 		found = append(found, tusk.WithCost(*c.Cost))
+	}
+	if c.Labels != nil {
+		found = append(found, tusk.WithLabels(c.Labels))
+	}
+	if c.Consumes != nil {
+		found = append(found, tusk.WithConsumes(c.Consumes))
+	}
+	for _, needs := range []struct {
+		given  map[string]any
+		option func(map[string]any) tusk.CallOption
+	}{{c.Requires, tusk.WithRequires}, {c.Prefers, tusk.WithPrefers}} {
+		if needs.given != nil {
+			found = append(found, needs.option(numbers(needs.given)))
+		}
 	}
 	if c.UniquePolicy != nil {
 		policy, err := tusk.ParseUniquePolicy(*c.UniquePolicy)
@@ -150,6 +199,20 @@ func (c *command) withPriority(options []tusk.CallOption) ([]tusk.CallOption, er
 	return options, nil
 }
 
+// numbers makes JSON's numbers those of Go; what is none stays.
+func numbers(given map[string]any) map[string]any {
+	found := map[string]any{}
+	for name, v := range given {
+		found[name] = v
+		if number, ok := v.(json.Number); ok {
+			if n, err := number.Int64(); err == nil {
+				found[name] = n
+			}
+		}
+	}
+	return found
+}
+
 func ms(n float64) time.Duration { return time.Duration(n * float64(time.Millisecond)) }
 
 // follow calls, and collects what it is told meanwhile.
@@ -160,6 +223,78 @@ func follow(c *command, options []tusk.CallOption) (any, error) {
 		tusk.OnLog(func(l tusk.LogLine) { logs = append(logs, [2]string{l.Level.String(), l.Text}) }))
 	found, err := tusk.Call[any](ctx, client, c.Type, fromTagged(c.Body), options...)
 	return map[string]any{"result": toTagged(found), "progress": progress, "logs": logs}, err
+}
+
+// stream reads all chunks, or as many as c.Take, and notes what happened between them.
+func stream(c *command, options []tusk.CallOption) (any, error) {
+	if c.Window > 0 {
+		options = append(options, tusk.WithWindow(c.Window))
+	}
+	s, err := tusk.Stream[any](ctx, client, c.Type, fromTagged(c.Body), options...)
+	if err != nil {
+		return nil, err
+	}
+	chunks, attempts, taken := []any{}, []int{}, 0
+	for chunk, err := range s.All(ctx) {
+		var restarted *tusk.StreamRestarted
+		switch {
+		case errors.As(err, &restarted):
+			chunks = append(chunks, map[string]any{"restarted": restarted.Attempt})
+			attempts = append(attempts, restarted.Attempt)
+			continue
+		case err != nil:
+			return nil, err
+		}
+		chunks = append(chunks, toTagged(chunk))
+		if taken++; taken == c.Take {
+			return map[string]any{"chunks": chunks}, nil
+		}
+	}
+	var result any
+	err = s.Result(&result)
+	return map[string]any{"chunks": chunks, "result": toTagged(result), "attempts": attempts}, err
+}
+
+func listTasks(c *command) (any, error) {
+	found := []any{}
+	for task, err := range client.Tasks(ctx, c.Filter.of(), c.Limit) {
+		if err != nil {
+			return nil, err
+		}
+		labels := task.Labels
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		found = append(found, map[string]any{"id": hexOf(task.ID), "type": task.Type, "state": task.State, "labels": labels})
+	}
+	return found, nil
+}
+
+func job(c *command) (any, error) {
+	var options []tusk.JobOption
+	if c.DryRun {
+		options = append(options, tusk.DryRun())
+	}
+	var done tusk.Job
+	var err error
+	switch c.What {
+	case "cancel":
+		done, err = client.CancelAll(ctx, c.Filter.of(), options...)
+	case "retry":
+		done, err = client.RetryAll(ctx, c.Filter.of(), options...)
+	case "reprioritise":
+		done, err = client.ReprioritiseAll(ctx, c.Filter.of(), c.priority(), options...)
+	default:
+		err = fmt.Errorf("no job %q", c.What)
+	}
+	return map[string]any{"matched": done.Matched, "changed": done.Changed, "failed": done.Failed}, err
+}
+
+func (c *command) priority() tusk.Priority {
+	if name, ok := c.Priority.(string); ok {
+		return must(tusk.ParsePriority(name))
+	}
+	return tusk.Priority(must(c.Priority.(json.Number).Int64()))
 }
 
 // awaitTask, awaitAll and update have the id as what they are about.
@@ -255,6 +390,10 @@ func run(c *command) (any, error) {
 		return status(c)
 	case "control":
 		return control(c)
+	case "tasks":
+		return listTasks(c)
+	case "job":
+		return job(c)
 	}
 	options, err := c.options()
 	if err != nil {
@@ -280,6 +419,8 @@ func run(c *command) (any, error) {
 		return hexOf(id), err
 	case "follow":
 		return follow(c, options)
+	case "stream":
+		return stream(c, options)
 	case "cancel":
 		return client.Cancel(ctx, must(tusk.ParseTaskID(c.ID)))
 	case "many":
@@ -463,6 +604,10 @@ func describe(err error) map[string]any {
 		if errors.Is(err, tusk.ErrInvalid) && other.URL == "" {
 			found["code"] = "program" // the SDK refused it; a code is what the broker says
 		}
+	}
+	var broken *tusk.StreamBroken
+	if errors.As(err, &broken) {
+		found["class"], found["value"] = "StreamBroken", broken.Missing
 	}
 	var duplicate *tusk.DuplicateError
 	if errors.As(err, &duplicate) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -40,6 +41,22 @@ type item struct {
 	Path []string
 }
 
+type streamingBody struct{ Chunks, Fails, Pause int }
+
+type parentingBody struct {
+	Type   string
+	Bodies []any
+}
+
+type nestingBody struct {
+	Depth int    `msgpack:"depth"`
+	Width int    `msgpack:"width"`
+	Type  string `msgpack:"type"`
+}
+
+// mostOfABatch is the size of the stage's lists; a worker of fewer slots has shorter ones.
+const mostOfABatch = 8
+
 func suffix() string {
 	if given, ok := os.LookupEnv("TUSK_TEST_SUFFIX"); ok {
 		return given
@@ -50,6 +67,10 @@ func suffix() string {
 func main() {
 	worker := tusk.NewWorker(tusk.WorkerOptions{})
 	s := suffix()
+	slots, err := strconv.Atoi(os.Getenv("TUSK_SLOTS"))
+	if err != nil {
+		slots = 1
+	}
 	tusk.Handle(worker, "echo"+s, func(_ context.Context, body any) (any, error) { return body, nil })
 	tusk.Handle(worker, "fail"+s, func(_ context.Context, message string) (any, error) {
 		return nil, errors.New(message)
@@ -61,6 +82,16 @@ func main() {
 	tusk.Handle(worker, "crash"+s, crash)
 	tusk.Handle(worker, "sleep"+s, func(ctx context.Context, ms int) (int, error) { return ms, sleep(ctx, ms) })
 	handleRuns(worker, s)
+	handleStreams(worker, s)
+	handleFamilies(worker, s)
+	tusk.HandleBatch(worker, "batching"+s, tusk.Batch{Size: min(3, slots), Wait: 200 * time.Millisecond},
+		func(_ context.Context, tasks []tusk.Item[any]) ([]tusk.Output[[]any], error) {
+			out := make([]tusk.Output[[]any], len(tasks))
+			for i, task := range tasks {
+				out[i].Value = []any{task.Value, len(tasks)}
+			}
+			return out, nil
+		})
 	if path := os.Getenv("TUSK_TEST_COUNTS"); path != "" {
 		counts, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 		if err != nil {
@@ -84,7 +115,7 @@ func main() {
 	tusk.HandleStage(worker, "mark"+s, func(_ context.Context, in item) (item, error) {
 		return mark(in, "mark"+s)
 	})
-	tusk.HandleStageBatch(worker, "batch"+s, tusk.Batch{Size: 8, Wait: 5 * time.Millisecond},
+	tusk.HandleStageBatch(worker, "batch"+s, tusk.Batch{Size: min(mostOfABatch, slots), Wait: 5 * time.Millisecond},
 		func(_ context.Context, items []tusk.Item[item]) ([]tusk.Output[item], error) {
 			out := make([]tusk.Output[item], len(items))
 			for i := range items {
@@ -180,6 +211,55 @@ func handleRuns(worker *tusk.Worker, s string) {
 	tusk.Handle(worker, "stubborn"+s, func(_ context.Context, ms int) (int, error) {
 		time.Sleep(time.Duration(ms) * time.Millisecond)
 		return ms, nil
+	})
+}
+
+// handleStreams serves what sends chunks, and what tells of the worker and the task.
+func handleStreams(worker *tusk.Worker, s string) {
+	tusk.Handle(worker, "streaming"+s, func(ctx context.Context, body streamingBody) (int, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		fails := task.Attempt <= body.Fails
+		chunks := body.Chunks
+		if fails {
+			chunks /= 2
+		}
+		for n := 1; n <= chunks; n++ {
+			if err := errors.Join(task.Send(ctx, n), sleep(ctx, body.Pause)); err != nil {
+				return 0, err
+			}
+		}
+		if fails {
+			return 0, fmt.Errorf("attempt %d fails", task.Attempt)
+		}
+		return body.Chunks, nil
+	})
+	tusk.Handle(worker, "labelled"+s, func(ctx context.Context, _ any) (map[string]string, error) {
+		task, _ := tusk.TaskFromContext(ctx)
+		labels := task.Labels()
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		return labels, nil
+	})
+	tusk.Handle(worker, "whereami"+s, func(context.Context, any) (string, error) { return os.Getenv("TUSK_WORKER"), nil })
+}
+
+// handleFamilies serves what has children.
+func handleFamilies(worker *tusk.Worker, s string) {
+	tusk.Handle(worker, "parenting"+s, func(ctx context.Context, body parentingBody) ([]any, error) {
+		return tusk.CallChildren[any](ctx, body.Type, slices.Values(body.Bodies))
+	})
+	tusk.Handle(worker, "nesting"+s, func(ctx context.Context, body nestingBody) (int, error) {
+		if body.Depth == 0 {
+			return 1, nil
+		}
+		body.Depth--
+		counts, err := tusk.CallChildren[int](ctx, body.Type, slices.Values(slices.Repeat([]nestingBody{body}, body.Width)))
+		sum := 1
+		for _, count := range counts {
+			sum += count
+		}
+		return sum, err
 	})
 }
 
