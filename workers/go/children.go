@@ -209,7 +209,7 @@ func (r *run) waitFor(ctx context.Context, children []*request) error {
 			w.waitForAll(open, nil)
 			return nil
 		}
-		resumed := w.waitForAll(open, s.over) && w.wait(s.over, nil)
+		resumed := w.wait(s.over, nil)
 		r.awaits.Load().forget(open, s)
 		if !resumed {
 			return nil
