@@ -46,7 +46,39 @@ void ScriptedBroker::restart() {
   stop();
   pending_.clear();
   peer_.clear();
+  left_.clear();
+  kept_.clear();
   bind();
+}
+
+struct ScriptedBroker::Left {
+  std::uint64_t session = 0, out_seq = 0, in_seq = 0, peer_ack = 0;
+  bool acknowledges = true;
+  std::string peer;
+  std::vector<Json> pending, skipped;
+  std::vector<std::vector<std::string>> kept;
+};
+
+void ScriptedBroker::swap(Left& other) {
+  std::swap(session, other.session);
+  std::swap(out_seq, other.out_seq);
+  std::swap(in_seq, other.in_seq);
+  std::swap(peer_ack, other.peer_ack);
+  std::swap(acknowledges, other.acknowledges);
+  std::swap(peer_, other.peer);
+  std::swap(pending_, other.pending);
+  std::swap(skipped_, other.skipped);
+  std::swap(kept_, other.kept);
+}
+
+ScriptedBroker::Peer ScriptedBroker::leave() { return switch_to(std::make_shared<Left>()); }
+
+ScriptedBroker::Peer ScriptedBroker::switch_to(const Peer& peer) {
+  std::erase(left_, peer);
+  auto left = std::make_shared<Left>(*peer);
+  swap(*left);
+  left_.push_back(left);
+  return left;
 }
 
 bool ScriptedBroker::receive(std::vector<std::string>& frames, long milliseconds) {
@@ -67,9 +99,22 @@ bool ScriptedBroker::receive(std::vector<std::string>& frames, long milliseconds
 
 Json ScriptedBroker::next_packet() {
   std::vector<std::string> frames;
-  if (!receive(frames, kPatienceMs)) {
-    ADD_FAILURE() << "no packet came";
-    return nullptr;
+  while (frames.empty()) {
+    if (!kept_.empty()) {
+      frames = std::move(kept_.front());
+      kept_.erase(kept_.begin());
+      break;
+    }
+    if (!receive(frames, kPatienceMs)) {
+      ADD_FAILURE() << "no packet came";
+      return nullptr;
+    }
+    for (const Peer& left : left_) {
+      if (left->peer != frames[0]) continue;
+      left->kept.push_back(std::move(frames));
+      frames.clear();
+      break;
+    }
   }
   const std::string from = frames[0];
   frames.erase(frames.begin());

@@ -12,6 +12,7 @@
 #include <zmq.h>
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,14 @@ class ScriptedBroker {
   ScriptedBroker& operator=(const ScriptedBroker&) = delete;
 
   const std::string& url() const { return url_; }
+
+  // It speaks with one peer at a time. Leaves that one alone, whose packets are kept, so that
+  // another may say hello(); switch_to() goes back.
+  struct Left;
+  using Peer = std::shared_ptr<Left>;
+  Peer leave();
+  // Returns the one that it spoke with.
+  Peer switch_to(const Peer& peer);
 
   // Waits for the peer's hello, which must be alone in its packet, and returns its fields. What the
   // peer sent before on an old connection is skipped.
@@ -70,6 +79,7 @@ class ScriptedBroker {
   std::vector<std::string> last_packet;  // the frames of the packet that came last
 
  private:
+  void swap(Left& peer);
   void bind();
   bool receive(std::vector<std::string>& frames, long milliseconds);
   void send_frames(const std::vector<std::string>& frames);
@@ -80,6 +90,8 @@ class ScriptedBroker {
   std::string peer_;           // routing id of the connection that said hello last
   std::vector<Json> pending_;  // records of the packet that came last, not looked at yet
   std::vector<Json> skipped_;
+  std::vector<Peer> left_;
+  std::vector<std::vector<std::string>> kept_;  // packets that came while it spoke with another
   std::uint64_t sessions_ = 1000;
 };
 
