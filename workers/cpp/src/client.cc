@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "children.h"
 #include "client_core.h"
 #include "proto/decoder.h"
 #include "proto/scanner.h"
@@ -20,13 +21,23 @@ std::exception_ptr Ending::error() const {
 namespace detail {
 
 void Pending::finish(const Ending& ending) {
-  std::lock_guard lock(mutex);
+  std::unique_lock lock(mutex);
   body = ending.body();
   codec = ending.codec();
   failure = ending.failure_;
   if (ending.joined_) joined = *ending.joined_;
   done = true;
   changed.notify_all();
+  lock.unlock();
+  if (awaiting) awaiting->notify();
+}
+
+void Pending::accept() {
+  {
+    std::lock_guard lock(mutex);
+    taken = true;
+  }
+  if (awaiting) awaiting->notify();
 }
 
 void Pending::wait_until_done() {
@@ -35,6 +46,7 @@ void Pending::wait_until_done() {
 }
 
 void Pending::wait() {
+  if (awaiting) awaiting->wait_for({shared_from_this()});
   wait_until_done();
   if (failure) raise(*failure);
 }
@@ -161,11 +173,18 @@ Value Client::query(std::string_view what, const Value& arguments, CallOptions o
                                    std::move(options)));
 }
 
-bool Client::control(std::string_view what, const Value& arguments, CallOptions options) {
-  const std::string answer = wait_for(*core_, Submission::Op::kControl, what, to_body(arguments),
-                                      true, std::move(options));
-  return from_body<Value>(answer)["done"].as<std::optional<bool>>().value_or(false);
+Value Client::control(std::string_view what, const Value& arguments, CallOptions options) {
+  return from_body<Value>(wait_for(*core_, Submission::Op::kControl, what, to_body(arguments), true,
+                                   std::move(options)));
 }
+
+namespace {
+
+bool was_done(const Value& answer) {
+  return answer["done"].as<std::optional<bool>>().value_or(false);
+}
+
+}  // namespace
 
 bool Client::pause_type(std::string_view type, std::chrono::milliseconds time,
                         CallOptions options) {
@@ -174,13 +193,13 @@ bool Client::pause_type(std::string_view type, std::chrono::milliseconds time,
     throw ValueError("the pause of " + std::string(type) + " is " + std::to_string(time.count()) +
                      " ms, and has to be from 0 ms to 100 years");
   }
-  return control("pause", map("type", type, "ms", time.count()), std::move(options));
+  return was_done(control("pause", map("type", type, "ms", time.count()), std::move(options)));
 }
 
 bool Client::unblock(std::string_view type, std::string_view key, CallOptions options) {
   check_name("type", type);
   check_name("key", key);
-  return control("unblock", map("type", type, "key", key), std::move(options));
+  return was_done(control("unblock", map("type", type, "key", key), std::move(options)));
 }
 
 Subscription Client::subscribe(std::string_view topic, std::size_t buffer) {

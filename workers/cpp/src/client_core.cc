@@ -72,8 +72,8 @@ void ClientCore::check_body(Op op, const std::string& body, const CallOptions& o
   const std::size_t most = session_bytes_.load(std::memory_order_relaxed);
   const std::size_t there = queued_bytes_.load(std::memory_order_relaxed) + link_.unacked_bytes();
   // A body may be as large as everything: then it goes when it is alone.
-  if (op != Op::kCancel && op != Op::kQuery && op != Op::kControl && there > 0 &&
-      there + body.size() > most) {
+  if (op != Op::kCancel && op != Op::kQuery && op != Op::kControl && op != Op::kCredit &&
+      there > 0 && there + body.size() > most) {
     throw Busy("busy",
                std::to_string(there) +
                    " bytes are not acknowledged, the limit \"session_bytes\" is " +
@@ -135,9 +135,9 @@ void ClientCore::check_not_forked() const {
 }
 
 TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, bool has_body,
-                             const CallOptions& options, Callback&& done) {
+                             const CallOptions& options, Callback&& done, Extra extra) {
   check_not_forked();
-  if (op != Op::kCancel && op != Op::kUpdate) {
+  if (op != Op::kCancel && op != Op::kUpdate && op != Op::kCredit) {
     if (name.empty()) throw ValueError("a name is empty");
     if (name.size() > proto::kMaxName) {
       throw TooLarge("too_large", "a name has more than 255 bytes", {}, "name", proto::kMaxName);
@@ -146,6 +146,14 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, b
   }
   check_body(op, body, options);
   auto terms = terms_of(op, options);
+  if (options.window && !extra.inflow) {
+    throw Invalid("invalid", "window is for Client::stream; this has no chunks");
+  }
+  const bool patient = extra.inflow && !options.timeout;
+  if (extra.any()) {
+    if (!terms) terms = std::make_unique<Terms>();
+    terms->extra = std::move(extra);
+  }
   if (op == Op::kPush) wait_for_push_place();
 
   // Here, not under the lock: it takes its time with a large body.
@@ -157,6 +165,7 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, b
   const auto take = [&](Request& r) {
     fill_in(r, op, name, std::move(body), has_body, options, std::move(terms), std::move(done));
     r.prepared = prepared;
+    r.patient = patient;
     r.compressed = compressed;
     queued_bytes_.fetch_add(r.counted, std::memory_order_relaxed);
     return r.id;

@@ -31,7 +31,7 @@ class ClientCore : public Link::Peer {
 
   const std::string& url() const { return link_.url(); }
   TaskId hand_over(Op op, std::string_view name, std::string&& body, bool has_body,
-                   const CallOptions& options, Callback&& done);
+                   const CallOptions& options, Callback&& done, Extra extra = {});
   // Asks for the endings of tasks, in one packet if they fit. One callback for each id.
   void await_all(std::span<const TaskId> ids, const CallOptions& options,
                  std::vector<Callback> done);
@@ -79,6 +79,7 @@ class ClientCore : public Link::Peer {
   void leave_queue(Request& r);
   bool fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_t seq);
   void write(proto::Writer& out, const Request& r);
+  void write_credit(proto::Writer& out, Request* r);
   void expire(Clock::time_point now);
   void resubmit();
   void finish(Request* r, std::string_view body, unsigned codec, FailurePtr failure,
@@ -87,6 +88,7 @@ class ClientCore : public Link::Peer {
   void take_out(Request* r);
   void take_result(Request* r, const proto::Record& record, Incoming& packet);
   void take_progress(const Request& r, const proto::Record& record, Incoming& packet);
+  void take_chunk(Request* r, const proto::Record& record, Incoming& packet);
   void take_error(Request* r, const proto::Record& record);
   void take_event(const proto::Record& record, Incoming& packet);
   void end_all();

@@ -6,6 +6,7 @@
 #include "client_core.h"
 #include "errors.h"
 #include "identity.h"
+#include "inflow.h"
 #include "proto/lz4.h"
 #include "version.h"
 
@@ -34,6 +35,12 @@ std::optional<TaskId> id_of(const Request& r) {
   using Op = Submission::Op;
   if (has_id(r.op) || r.op == Op::kCancel || r.op == Op::kUpdate || r.op == Op::kAwait) return r.id;
   return std::nullopt;
+}
+
+Inflow* inflow_of(const Request& r) { return r.terms ? r.terms->extra.inflow.get() : nullptr; }
+// A stream has its whole window then.
+void ask_again(Request& r) {
+  if (Inflow* inflow = inflow_of(r)) inflow->again();
 }
 
 proto::TaskId wire(const TaskId& id) { return proto::TaskId{id.bytes}; }
@@ -94,6 +101,7 @@ void ClientCore::resubmit() {
     table_.remove(r);
     r->where = Request::Where::kReady;
     r->resent |= has_id(r->op);
+    ask_again(*r);
     queue_of(*r).add(r);
   }
   for (auto [from, to] : {std::pair(&later, &ready_), std::pair(&later_pushes, &pushes_)}) {
@@ -170,6 +178,13 @@ ClientCore::Clock::time_point ClientCore::work(Clock::time_point now) {
 void ClientCore::expire(Clock::time_point now) {
   while (Request* r = deadlines_.due(now)) {
     const auto waited = std::to_string(deadlines_.time_of(*r).count()) + " ms";
+    if (r->patient && link_.welcome()) {
+      deadlines_.remove(r);
+      r->has_timeout = true;
+      r->timeout = kForever;
+      deadlines_.add(r);
+      continue;
+    }
     if (!link_.welcome()) {
       fail(r,
            unavailable(url(), "no broker answered at " + url() + " within " + waited, id_of(*r)));
@@ -224,15 +239,30 @@ bool ClientCore::fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_
                               (r->trace ? r->trace[0].size() + r->trace[1].size() + 16 : 0) +
                               (r->terms ? r->terms->size() : 0);
     if (link_.full(out, bytes, r->frame.size())) return false;
+    if (r->op == Op::kCredit) {
+      write_credit(out, r);
+      continue;
+    }
     queue.remove(r);
     leave_queue(*r);
     table_.add(r);
     r->where = Request::Where::kSent;
     r->seq = seq;
     if (r->op == Op::kPush) ++unanswered_pushes_;
+    if (Inflow* inflow = inflow_of(*r)) inflow->number = r->number;
     write(out, *r);
   }
   return true;
+}
+
+// It has no answer. What was read in an earlier session earns nothing: the stream was asked for
+// again.
+void ClientCore::write_credit(proto::Writer& out, Request* r) {
+  const Extra& extra = r->terms->extra;
+  if (extra.inflow->number > 0 && extra.inflow->session() == extra.session) {
+    out.credit(extra.inflow->number, wire(r->id), extra.credit);
+  }
+  finish(r, {}, 0, nullptr);
 }
 
 void ClientCore::write(proto::Writer& out, const Request& r) {
@@ -282,6 +312,8 @@ void ClientCore::write(proto::Writer& out, const Request& r) {
     case Op::kUnsubscribe:
       out.unsubscribe(r.number, r.name);
       break;
+    case Op::kCredit:  // see write_credit
+      break;
   }
 }
 
@@ -300,7 +332,11 @@ void ClientCore::record(const proto::Record& record, Incoming& packet) {
     case Kind::kLog:
       if (r->terms) take_progress(*r, record, packet);
       break;
+    case Kind::kChunk:
+      if (inflow_of(*r)) take_chunk(r, record, packet);
+      break;
     case Kind::kAccepted:
+      if (r->terms && r->terms->extra.on_accepted) r->terms->extra.on_accepted();
       if (r->op != Op::kSubmit && r->op != Op::kAwait) finish(r, "\xC0", 0, nullptr);
       break;
     case Kind::kAnswer: {
@@ -322,6 +358,10 @@ void ClientCore::take_result(Request* r, const proto::Record& record, Incoming& 
   if (!record.fault.empty()) {
     fail(r, failure(record.fault, std::string("the result: ") + record.fault_text, r->id));
     return;
+  }
+  if (Inflow* inflow = inflow_of(*r)) {
+    inflow->take_count(attribute(record, Attribute::kAttempt).number().value_or(0),
+                       attribute(record, Attribute::kChunks).number());
   }
   std::optional<TaskId> counts;
   if (record.attributes.all) counts = task_of(record);
@@ -347,6 +387,30 @@ void ClientCore::take_result(Request* r, const proto::Record& record, Incoming& 
                  "the result is no LZ4 frame of at most " + std::to_string(rules_.body) + " bytes",
                  r->id));
   }
+}
+
+void ClientCore::take_chunk(Request* r, const proto::Record& record, Incoming& packet) {
+  if (!record.fault.empty()) {
+    fail(r, failure(record.fault, std::string("a chunk: ") + record.fault_text, r->id));
+    return;
+  }
+  Chunk chunk{"\xC0", 0};
+  if (record.body.where != proto::BodyRef::Where::kNone) {
+    chunk = {std::string(raw_body(record, packet)), record.attributes.codec};
+  }
+  if (record.attributes.compression != proto::Compression::kNone) {
+    auto content = proto::lz4_decompress(chunk.body, rules_.body);
+    if (!content) {
+      fail(r,
+           failure("value",
+                   "a chunk is no LZ4 frame of at most " + std::to_string(rules_.body) + " bytes",
+                   r->id));
+      return;
+    }
+    chunk.body = std::move(*content);
+  }
+  inflow_of(*r)->take(attribute(record, Attribute::kAttempt).number().value_or(0),
+                      attribute(record, Attribute::kIndex).number().value_or(0), std::move(chunk));
 }
 
 void ClientCore::take_progress(const Request& r, const proto::Record& record, Incoming& packet) {
@@ -379,6 +443,7 @@ void ClientCore::take_error(Request* r, const proto::Record& record) {
     // No ending: the same id again when a broker is back, for as long as its caller waits.
     table_.remove(r);
     if (r->op == Op::kPush) --unanswered_pushes_;
+    ask_again(*r);
     r->where = Request::Where::kParked;
     r->resent = has_id(r->op);
     parked_.add(r);

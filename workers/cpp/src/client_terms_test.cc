@@ -65,6 +65,17 @@ TEST_F(ClientTest, WhatATaskAsksForBecomesAttributes) {
                  .unique_for = seconds(1)}),
             (Json{{"unique", std::string(255, 'k')}, {"unique_policy", 4}, {"unique_for", 1000}}));
   const std::string longest = std::string(253, 'k') + "\u00e4";
+  EXPECT_EQ(ask({.labels = {{"customer", "acme"}, {"build", longest}}, .sticky_key = "k"}),
+            (Json{{"sticky_key", "k"}, {"labels", {{"build", longest}, {"customer", "acme"}}}}));
+  EXPECT_EQ(ask({.requires_ = map("gb", 4, "region", "eu"),
+                 .prefers = map("disk", "ssd"),
+                 .consumes = map("gpu", 1'000'000'000)}),
+            (Json{{"needs",
+                   {{"requires", {{"gb", 4}, {"region", "eu"}}},
+                    {"prefers", {{"disk", "ssd"}}},
+                    {"consumes", {{"gpu", 1'000'000'000}}}}}}));
+  EXPECT_EQ(ask({.requires_ = Map()}), (Json{{"needs", {{"requires", Json::object()}}}}))
+      << "none, whatever the type requires";
   EXPECT_EQ(ask({.order_key = "a", .limit_key = "b", .group = "c", .cost = 1}),
             (Json{{"order_key", "a"}, {"limit_key", "b"}, {"group", "c"}, {"cost", 1}}));
   EXPECT_EQ(
@@ -138,6 +149,30 @@ TEST_F(ClientTest, WhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound) {
   EXPECT_EQ(says({.group = std::string(256, 'k')}).find("group has 256 bytes"), 0u);
   EXPECT_EQ(says({.cost = -1}), "cost is -1 units, and has to be from 0 to 1,000,000,000");
   EXPECT_EQ(says({.cost = 1'000'000'001}).find("cost is 1000000001 units"), 0u);
+  EXPECT_EQ(says({.sticky_key = ""}).find("sticky_key has 0 bytes"), 0u);
+  std::map<std::string, std::string> many;
+  for (int n = 0; n < 17; ++n) many[std::to_string(n)] = "x";
+  const Map needs(many.begin(), many.end());
+  EXPECT_EQ(says({.labels = many}), "labels has 17 entries, and may have 16");
+  EXPECT_EQ(says({.labels = {{"", "x"}}}),
+            "labels has a name of 0 bytes, and names have to be UTF-8 of 1 to 255");
+  EXPECT_EQ(says({.labels = {{"a", ""}}}),
+            "labels: \"a\" is \"\", and has to be a text of 1 to 255 bytes of UTF-8");
+  EXPECT_EQ(says({.labels = {{std::string(256, 'x'), "x"}}}).find("labels has a name of 256"), 0u);
+  EXPECT_EQ(says({.requires_ = needs}), "requires has 17 entries, and may have 16");
+  EXPECT_EQ(says({.requires_ = map("a", 1.5)}),
+            "requires: \"a\" is 1.5, and has to be a text of 1 to 255 bytes of UTF-8 or a whole "
+            "number from 0 to 10^9");
+  EXPECT_EQ(says({.requires_ = map("a", -1)}).find("requires: \"a\" is -1, and has"), 0u);
+  EXPECT_EQ(says({.prefers = map("a", nullptr)}).find("prefers: \"a\" is null, and has"), 0u);
+  EXPECT_EQ(says({.prefers = map("a", std::string(256, 'x'))}).find("prefers: \"a\" is"), 0u);
+  EXPECT_EQ(says({.consumes = map("a", 0)}),
+            "consumes: \"a\" is 0, and has to be a whole number from 1 to 10^9");
+  EXPECT_EQ(says({.consumes = map("a", "two")}).find("consumes: \"a\" is \"two\", and has"), 0u);
+  EXPECT_EQ(says({.consumes = map("a", 1'000'000'001)}).find("consumes: \"a\" is"), 0u);
+  EXPECT_EQ(says({.window = 4}), "window is for Client::stream; this has no chunks");
+  EXPECT_THROW(client.update(TaskId::make(), CallOptions{.labels = {{"a", "b"}}}), Invalid);
+  EXPECT_THROW(client.await_task(TaskId::make(), CallOptions{.requires_ = Map()}), Invalid);
   for (const auto& [name, kind] : {std::pair("join", UniquePolicy::kJoin),
                                    {"refuse", UniquePolicy::kRefuse},
                                    {"replace", UniquePolicy::kReplace},

@@ -359,6 +359,48 @@ TEST(Daemon, TasksAreUniqueChangedAndAwaitedByTheirIds) {
   EXPECT_FALSE(other.update(late, {.delay = seconds(0)}).updated);
 }
 
+TEST(Daemon, TasksAreListedAndCancelledByTheirLabels) {
+  Tuskd tuskd;
+  std::promise<std::map<std::string, std::string>> seen;
+  Worker worker({.url = tuskd.url(), .slots = 1});
+  worker.task("labelled", [&](int, Context& run) { seen.set_value(run.labels()); });
+  Running running(worker);
+  ASSERT_TRUE(worker.wait_until_ready(kPatient));
+  Client client(tuskd.url());
+  constexpr int kEach = 150;
+  for (int n = 0; n < 2 * kEach; ++n) {
+    client.post(
+        "labelled", n,
+        {.delay = std::chrono::hours(1),
+         .labels = {{"customer", n % 2 == 0 ? "acme" : "other"}, {"n", std::to_string(n)}}});
+  }
+  const Filter acme{.labels = {{"customer", "acme"}, {"n", std::nullopt}}};
+  int found = 0;
+  client.tasks(
+      acme,
+      [&](const TaskStatus& task) {
+        EXPECT_EQ(task.type, "labelled");
+        EXPECT_EQ(task.state, "delayed");
+        EXPECT_EQ(task.labels.size(), 2u);
+        EXPECT_NE(task.id, TaskId{});
+        ++found;
+        return true;
+      },
+      40);
+  EXPECT_EQ(found, kEach);
+  EXPECT_EQ(client.tasks({.type = "labelled"}).size(), 2u * kEach);
+  const Job counted = client.cancel_all(acme, {.dry_run = true});
+  EXPECT_EQ(counted.matched, std::uint64_t{kEach});
+  EXPECT_EQ(counted.changed, 0u);
+  EXPECT_TRUE(counted.dry_run);
+  EXPECT_EQ(client.cancel_all(acme).changed, std::uint64_t{kEach});
+  const Filter one{.labels = {{"n", "1"}}};
+  EXPECT_EQ(client.reprioritise_all(one, "high").changed, 1u);
+  EXPECT_EQ(client.retry_all(one).changed, 1u);
+  EXPECT_EQ(seen.get_future().get().at("customer"), "other");
+  EXPECT_EQ(client.tasks({.state = "delayed"}).size(), kEach - 1u);
+}
+
 TEST(Daemon, EventsReachTheirSubscribers) {
   Tuskd tuskd("[ipc_patterns]\npublish_subscribe:\n  topics: [\"prices\"]\n");
   Client client(tuskd.url());

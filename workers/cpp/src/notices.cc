@@ -57,6 +57,18 @@ void Notices::pause(Run& run, std::uint64_t ms) {
   queue(run, {.kind = Kind::kPause});
 }
 
+void Notices::suspend(Run& run, std::vector<proto::TaskId> ids) {
+  std::lock_guard lock(mutex_);
+  if (!run.said) run.said = std::make_unique<Said>();
+  if (std::exchange(run.said->suspend_queued, true)) return;
+  queue(run, {.kind = Kind::kSuspend, .ids = std::move(ids)});
+}
+
+void Notices::send(Run& run, std::string body, bool compressed) {
+  std::lock_guard lock(mutex_);
+  queue(run, {.kind = Kind::kChunk, .body = std::move(body), .compressed = compressed});
+}
+
 void Notices::keep_again(Run& run) {
   std::lock_guard lock(mutex_);
   if (!run.said || !run.said->has_checkpoint) return;
@@ -84,6 +96,7 @@ bool Notices::drain(const std::function<bool(const Notice&)>& write) {
     if (is_live && !write(notice)) return false;
     if (is_live && notice.kind == Kind::kCheckpoint) notice.run->said->checkpoint_queued = false;
     if (is_live && notice.kind == Kind::kPause) notice.run->said->pause_queued = false;
+    if (is_live && notice.kind == Kind::kSuspend) notice.run->said->suspend_queued = false;
     bytes_ -= notice.cost();
     queue_.pop_front();
   }
@@ -99,20 +112,32 @@ detail::Notices& notices_of(detail::Run& run) { return *run.entry->notices; }
 
 }  // namespace
 
-void Context::say_progress(std::string body) {
-  if (!run_) return;
+// Whether it is compressed now. Throws TooLarge.
+bool Context::fit(const char* what, std::string& body) const {
   const detail::ResultRules& rules = notices_of(*run_).rules();
   const std::size_t limit = rules.body.load(std::memory_order_relaxed);
   if (body.size() > limit) {
     throw TooLarge("too_large",
-                   "the progress has " + std::to_string(body.size()) +
+                   std::string(what) + " has " + std::to_string(body.size()) +
                        " bytes, the limit \"body\" is " + std::to_string(limit),
                    id_, "body", limit);
   }
   const std::size_t threshold = rules.threshold.load(std::memory_order_relaxed);
-  const bool compressed =
-      threshold > 0 && compress(body, {.body = limit, .lz4 = true, .threshold = threshold});
+  return threshold > 0 && compress(body, {.body = limit, .lz4 = true, .threshold = threshold});
+}
+
+void Context::say_progress(std::string body) {
+  if (!run_) return;
+  const bool compressed = fit("the progress", body);
   notices_of(*run_).add(*run_, {.body = std::move(body), .compressed = compressed});
+}
+
+bool Context::has_stream() const { return run_ && run_->given && run_->given->stream; }
+
+void Context::send_chunk(std::string body) {
+  const bool compressed = fit("the chunk", body);
+  if (!run_->given->stream->take(stop_)) throw Cancelled();
+  notices_of(*run_).send(*run_, std::move(body), compressed);
 }
 
 void Context::heartbeat() {
@@ -148,6 +173,10 @@ void Context::clear_checkpoint() {
 const std::string* Context::kept() const {
   if (!run_ || !run_->given || !run_->given->checkpoint) return nullptr;
   return &*run_->given->checkpoint;
+}
+
+std::map<std::string, std::string> Context::labels() const {
+  return run_ && run_->given ? run_->given->labels : std::map<std::string, std::string>();
 }
 
 std::optional<std::chrono::milliseconds> Context::time_left() const {

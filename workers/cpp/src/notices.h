@@ -11,7 +11,9 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "proto/task_id.h"
 #include "proto/wire.h"
 #include "tusk/log_level.h"
 #include "wake.h"
@@ -29,6 +31,7 @@ struct Notice {
   bool compressed = false;
   LogLevel level{};
   std::string text = {};
+  std::vector<proto::TaskId> ids = {};  // of a suspend
 
   std::size_t cost() const { return (body ? body->size() : 0) + text.size() + 200; }
 };
@@ -41,6 +44,7 @@ struct Said {
   bool checkpoint_queued = false;
   std::uint64_t pause_ms = 0;
   bool pause_queued = false;
+  bool suspend_queued = false;
 };
 
 class Notices {
@@ -57,6 +61,10 @@ class Notices {
   void add(Run& run, Notice notice);
   void keep(Run& run, std::optional<std::string> checkpoint);
   void pause(Run& run, std::uint64_t ms);
+  // One at a time is queued. Also the link's thread.
+  void suspend(Run& run, std::vector<proto::TaskId> ids);
+  // A chunk of its stream, for which it has credit: none is let go.
+  void send(Run& run, std::string body, bool compressed);
 
   // --- the link's thread ---
 

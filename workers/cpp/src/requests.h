@@ -29,6 +29,7 @@ struct Request {
   bool resent = false;
   bool rerun_ok = false;
   bool has_timeout = false;
+  bool patient = false;  // its time-out is for the broker to be there
   TaskId id;
   std::string name;
   std::string body;                      // small ones

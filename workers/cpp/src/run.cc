@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <typeinfo>
 
+#include "children.h"
 #include "payload.h"
 #include "proto/lz4.h"
 #include "proto/scanner.h"
@@ -117,6 +118,10 @@ Context context_of(Run& run) {
                  run.stop ? run.stop->get_token() : std::stop_token(), &run);
 }
 
+void end_waiting(Run& run) {
+  if (run.awaits.load(std::memory_order_relaxed)) run.entry->children->run_ended(run);
+}
+
 void reset_answer(Run& run) {
   run.result.clear();
   run.result_compressed = run.no_retry = run.has_result = run.deferred = false;
@@ -135,6 +140,7 @@ void execute(Run& run, const ResultRules& rules) {
   } catch (...) {
     fail_with_current_exception(run);
   }
+  end_waiting(run);
 }
 
 void execute_batch(Entry& entry, const std::vector<Run*>& runs, const ResultRules& rules) {
@@ -158,6 +164,7 @@ void execute_batch(Entry& entry, const std::vector<Run*>& runs, const ResultRule
     }
   }
   if (!items.empty()) entry.batch_handler(items, contexts);
+  for (Run* run : readable) end_waiting(*run);
   for (std::size_t i = 0; i < readable.size(); ++i) {
     Run& run = *readable[i];
     try {

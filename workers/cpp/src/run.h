@@ -3,8 +3,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -18,6 +21,7 @@
 
 namespace tusk::detail {
 
+class Children;
 struct Run;
 
 // A handler under its name. Runs of a batch handler are gathered here.
@@ -26,6 +30,7 @@ struct Entry {
   bool is_stage = false;
   bool wants_context = false;
   Notices* notices = nullptr;
+  Children* children = nullptr;
   Handler handler;
   BatchHandler batch_handler;  // in place of handler
   Batch batch;
@@ -35,10 +40,35 @@ struct Entry {
   std::chrono::steady_clock::time_point gather_until{};
 };
 
+// How many chunks a run may still send.
+class Outflow {
+ public:
+  explicit Outflow(std::uint64_t credit) : credit_(credit) {}
+  void add(std::uint64_t chunks) {
+    std::lock_guard lock(mutex_);
+    credit_ += chunks;
+    changed_.notify_all();
+  }
+  // Waits for the credit of one; false: to be stopped.
+  bool take(std::stop_token stop) {
+    std::unique_lock lock(mutex_);
+    if (!changed_.wait(lock, std::move(stop), [this] { return credit_ > 0; })) return false;
+    --credit_;
+    return true;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::uint64_t credit_;
+};
+
 // What seldom comes with a run.
 struct Given {
   std::optional<std::chrono::steady_clock::time_point> due;  // when it has to be over
   std::optional<std::string> checkpoint;                     // of an earlier run
+  std::map<std::string, std::string> labels;
+  std::unique_ptr<Outflow> stream;  // if somebody asked for one
 };
 
 struct Run {
@@ -64,6 +94,8 @@ struct Run {
   std::atomic<Claim> claim{Claim::kQueued};
   std::atomic<bool> cancelled{false};
   std::atomic<const char*> cancel_reason{nullptr};  // a literal
+
+  std::atomic<bool> awaits{false};  // it has waited for children
 
   std::atomic<std::int64_t> cost{-1};  // what it really took; -1: it did not say
 

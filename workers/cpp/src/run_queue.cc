@@ -27,15 +27,57 @@ void RunQueue::start(unsigned threads) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  count_ = threads;
-  for (unsigned i = 0; i < threads; ++i) {
-    // Each holds the queue: a handler that does not end outlives the worker.
-    threads_.emplace_back([self = shared_from_this()] {
-      pthread_setname_np(pthread_self(), "tusk-handler");
-      self->work();
-    });
+  {
+    std::lock_guard lock(mutex_);
+    limit_ = threads;
+    for (unsigned i = 0; i < threads; ++i) start_thread();
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+// Under mutex_. It blocks the signals that this thread does.
+void RunQueue::start_thread() {
+  // Each holds the queue: a handler that does not end outlives the worker.
+  threads_.emplace_back([self = shared_from_this()] {
+    pthread_setname_np(pthread_self(), "tusk-handler");
+    self->work();
+  });
+  ++count_;
+}
+
+void RunQueue::lend() {
+  std::vector<std::thread> ended;
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    if (count_ < limit_ + lent_ + 1) start_thread();
+    ++lent_;
+    ended.swap(left_);
+  }
+  changed_.notify_one();
+  for (std::thread& thread : ended) thread.join();
+}
+
+void RunQueue::take_back() {
+  bool wake;
+  {
+    std::lock_guard lock(mutex_);
+    if (lent_ > 0) --lent_;
+    wake = has_too_many() && idle_ > 0;
+  }
+  if (wake) changed_.notify_one();
+}
+
+// Under mutex_: this thread ends.
+void RunQueue::leave() {
+  const auto self = std::find_if(threads_.begin(), threads_.end(), [](const std::thread& thread) {
+    return thread.get_id() == std::this_thread::get_id();
+  });
+  left_.push_back(std::move(*self));
+  threads_.erase(self);
+  --count_;
+  // What it may have been woken for.
+  if (!chunks_.empty()) changed_.notify_one();
 }
 
 void RunQueue::add(std::vector<Run*>& runs) {
@@ -68,7 +110,7 @@ void RunQueue::add_chunk(std::shared_ptr<Chunk> chunk) {
 bool RunQueue::wants_another() {
   if (idle_ == 0) return false;
   const auto usual = usual_ns_.load(std::memory_order_relaxed);
-  bool wants = idle_ == count_ || are_stuck();
+  bool wants = idle_ + lent_ == count_ || are_stuck();
   std::int64_t expected = 0;
   for (const auto& chunk : chunks_) {
     wants |= chunk->batch && !chunk->is_taken();
@@ -148,6 +190,10 @@ std::shared_ptr<RunQueue::Chunk> RunQueue::next_chunk() {
   std::unique_lock lock(mutex_);
   for (;;) {
     drop_taken();
+    if (has_too_many() && !stopping_) {
+      leave();
+      return nullptr;
+    }
     if (!chunks_.empty()) {
       note_move(Clock::now());
       const bool is_more = chunks_.size() > 1 || chunks_.front()->size() > 1;
@@ -226,19 +272,22 @@ void RunQueue::run_batch(Chunk& chunk) {
 }
 
 void RunQueue::stop(bool wait) {
+  std::vector<std::thread> threads;
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
+    threads.swap(threads_);
+    for (std::thread& thread : left_) threads.push_back(std::move(thread));
+    left_.clear();
     changed_.notify_all();
   }
-  for (std::thread& thread : threads_) {
+  for (std::thread& thread : threads) {
     if (wait) {
       thread.join();
     } else {
       thread.detach();
     }
   }
-  threads_.clear();
 }
 
 }  // namespace tusk::detail

@@ -32,6 +32,15 @@ class RunQueue : public std::enable_shared_from_this<RunQueue> {
 
   void start(unsigned threads);
 
+  // --- a handler's thread ---
+
+  // Lets another thread run handlers while this one waits. Throws std::system_error if there can be
+  // none.
+  void lend();
+  // --- any thread ---
+  // Undoes it; a thread that there is one too many of ends when it is idle.
+  void take_back();
+
   // --- the link's thread ---
 
   // Takes the runs and leaves the vector empty.
@@ -61,6 +70,9 @@ class RunQueue : public std::enable_shared_from_this<RunQueue> {
     }
   };
 
+  void start_thread();
+  bool has_too_many() const { return count_ > limit_ + lent_; }
+  void leave();
   void add_chunk(std::shared_ptr<Chunk> chunk);
   bool wants_another();
   bool are_stuck() const;
@@ -79,7 +91,6 @@ class RunQueue : public std::enable_shared_from_this<RunQueue> {
   const std::shared_ptr<Wake> wake_;
   const std::shared_ptr<ResultRules> rules_;
   const std::shared_ptr<void> keep_;
-  std::vector<std::thread> threads_;
 
   // The link's thread alone: since when it has seen finished runs and left them there.
   Clock::time_point seen_ = kNever;
@@ -88,7 +99,11 @@ class RunQueue : public std::enable_shared_from_this<RunQueue> {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::shared_ptr<Chunk>> chunks_;
-  unsigned count_ = 0;  // of threads
+  std::vector<std::thread> threads_;
+  std::vector<std::thread> left_;  // have ended, or are about to
+  unsigned limit_ = 0;             // threads that run handlers at the same time
+  unsigned lent_ = 0;              // threads that wait in a handler, and are not among those
+  unsigned count_ = 0;             // of threads
   unsigned idle_ = 0;
   bool stopping_ = false;
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "inflow.h"
+#include "labels.h"
 #include "proto/scanner.h"
 #include "proto/wire.h"
 
@@ -33,7 +35,8 @@ bool has_changes(const CallOptions& o) { return o.priority || o.delay || o.not_b
 bool has_fixed(const CallOptions& o) {
   return o.deadline || o.run_timeout || o.heartbeat_timeout || o.attempts || o.backoff ||
          !o.no_retry_on.empty() || o.unique || o.unique_policy || o.unique_for || o.retention ||
-         o.order_key || o.limit_key || o.group || o.cost;
+         o.order_key || o.limit_key || o.group || o.cost || !o.labels.empty() || o.requires_ ||
+         o.prefers || o.consumes || o.sticky_key || o.window;
 }
 bool follows(const CallOptions& o) { return o.on_progress || o.on_log; }
 
@@ -170,6 +173,11 @@ void check_duration(const char* name, milliseconds time, milliseconds least) {
           std::to_string(least.count()) + " ms to 100 years");
 }
 
+void check_priority(int priority) {
+  if (priority >= -proto::kMaxPriority && priority <= proto::kMaxPriority) return;
+  invalid("priority is " + std::to_string(priority) + ", and has to be from -100 to 100");
+}
+
 void check_cost(std::int64_t units) {
   if (units >= 0 && std::cmp_less_equal(units, proto::kMaxCost)) return;
   invalid("cost is " + std::to_string(units) + " units, and has to be from 0 to 1,000,000,000");
@@ -182,6 +190,7 @@ std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& op
   check_key("order_key", options.order_key);
   check_key("limit_key", options.limit_key);
   check_key("group", options.group);
+  check_key("sticky_key", options.sticky_key);
   if (options.cost) check_cost(*options.cost);
   auto terms = std::make_unique<Terms>();
   terms->delay = delay_of(options);
@@ -200,6 +209,8 @@ std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& op
   terms->order_key = options.order_key.value_or("");
   terms->limit_key = options.limit_key.value_or("");
   terms->group = options.group.value_or("");
+  terms->sticky_key = options.sticky_key.value_or("");
+  write_needs(terms->needs, options);
   terms->cost = options.cost;
   if (options.priority) terms->priority = options.priority->value();
 
@@ -214,17 +225,15 @@ std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& op
   if (terms->attempts && (*terms->attempts < 1 || *terms->attempts > int{proto::kMaxAttempts})) {
     invalid("attempts is " + std::to_string(*terms->attempts) + ", and has to be from 1 to 1000");
   }
-  if (terms->priority &&
-      (*terms->priority < -proto::kMaxPriority || *terms->priority > proto::kMaxPriority)) {
-    invalid("priority is " + std::to_string(*terms->priority) + ", and has to be from -100 to 100");
-  }
+  if (terms->priority) check_priority(*terms->priority);
   if (terms->backoff) check_backoff(*terms->backoff);
   check_no_retry_on(terms->no_retry_on);
   return terms;
 }
 
 std::size_t Terms::size() const {
-  std::size_t size = 160 + unique.size() + order_key.size() + limit_key.size() + group.size();
+  std::size_t size = 200 + unique.size() + order_key.size() + limit_key.size() + group.size() +
+                     sticky_key.size() + needs.entries().size();
   for (const std::string& name : no_retry_on) size += name.size() + 5;
   return size;
 }
@@ -267,6 +276,14 @@ void Terms::write(proto::AttributeWriter& out, Clock::duration passed) const {
   if (!order_key.empty()) out.text(Attribute::kOrderKey, order_key);
   if (!limit_key.empty()) out.text(Attribute::kLimitKey, limit_key);
   if (!group.empty()) out.text(Attribute::kGroup, group);
+  if (!sticky_key.empty()) out.text(Attribute::kStickyKey, sticky_key);
+  if (extra.on_accepted) out.number(Attribute::kReply, 2);
+  if (extra.parent) {
+    const auto* id = reinterpret_cast<const char*>(extra.parent->bytes.data());
+    out.key(Attribute::kParent).pack_bin(16).pack_bin_body(id, 16);
+  }
+  if (extra.inflow) out.number(Attribute::kStream, extra.inflow->window);
+  out.raw(needs.entries(), needs.count());
   if (cost) out.number(Attribute::kCost, static_cast<std::uint64_t>(*cost));
   const unsigned follow =
       (on_progress ? proto::kFollowProgress : 0u) | (on_log ? proto::kFollowLog : 0u);

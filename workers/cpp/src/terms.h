@@ -12,6 +12,23 @@
 
 namespace tusk {
 
+namespace detail {
+
+class Inflow;
+
+// What a submit has that its caller's options do not say.
+struct Extra {
+  std::optional<TaskId> parent = {};
+  std::function<void()> on_accepted = {};  // on the client's thread
+  std::shared_ptr<Inflow> inflow = {};     // of a stream, or of a credit for one
+  std::uint64_t credit = 0;                // chunks
+  std::uint64_t session = 0;               // of the stream, in which they came
+
+  bool any() const { return parent || on_accepted || inflow; }
+};
+
+}  // namespace detail
+
 // Checked: all values are within their ranges, and a point in time has become a delay.
 struct Terms {
   using Clock = std::chrono::steady_clock;
@@ -23,10 +40,12 @@ struct Terms {
   std::string unique;  // empty: none
   UniquePolicy unique_policy = UniquePolicy::kJoin;
   std::optional<std::chrono::milliseconds> unique_for, retention;
-  std::string order_key, limit_key, group;  // empty: none
+  std::string order_key, limit_key, group, sticky_key;  // empty: none
+  proto::AttributeWriter needs;                         // and labels, as they are written
   std::optional<std::int64_t> cost;
   OnProgress on_progress;
   OnLog on_log;
+  detail::Extra extra;
 
   // Bounds the bytes that write() writes.
   std::size_t size() const;
@@ -41,6 +60,8 @@ std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& op
 // Throws Invalid: the option `name` has to be from `least` to 100 years.
 void check_duration(const char* name, std::chrono::milliseconds time,
                     std::chrono::milliseconds least);
+// Throws Invalid: it has to be from -100 to 100.
+void check_priority(int priority);
 // Throws Invalid: the units have to be from 0 to 10^9.
 void check_cost(std::int64_t units);
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "identity.h"
+#include "labels.h"
 #include "proto/wire.h"
 #include "worker_core.h"
 
@@ -26,6 +27,7 @@ WorkerState::WorkerState(WorkerOptions o) : options(std::move(o)) {
   std::string slots = options.slots > 0 ? std::to_string(options.slots) : "";
   text(slots, "TUSK_SLOTS", "1");
   options.slots = static_cast<unsigned>(std::clamp<long>(std::atol(slots.c_str()), 1, 1'000'000));
+  options.labels = worker_labels(environment("TUSK_LABELS"), std::move(options.labels));
   if (options.threads == 0) {
     options.threads = std::min(options.slots, std::max(1u, std::thread::hardware_concurrency()));
   }
@@ -49,6 +51,7 @@ void put_in(detail::WorkerState& state, std::unique_ptr<detail::Entry> entry) {
   }
   auto& all = entry->is_stage ? state.stages : state.tasks;
   entry->notices = &state.notices;
+  entry->children = &state.children;
   const std::string name = entry->name;
   if (!all.try_emplace(name, std::move(entry)).second) {
     throw std::invalid_argument("\"" + name + "\" has a handler already");
@@ -66,13 +69,25 @@ void Worker::add(bool is_stage, std::string name, bool wants_context, detail::Ha
   put_in(*state_, std::move(entry));
 }
 
-void Worker::add(std::string name, Batch batch, bool wants_context, detail::BatchHandler handler) {
+void Worker::add(bool is_stage, std::string name, Batch batch, bool wants_context,
+                 detail::BatchHandler handler) {
+  const std::string of = "the batch of \"" + name + "\" has ";
+  if (batch.items < 1 || batch.items > state_->options.slots) {
+    throw std::invalid_argument(of + std::to_string(batch.items) +
+                                " items, and has to have from 1 to the worker's " +
+                                std::to_string(state_->options.slots) +
+                                " slots, or it would never be full (WorkerOptions::slots, "
+                                "TUSK_SLOTS)");
+  }
+  if (batch.time.count() < 0) {
+    throw std::invalid_argument(of + "a time of " + std::to_string(batch.time.count()) +
+                                " ms, and has to have 0 or more");
+  }
   auto entry = std::make_unique<detail::Entry>();
   entry->name = std::move(name);
-  entry->is_stage = true;
+  entry->is_stage = is_stage;
   entry->wants_context = wants_context;
   entry->batch = batch;
-  entry->batch.items = std::max<std::size_t>(batch.items, 1);
   entry->batch_handler = std::move(handler);
   put_in(*state_, std::move(entry));
 }

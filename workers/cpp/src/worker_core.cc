@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "labels.h"
 #include "payload.h"
 
 namespace tusk::detail {
@@ -25,7 +26,8 @@ std::string fault_of(const proto::Record& task) {
 
 // Handlers may look at it for longer than the record lives.
 const char* reason_of(std::string_view text) {
-  for (const char* known : {"cancelled", "deadline", "run_timeout", "heartbeat_timeout", "moved"}) {
+  for (const char* known :
+       {"cancelled", "deadline", "run_timeout", "heartbeat_timeout", "parent", "moved"}) {
     if (text == known) return known;
   }
   return "cancelled";  // a broker that says nothing, or what later ones say
@@ -78,10 +80,23 @@ void WorkerCore::record(const proto::Record& record, Incoming& packet) {
     case Kind::kRecall:
       recall(record);
       break;
+    case Kind::kCredit:
+      if (const Run* run = find_open(record.ref); run && run->given && run->given->stream) {
+        run->given->stream->add(record.time);
+      }
+      break;
+    case Kind::kResume:
+      if (const Run* run = find_open(record.ref)) {
+        if (auto awaiting = state_->children.find(*run)) awaiting->resume(false, nullptr);
+      }
+      break;
     case Kind::kDrain:
       state_->stop_requested = true;
       break;
     case Kind::kError:
+      if (const Run* run = find_open(record.ref); run && state_->children.refused(*run, record)) {
+        break;
+      }
       // Of a result that the broker refused: it has ended its run all the same, and is acknowledged
       // like any other. One whose run somebody else has, the broker has dropped and counted.
       if (record.name != proto::code::kUnknownHandle) {
@@ -111,6 +126,7 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
   run->cancelled.store(false, std::memory_order_relaxed);
   run->cancel_reason.store(nullptr, std::memory_order_relaxed);
   run->cost.store(-1, std::memory_order_relaxed);
+  run->awaits.store(false, std::memory_order_relaxed);
   run->deferred = false;
   ++run->serial;
   if (record.body.where == proto::BodyRef::Where::kFrame) {
@@ -148,8 +164,7 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
     entry.gathered.push_back(run);
     // The broker runs what may have killed its worker one at a time: nothing joins it.
     if (run->attempt > 1) entry.gather_until = now_;
-    // More than its slots never comes.
-    if (entry.gathered.size() >= std::min<std::size_t>(entry.batch.items, state_->options.slots)) {
+    if (entry.gathered.size() >= entry.batch.items) {
       queue_->add_batch(entry, entry.gathered);
       std::erase(gathering_, &entry);
     }
@@ -162,14 +177,24 @@ void WorkerCore::take_run(const proto::Record& record, Incoming& packet) {
 void WorkerCore::give(Run& run, const proto::Record& record) {
   const auto time_left = attribute(record, Attribute::kTimeLeft).number();
   const auto checkpoint = attribute(record, Attribute::kCheckpoint).binary();
-  if (!time_left && !checkpoint) return;
+  const auto labels = attribute(record, Attribute::kLabels);
+  const auto stream = attribute(record, Attribute::kStream).number();
+  if (!time_left && !checkpoint && !stream && !labels.is_map()) return;
   auto given = std::make_unique<Given>();
+  given->labels = task_labels(labels);
+  if (stream) given->stream = std::make_unique<Outflow>(*stream);
   if (time_left) {
     given->due =
         Clock::now() + std::chrono::milliseconds(std::min(*time_left, proto::kMaxDuration));
   }
   if (checkpoint) given->checkpoint = *checkpoint;
   run.given = std::move(given);
+}
+
+Run* WorkerCore::find_open(std::uint64_t handle) {
+  Run* run = first_;
+  while (run && (run->handle != handle || run->answer != Run::Answer::kOpen)) run = run->behind;
+  return run;
 }
 
 Entry* WorkerCore::find_entry(std::string_view name, bool is_item) {
@@ -202,20 +227,17 @@ void WorkerCore::packet_ends() {
 
 // A run that has not started ends here; one that runs is told, and answers when it stops.
 void WorkerCore::cancel(const proto::Record& record) {
-  const auto handle = record.ref;
   const char* const reason = reason_of(attribute(record, Attribute::kReason).text().value_or(""));
-  for (Run* run = first_; run; run = run->behind) {
-    if (run->handle != handle || run->answer != Run::Answer::kOpen) continue;
-    run->cancel_reason.store(reason, std::memory_order_release);
-    run->cancelled.store(true, std::memory_order_release);
-    if (run->withdraw()) {
-      run->state = proto::State::kCancelled;
-      run->has_result = run->result_compressed = run->no_retry = false;
-      is_ready(run);
-    } else if (run->stop) {
-      run->stop->request_stop();
-    }
-    return;
+  Run* run = find_open(record.ref);
+  if (!run) return;
+  run->cancel_reason.store(reason, std::memory_order_release);
+  run->cancelled.store(true, std::memory_order_release);
+  if (run->withdraw()) {
+    run->state = proto::State::kCancelled;
+    run->has_result = run->result_compressed = run->no_retry = false;
+    is_ready(run);
+  } else if (run->stop) {
+    run->stop->request_stop();
   }
 }
 
@@ -357,7 +379,9 @@ bool WorkerCore::write_notice(proto::Writer& out, const Notice& notice) {
   // The limits may be those of another session than when it was said.
   if (size > (keeps ? link_.limits().checkpoint : link_.limits().body)) return true;
   const bool alone = size >= link_.frame_body();
-  if (link_.full(out, kResultBytes + notice.text.size() + (alone ? 0 : size), alone ? size : 0)) {
+  if (link_.full(out,
+                 kResultBytes + notice.text.size() + 18 * notice.ids.size() + (alone ? 0 : size),
+                 alone ? size : 0)) {
     return false;
   }
   proto::BodyOut body;
@@ -375,6 +399,13 @@ bool WorkerCore::write_notice(proto::Writer& out, const Notice& notice) {
       break;
     case Kind::kLog:
       out.log(run.handle, static_cast<std::uint32_t>(notice.level), notice.text, attributes_);
+      break;
+    case Kind::kSuspend:
+      out.suspend(run.handle, notice.ids.data(), notice.ids.size(), notice.ids.size());
+      break;
+    case Kind::kChunk:
+      if (notice.compressed) attributes_.number(Attribute::kCompression, 1);
+      out.chunk(run.handle, body, attributes_);
       break;
     default:
       if (notice.compressed) attributes_.number(Attribute::kCompression, 1);

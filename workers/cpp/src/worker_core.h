@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "children.h"
 #include "errors.h"
 #include "link.h"
 #include "run.h"
@@ -61,6 +62,7 @@ struct WorkerState {
   RunPool pool;
   std::shared_ptr<ResultRules> rules = std::make_shared<ResultRules>();
   Notices notices{wake, rules};
+  Children children{notices, options.url, options.name};
   Readiness readiness;
 };
 
@@ -95,6 +97,7 @@ class WorkerCore : public Link::Peer {
   };
 
   void take_run(const proto::Record& record, Incoming& packet);
+  Run* find_open(std::uint64_t handle);
   Entry* find_entry(std::string_view name, bool is_item);
   void refuse(Run* run, std::string_view type, std::string message);
   void recall(const proto::Record& record);

@@ -5,6 +5,7 @@
 
 #include "errors.h"
 #include "identity.h"
+#include "labels.h"
 #include "payload.h"
 #include "signals.h"
 #include "version.h"
@@ -29,7 +30,9 @@ void WorkerCore::run() {
   if (state_->options.handle_signals) signals = std::make_unique<StopSignals>(state_->wake);
   signals_ = signals.get();
   queue_->start(state_->options.threads);
+  state_->children.use(queue_);
   link_.run();
+  state_->children.close();
   signals_ = nullptr;
   // A handler that runs on past stop_timeout keeps its thread, and what it uses; the broker has
   // requeued its task at our bye.
@@ -39,7 +42,7 @@ void WorkerCore::run() {
 
 std::uint32_t WorkerCore::hello_fields() {
   return 9u + (state_->options.pool.empty() ? 0 : 1) + (state_->tasks.empty() ? 0 : 1) +
-         (state_->stages.empty() ? 0 : 1);
+         (state_->stages.empty() ? 0 : 1) + (state_->options.labels.empty() ? 0 : 1);
 }
 
 void WorkerCore::pack_hello(proto::Writer& out) {
@@ -64,6 +67,10 @@ void WorkerCore::pack_hello(proto::Writer& out) {
   out.text(kSdk);
   out.text("slots");
   packer.pack_uint64(options.slots);
+  if (!options.labels.empty()) {
+    out.text("labels");
+    write_labels(packer, options.labels);
+  }
   out.text("capabilities");
   packer.pack_array(1);
   out.text("lookahead");
@@ -132,6 +139,7 @@ void WorkerCore::adopt_claims(proto::Value claims) {
       // Two runs of one id: the later one, which comes first here, is the one that is meant.
       run->handle = at->second;
       state_->notices.keep_again(*run);
+      if (auto awaiting = state_->children.find(*run)) awaiting->suspend_again();
       handles.erase(at);
       if (run->answer != Run::Answer::kOpen) {
         run->answer = Run::Answer::kReady;

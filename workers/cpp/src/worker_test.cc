@@ -257,15 +257,103 @@ TEST_F(WorkerTest, BatchesAreGatheredByNumberAndByTime) {
   EXPECT_EQ(sizes, (std::vector<std::size_t>{3, 1}));
 }
 
-TEST_F(WorkerTest, ABatchIsFullWhenTheSlotsAre) {
-  make(2);
-  worker->stage("double", Batch{.items = 100, .time = std::chrono::hours(1)},
-                [](const std::vector<int>& in) { return in; });
+TEST_F(WorkerTest, TasksComeInBatchesToo) {
+  make(3, 1);
+  worker->task("square", Batch{.items = 3, .time = std::chrono::hours(1)},
+               [](const std::vector<int>& in) {
+                 std::vector<Output<int>> out;
+                 for (int n : in) {
+                   if (n < 0) {
+                     out.emplace_back(NoRetry("negative"));
+                   } else {
+                     out.emplace_back(n * n);
+                   }
+                 }
+                 return out;
+               });
+  start();
+  EXPECT_EQ(broker.hello()["types"].size(), 2u);
+  broker.welcome();
+  broker.send({task(1, "square", body_of(3)), task(2, "square", body_of(-1)),
+               task(3, "square", body_of(4))});
+  EXPECT_EQ(value_of(broker.next("result")[3]), Value(9));
+  EXPECT_EQ(broker.next("result")[2], 2);
+  EXPECT_EQ(value_of(broker.next("result")[3]), Value(16));
+}
+
+TEST_F(WorkerTest, ABatchThatCouldNeverBeFullIsAMistakeOfTheProgram) {
+  make(4);
+  const auto same = [](const std::vector<int>& in) { return in; };
+  for (const auto& [batch, says] :
+       {std::pair(Batch{.items = 0}, "has 0 items, and has to have from 1 to the worker's 4 slots"),
+        {Batch{.items = 5}, "has 5 items, and has to have from 1 to the worker's 4 slots"},
+        {Batch{.items = 1, .time = milliseconds(-1)}, "has a time of -1 ms, and has to have 0"}}) {
+    for (const bool is_stage : {false, true}) {
+      try {
+        is_stage ? worker->stage("f", batch, same) : worker->task("f", batch, same);
+        FAIL() << says;
+      } catch (const std::invalid_argument& e) {
+        EXPECT_NE(std::string(e.what()).find("the batch of \"f\" " + std::string(says)),
+                  std::string::npos)
+            << e.what();
+      }
+    }
+  }
+  worker->task("f", Batch{.items = 4, .time = milliseconds(0)}, same);
+}
+
+TEST_F(WorkerTest, AWorkerSaysWhatItHas) {
+  setenv("TUSK_LABELS", R"({"gpu": 2, "region": "eu", "disk": "hdd"})", 1);
+  worker = std::make_unique<Worker>(
+      WorkerOptions{.url = broker.url(), .labels = map("disk", "ssd", "gb", 64)});
+  unsetenv("TUSK_LABELS");
+  worker->task("add", [](const Add& in) { return in.a + in.b; });
+  start();
+  EXPECT_EQ(broker.hello()["labels"],
+            (Json{{"disk", "ssd"}, {"gb", 64}, {"gpu", 2}, {"region", "eu"}}));
+  broker.welcome();
+}
+
+TEST(WorkerLabels, OutOfRangeTheyKeepAWorkerFromStarting) {
+  const auto says = [](const Map& labels) -> std::string {
+    try {
+      Worker worker({.labels = labels});
+      return "nothing";
+    } catch (const Invalid& e) {
+      return e.what();
+    }
+  };
+  for (const auto& [text, expected] :
+       {std::pair(R"({"gpu": 2)", "TUSK_LABELS is no JSON object"),
+        {"null", "TUSK_LABELS is no JSON object"},
+        {R"(["gpu"])", "TUSK_LABELS is no JSON object"},
+        {"{} {}", "TUSK_LABELS is no JSON object"},
+        {R"({"gpu": 1.5})", "TUSK_LABELS: \"gpu\" is 1.5, and has to be a text of 1 to 255 bytes"},
+        {R"({"gpu": true})", "TUSK_LABELS: \"gpu\" is true, and has to be"},
+        {R"({"gpu": -1})", "TUSK_LABELS: \"gpu\" is -1, and has to be"},
+        {R"({"gpu": 1000000001})", "labels: \"gpu\" is 1000000001, and has to be"},
+        {R"({"": "x"})", "labels has a name of 0 bytes"},
+        {R"({"region": ""})", "labels: \"region\" is \"\", and has to be"}}) {
+    setenv("TUSK_LABELS", text, 1);
+    EXPECT_NE(says({}).find(expected), std::string::npos) << text << ": " << says({});
+  }
+  unsetenv("TUSK_LABELS");
+  Map many;
+  for (int n = 0; n < 33; ++n) many[std::to_string(n)] = "x";
+  EXPECT_EQ(says(many), "labels has 33 entries, and may have 32");
+  many.erase("0");
+  EXPECT_EQ(says(many), "nothing");
+}
+
+TEST_F(WorkerTest, AHandlerSeesTheLabelsOfItsTask) {
+  make();
+  worker->task("labelled", [](const Value&, Context& context) { return context.labels(); });
   start();
   meet();
-  broker.send({item(1, "double", body_of(1)), item(2, "double", body_of(2))});
-  EXPECT_EQ(value_of(broker.next("result")[3]), Value(1));
-  EXPECT_EQ(value_of(broker.next("result")[3]), Value(2));
+  broker.send({task(1, "labelled", body_of(0), 1, {{"labels", {{"customer", "acme"}}}})});
+  EXPECT_EQ(value_of(broker.next("result")[3]), Value(map("customer", "acme")));
+  broker.send({task(2, "labelled", body_of(0))});
+  EXPECT_EQ(value_of(broker.next("result")[3]), Value(map()));
 }
 
 TEST_F(WorkerTest, AnItemThatRanBeforeDoesNotWaitForItsBatch) {

@@ -27,6 +27,7 @@
 
 #include "tusk/convert.h"
 #include "tusk/error.h"
+#include "tusk/filter.h"
 #include "tusk/log_level.h"
 #include "tusk/options.h"
 #include "tusk/task_id.h"
@@ -59,6 +60,7 @@ class Ending {
   // The bytes of the result: msgpack, unless codec() says otherwise (1 JSON, 2 plain bytes).
   std::string_view body() const { return body_; }
   unsigned codec() const { return codec_; }
+  const detail::FailurePtr& failure() const { return failure_; }
 
   // The result. Throws what happened instead (see error.h), or ValueError if it is no T.
   template <class T = Value>
@@ -134,7 +136,8 @@ struct Submission {
     kUnsubscribe,
     kUpdate,
     kAwait,
-    kControl
+    kControl,
+    kCredit
   };
   Op op = Op::kSubmit;
   std::string name;  // type, stage, topic, query or control
@@ -143,17 +146,24 @@ struct Submission {
   CallOptions options;
 };
 
+class Awaiting;
+
 // What a Task and its client share.
-struct Pending {
+struct Pending : std::enable_shared_from_this<Pending> {
   std::mutex mutex;
   std::condition_variable changed;
   bool done = false;
+  // Of a child of a run in this process: whose it is, and whether the broker has accepted it.
+  std::shared_ptr<Awaiting> awaiting;
+  TaskId id;
+  bool taken = false;
   std::string body;
   unsigned codec = 0;
   FailurePtr failure;
   std::optional<TaskId> joined;
 
   void finish(const Ending& ending);
+  void accept();
   void wait_until_done();
   // Waits until it is done, and throws what went wrong, if anything did.
   void wait();
@@ -213,6 +223,7 @@ class Task {
     return pending_->wait_until(std::chrono::steady_clock::now() + time);
   }
   // Waits for the result. Throws what happened instead; see error.h. May be called once or often.
+  // That of a child (Context::submit) lends its parent's slot out meanwhile.
   T get() const {
     pending_->wait();
     return detail::read_result<T>(pending_->body, pending_->codec);
@@ -222,6 +233,7 @@ class Task {
 
  private:
   friend class Client;
+  friend class Context;
   Task(TaskId id, std::shared_ptr<detail::Pending> pending,
        std::weak_ptr<detail::ClientCore> client)
       : id_(id), pending_(std::move(pending)), client_(std::move(client)) {}
@@ -229,6 +241,71 @@ class Task {
   TaskId id_;
   std::shared_ptr<detail::Pending> pending_;
   std::weak_ptr<detail::ClientCore> client_;
+};
+
+namespace detail {
+
+// What arrives of a stream.
+class Inflow;
+struct Chunk {
+  std::string body;
+  unsigned codec = 0;
+};
+// Nothing: that was the last. Throws what happened instead.
+std::optional<Chunk> next_chunk(Inflow& inflow);
+// The result. Throws Invalid if the stream was not read to its end, and what happened instead.
+Chunk stream_result(Inflow& inflow);
+void close_stream(const std::shared_ptr<Inflow>& inflow);
+
+}  // namespace detail
+
+// What a task's handler sends one by one (Context::send), for one thread that reads it. Dropping it
+// before its end cancels the task.
+//
+//   auto words = client.stream<std::string>("complete", prompt);
+//   while (auto word = words.next()) std::cout << *word;
+//   auto used = words.result<int>();
+template <class T = Value>
+class Stream {
+ public:
+  Stream(Stream&&) noexcept = default;
+  Stream& operator=(Stream&& other) noexcept {
+    if (this != &other) {
+      close();
+      id_ = other.id_;
+      inflow_ = std::move(other.inflow_);
+    }
+    return *this;
+  }
+  ~Stream() { close(); }
+
+  const TaskId& id() const { return id_; }
+  // The next chunk, or nothing behind the last. Throws what the task ended with instead (see
+  // error.h); StreamRestarted, StreamBroken, and ValueError if a chunk is no T: then the next call
+  // goes on.
+  std::optional<T> next() {
+    if (auto chunk = detail::next_chunk(*inflow_)) {
+      return detail::read_result<T>(chunk->body, chunk->codec);
+    }
+    return std::nullopt;
+  }
+  // What the handler returned, once next() has returned nothing.
+  template <class R = Value>
+  R result() {
+    const detail::Chunk result = detail::stream_result(*inflow_);
+    return detail::read_result<R>(result.body, result.codec);
+  }
+  // Cancels the task if it has not ended. Then next() throws Closed.
+  void close() {
+    if (inflow_) detail::close_stream(inflow_);
+  }
+
+ private:
+  friend class Client;
+  Stream(TaskId id, std::shared_ptr<detail::Inflow> inflow) : id_(id), inflow_(std::move(inflow)) {}
+
+  TaskId id_;
+  std::shared_ptr<detail::Inflow> inflow_;
 };
 
 // Events as they come, for a thread that takes them. Ends its subscription when it goes.
@@ -298,6 +375,15 @@ class Client {
               const CallOptions& options = {}) {
     return hand_over(detail::Submission::Op::kPost, type, to_body(body), options,
                      Callback(std::forward<F>(accepted)));
+  }
+
+  // Runs a task and reads what its handler sends while it runs; see options.window. Without
+  // options.timeout it may take as long as it likes once the broker is there. Not from a callback.
+  template <class T = Value, class In>
+  Stream<T> stream(std::string_view type, const In& body, const CallOptions& options = {}) {
+    check_may_wait();
+    auto [id, inflow] = open_stream(type, to_body(body), options);
+    return Stream<T>(id, std::move(inflow));
   }
 
   // Runs a task for each of `bodies`, at most `in_flight` at once, and gives the results in their
@@ -375,6 +461,28 @@ class Client {
   // order_on_dead: block). Whether there was one. Throws ValueError, Invalid, as pause_type.
   bool unblock(std::string_view type, std::string_view key, CallOptions options = {});
 
+  // Gives what the broker knows of each task that fits, page by page, until `each` returns false;
+  // tasks that are accepted meanwhile may or may not be among them. `limit`: how many come at a
+  // time, 1 to 1,000. Throws Invalid.
+  void tasks(const Filter& filter, const std::function<bool(const TaskStatus&)>& each,
+             unsigned limit = 100);
+  // All of them at once.
+  std::vector<TaskStatus> tasks(const Filter& filter);
+
+  // Cancels all tasks that fit and had been accepted when the broker took this, and waits until
+  // that is done. Throws Invalid; Full: 16 jobs run already; UnknownOutcome: the broker no longer
+  // knows the job, for it was restarted.
+  //
+  //   client.cancel_all({.labels = {{"customer", "acme"}}}).changed
+  Job cancel_all(const Filter& filter, const JobOptions& options = {});
+  // Runs those that are delayed at once; submits those again, under new ids, that have failed or
+  // are dead and are kept for their retention.
+  Job retry_all(const Filter& filter, const JobOptions& options = {});
+  // Gives those that wait another priority.
+  Job reprioritise_all(const Filter& filter, Priority priority, const JobOptions& options = {});
+  // Those that run, and the last 64 that are done.
+  std::vector<Job> jobs();
+
   // Publishes an event and waits until the broker has it. At most once: not sent a second time.
   template <class In>
   void publish(std::string_view topic, const In& body, CallOptions options = {}) {
@@ -419,12 +527,17 @@ class Client {
 
   TaskId hand_over(detail::Submission::Op op, std::string_view name, std::string&& body,
                    const CallOptions& options, Callback&& done);
+  std::pair<TaskId, std::shared_ptr<detail::Inflow>> open_stream(std::string_view type,
+                                                                 std::string body,
+                                                                 const CallOptions& options);
   std::vector<std::shared_ptr<detail::Pending>> await_each(std::span<const TaskId> ids,
                                                            const CallOptions& options);
   void await_later(const TaskId& id, const CallOptions& options, Callback&& done);
   Updated change(const TaskId& id, std::string* body, const CallOptions& changes);
   void check_may_wait() const;
-  bool control(std::string_view what, const Value& arguments, CallOptions options);
+  Value control(std::string_view what, const Value& arguments, CallOptions options = {});
+  Job run_job(std::string_view what, Map arguments, const Filter& filter,
+              const JobOptions& options);
   // The same, and waits for the answer.
   std::pair<TaskId, std::string> wait(detail::Submission::Op op, std::string_view name,
                                       std::string body, CallOptions options);

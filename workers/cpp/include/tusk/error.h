@@ -9,6 +9,8 @@
 //     Timeout                 the caller's time is over; the task goes on
 //     Unavailable             no broker at url(): nothing was answered
 //     Closed                  the client was closed before the answer came
+//     StreamRestarted         another attempt of the task begins its stream anew
+//     StreamBroken            chunks of a stream are missing
 //     BrokerError             the broker (or this SDK, in its stead) refused; code() says why
 //       Unserved Busy Full TooLarge IdConflict Duplicate AlreadyEnded UnknownOutcome
 //       UnknownTopic UnknownStage UnknownTask Refused Malformed Invalid
@@ -132,6 +134,30 @@ class Unavailable : public Error {
 class Closed : public Error {
  public:
   using Error::Error;
+};
+
+// What comes next in a stream is from another attempt of the task, which begins anew.
+class StreamRestarted : public Error {
+ public:
+  StreamRestarted(const TaskId& task, std::uint64_t attempt)
+      : Error("restarted", "the stream begins anew: attempt " + std::to_string(attempt), task),
+        attempt_(attempt) {}
+  std::uint64_t attempt() const { return attempt_; }
+
+ private:
+  std::uint64_t attempt_;
+};
+
+// Chunks were lost, with a session of the worker or the caller.
+class StreamBroken : public Error {
+ public:
+  StreamBroken(const TaskId& task, std::uint64_t missing)
+      : Error("broken", std::to_string(missing) + " chunks of the stream are missing", task),
+        missing_(missing) {}
+  std::uint64_t missing() const { return missing_; }
+
+ private:
+  std::uint64_t missing_;
 };
 
 class BrokerError : public Error {

@@ -5,6 +5,7 @@
 #include <concepts>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "tusk/task_id.h"
+#include "tusk/value.h"
 
 namespace tusk {
 
@@ -130,6 +132,23 @@ struct CallOptions {
   // Units that each run takes from the rates of its type and limit key, 0 to 10^9; 1 if not given.
   // The run may know better: see Context::set_cost.
   std::optional<std::int64_t> cost = {};
+  // For people and for Client::tasks, and its handler sees them: at most 16, names and texts of 1
+  // to 255 bytes of UTF-8. .labels = {{"customer", "acme"}}
+  std::map<std::string, std::string> labels = {};
+  // What a worker must have (see WorkerOptions::labels), each a map of at most 16 names to texts of
+  // 1 to 255 bytes or whole numbers: this text, or at least this amount (0 to 10^9), whether it is
+  // in use or not. What is given takes the place of what the type's config says, also where it is
+  // empty. If no worker that serves the type could ever fit, the task is Unserved. ("requires" is a
+  // word of the language.)  .requires_ = tusk::map("region", "eu", "memory_gb", 16)
+  std::optional<Map> requires_ = {};
+  std::optional<Map> prefers = {};   // of the free workers, one that fits is taken before others
+  std::optional<Map> consumes = {};  // amounts, 1 to 10^9, that the run holds until it has ended
+  // Tasks of one type with the same key, 1 to 255 bytes of UTF-8, go to one worker for as long as
+  // it lives and serves the type, even while others are free.
+  std::optional<std::string> sticky_key = {};
+  // Of Client::stream alone: how many chunks may be on their way to a program that does not take
+  // them, 1 to 1,024; 16 if not given.
+  std::optional<std::size_t> window = {};
   // What its runs say of their progress, and what they log; not with post. On the client's thread,
   // in the order in which the run spoke, before its result: they must not wait. What is said while
   // the connection is gone is missed. An exception of theirs is told on stderr.

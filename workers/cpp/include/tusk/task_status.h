@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,13 +13,17 @@
 namespace tusk {
 
 struct TaskStatus {
+  TaskId id;
   // "delayed", "waiting", "running", "succeeded", "failed", "expired", "cancelled" or "dead"; or
   // "unknown". If it is that, or the broker has let go of the ending, nothing else is here.
   std::string state;
   std::string type;
-  std::uint64_t attempts = 0;  // runs that were begun
-  std::uint64_t failures = 0;  // runs that failed
-  std::uint64_t crashes = 0;   // workers that died of it
+  std::map<std::string, std::string> labels;
+  std::optional<TaskId> parent;  // whose run submitted it
+  std::string group;             // may be empty
+  std::uint64_t attempts = 0;    // runs that were begun
+  std::uint64_t failures = 0;    // runs that failed
+  std::uint64_t crashes = 0;     // workers that died of it
   int priority = 0;
   // Since it was accepted or became due; once it ended: since then.
   std::chrono::milliseconds age{0};

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -25,6 +26,7 @@
 #include <utility>
 #include <vector>
 
+#include "tusk/client.h"
 #include "tusk/convert.h"
 #include "tusk/error.h"
 #include "tusk/log_level.h"
@@ -44,6 +46,11 @@ struct WorkerOptions {
   unsigned threads = 0;
   std::string name = {};  // for people. Default: TUSK_WORKER, else cpp-<pid>
   std::string pool = {};  // Default: TUSK_POOL, else "cpp"
+  // What this worker has, for tasks that require or consume it: at most 32 names of 1 to 255 bytes
+  // of UTF-8; a text, as long, is a fact, a whole number from 0 to 10^9 an amount. They are added
+  // to those of the environment's TUSK_LABELS, a JSON object, and win. Out of range: Invalid.
+  // .labels = tusk::map("region", "eu", "gpu", 2)
+  Map labels = {};
   // How long running handlers may go on after SIGTERM, SIGINT, stop() or drain.
   std::chrono::milliseconds stop_timeout = std::chrono::seconds(10);
   // Whether run() handles SIGTERM and SIGINT while it runs.
@@ -75,9 +82,12 @@ class Context {
   // that returns a result all the same has succeeded.
   bool cancelled() const { return stop_.stop_requested(); }
   const std::stop_token& stop_token() const { return stop_; }
-  // Why: "cancelled", "deadline", "run_timeout", "heartbeat_timeout", or "moved" when another
-  // worker has the run now. Empty while it is not to stop.
+  // Why: "cancelled", "deadline", "run_timeout", "heartbeat_timeout", "parent" when the task whose
+  // child this is was cancelled or expired, or "moved" when another worker has the run now. Empty
+  // while it is not to stop.
   std::string_view cancel_reason() const;
+  // Those of the task, its parent's among them.
+  std::map<std::string, std::string> labels() const;
   // How long this run may still take, 0 at the least; nothing if nobody set a bound.
   std::optional<std::chrono::milliseconds> time_left() const;
 
@@ -87,7 +97,15 @@ class Context {
   void progress(const T& value) {
     say_progress(to_body(value));
   }
-  // A sign of life, for tasks with a heartbeat_timeout. Progress, logs and checkpoints are too.
+  // Hands one more value to the caller of this task's Client::stream, before the result. It waits
+  // while the caller has not taken enough of those before, and throws Cancelled when this run is to
+  // stop meanwhile. If nobody asked for a stream it does nothing. Throws ValueError, TooLarge.
+  template <class T>
+  void send(const T& value) {
+    if (has_stream()) send_chunk(to_body(value));
+  }
+  // A sign of life, for tasks with a heartbeat_timeout. Progress, logs, checkpoints and chunks are
+  // too.
   void heartbeat();
   // Tells those who follow the task a line of text. What is longer than 16 KiB is cut, and ends in
   // "[cut]". Throws Invalid: no such level.
@@ -114,12 +132,61 @@ class Context {
   // on. Throws Invalid.
   void pause_type(std::chrono::milliseconds time);
 
+  // Runs a task as child of this one and waits for its result. Meanwhile this run takes none of the
+  // worker's slots and no place among its threads; it goes on when it has the result and a slot
+  // again. A child is cancelled with its parent, for the reason "parent", and has its parent's
+  // deadline and labels. It may take as long as the run, or options.timeout. Throws as
+  // Client::call, and Cancelled when this run is to stop. What a stage handler submits are no
+  // children, and it keeps its slot.
+  template <class R = Value, class In>
+  R call(std::string_view type, const In& body, const CallOptions& options = {}) {
+    Task<R> task = submit<R>(type, body, options);
+    try {
+      return task.get();
+    } catch (const Cancelled&) {
+      task.cancel();
+      throw;
+    }
+  }
+  // The same for each of `bodies`, 1,000 at a time, with one waiting for all of these. The results
+  // are in the order of the bodies. Throws the first error in this order, when all have ended.
+  template <class R = Value, class Range>
+  std::vector<R> call_many(std::string_view type, const Range& bodies,
+                           const CallOptions& options = {});
+  // Hands a child over and does not wait: Task::get() does, as call().
+  template <class R = Value, class In>
+  Task<R> submit(std::string_view type, const In& body, const CallOptions& options = {}) {
+    Child child = hand_over_child(type, to_body(body), options);
+    return Task<R>(child.id, std::move(child.pending), child.client);
+  }
+  // Waits until all of these children of this run have ended, however they did, and gives the run's
+  // slot back only then. Throws Cancelled when this run is to stop before.
+  template <class R>
+  void wait_all(const std::vector<Task<R>>& children) const {
+    std::vector<std::shared_ptr<detail::Pending>> all;
+    for (const Task<R>& child : children) {
+      if (child.pending_->awaiting) all.push_back(child.pending_);
+    }
+    wait_for(all);
+  }
+
   // What this run really takes from the rates of its type and limit key, 0 to 10^9 units, in place
   // of the task's cost: it goes with the answer, also with that of a failure. The last word counts.
   // Throws Invalid.
   void set_cost(std::int64_t units);
 
  private:
+  struct Child {
+    TaskId id;
+    std::shared_ptr<detail::Pending> pending;
+    std::weak_ptr<detail::ClientCore> client;
+  };
+
+  Child hand_over_child(std::string_view type, std::string body, const CallOptions& options);
+  void wait_for(const std::vector<std::shared_ptr<detail::Pending>>& children) const;
+  bool fit(const char* what, std::string& body) const;
+  bool has_stream() const;
+  void send_chunk(std::string body);
   void say_progress(std::string body);
   void keep(std::string checkpoint);
   const std::string* kept() const;
@@ -131,19 +198,52 @@ class Context {
   detail::Run* run_;
 };
 
+template <class R, class Range>
+std::vector<R> Context::call_many(std::string_view type, const Range& bodies,
+                                  const CallOptions& options) {
+  constexpr std::size_t kAtOnce = 1000;
+  std::vector<R> results;
+  std::vector<Task<R>> round;
+  std::exception_ptr error;
+  const auto end_round = [&] {
+    try {
+      wait_all(round);
+    } catch (...) {
+      for (const Task<R>& child : round) child.cancel();
+      throw;
+    }
+    for (const Task<R>& child : round) {
+      try {
+        results.push_back(child.get());
+      } catch (...) {
+        if (!error) error = std::current_exception();
+      }
+    }
+    round.clear();
+  };
+  for (const auto& body : bodies) {
+    round.push_back(submit<R>(type, body, options));
+    if (round.size() == kAtOnce) end_round();
+  }
+  end_round();
+  if (error) std::rethrow_exception(error);
+  return results;
+}
+
 // What a stage handler returns for an item that ends here: its result is std::optional<T>.
 inline constexpr std::nullopt_t drop = std::nullopt;
 
-// Items that a stage handler gets together: at most `items`, or what came within `time` of the
-// first, or at once what there is when one of them ran before: its attempt is over 1.
+// Tasks or items that a handler gets together: at most `items`, or what came within `time` of the
+// first, or at once what there is when one of them ran before: its attempt is over 1. `items` is
+// from 1 to the worker's slots, `time` 0 or more.
 struct Batch {
   std::size_t items = 100;
   std::chrono::milliseconds time = std::chrono::milliseconds(10);
 };
 
-// What becomes of one item of a batch, where they do not all fare alike: a value goes on to the
-// next stage, `drop` ends the item here, and an exception is what a handler of one item would
-// throw.
+// What becomes of one of a batch, where they do not all fare alike: a value is the task's result,
+// or goes on to the next stage, `drop` ends the item here, and an exception is what a handler of
+// one item would throw.
 //
 //   std::vector<tusk::Output<int>> out;
 //   out.push_back(3);  out.push_back(tusk::drop);  out.push_back(tusk::Defer(1s));
@@ -364,6 +464,12 @@ class Worker {
         });
   }
 
+  // The same for many tasks at once; see the stage of a Batch.
+  template <class F>
+  void task(std::string type, Batch batch, F handler) {
+    add_batch(false, std::move(type), batch, std::move(handler));
+  }
+
   // Runs items of the stage whose handler has this name. What it returns goes to the next stage;
   // an empty std::optional (tusk::drop), or void, ends the item here.
   template <class F>
@@ -378,15 +484,11 @@ class Worker {
   // The same for many items at once: takes std::vector<In>, and a std::vector<tusk::Context>& with
   // the runs of the items in their order if it wants; returns a std::vector of as many results:
   // std::optional ones if items may be dropped, tusk::Output ones if they may fail or be deferred
-  // one by one. What it throws holds for all of them. Give the worker at least as many slots as a
-  // batch has items.
+  // one by one. What it throws holds for all of them. A batch of no items, of more than the worker
+  // has slots, or of a negative time is std::invalid_argument.
   template <class F>
   void stage(std::string handler_name, Batch batch, F handler) {
-    add(std::move(handler_name), batch, detail::wants_context<F>,
-        [f = std::move(handler)](std::vector<detail::BatchItem>& items,
-                                 std::vector<Context>& runs) mutable {
-          detail::call_batch_handler(f, items, runs);
-        });
+    add_batch(true, std::move(handler_name), batch, std::move(handler));
   }
 
   // Connects, and works until it is told to stop: then nothing new is started, what waits in line
@@ -405,8 +507,17 @@ class Worker {
   void stop();
 
  private:
+  template <class F>
+  void add_batch(bool is_stage, std::string name, Batch batch, F handler) {
+    add(is_stage, std::move(name), batch, detail::wants_context<F>,
+        [f = std::move(handler)](std::vector<detail::BatchItem>& items,
+                                 std::vector<Context>& runs) mutable {
+          detail::call_batch_handler(f, items, runs);
+        });
+  }
   void add(bool is_stage, std::string name, bool wants_context, detail::Handler handler);
-  void add(std::string name, Batch batch, bool wants_context, detail::BatchHandler handler);
+  void add(bool is_stage, std::string name, Batch batch, bool wants_context,
+           detail::BatchHandler handler);
 
   std::shared_ptr<detail::WorkerState> state_;
 };
