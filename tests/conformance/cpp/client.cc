@@ -56,6 +56,8 @@ Json describe(std::exception_ptr thrown) {
     out.update({{"class", "TaskCancelled"}, {"history", history(error.history())}});
   } catch (const TaskExpired& error) {
     out.update({{"class", "TaskExpired"}, {"history", history(error.history())}});
+  } catch (const StreamBroken& error) {
+    out.update({{"class", "StreamBroken"}, {"value", error.missing()}});
   } catch (const Timeout&) {
     out["class"] = "Timeout";
   } catch (const Unavailable& error) {
@@ -231,6 +233,14 @@ class Program {
     std::cout << answer.dump() << std::endl;
   }
 
+  // What a need may be, and what it may not.
+  static Value plain(const Json& value) {
+    if (value.is_string()) return value.get<std::string>();
+    if (value.is_number_integer()) return value.get<std::int64_t>();
+    if (value.is_number()) return value.get<double>();
+    return nullptr;
+  }
+
   static CallOptions options(const Json& command) {
     CallOptions out;
     if (command.contains("timeout")) out.timeout = milliseconds(command["timeout"].get<int>());
@@ -276,6 +286,16 @@ class Program {
     key(out.order_key, "order_key");
     key(out.limit_key, "limit_key");
     key(out.group, "group");
+    key(out.sticky_key, "sticky_key");
+    out.labels = command.value("labels", out.labels);
+    const auto needs = [&](std::optional<Map>& option, const char* name) {
+      if (!command.contains(name)) return;
+      option.emplace();
+      for (const auto& [label, value] : command[name].items()) option->emplace(label, plain(value));
+    };
+    needs(out.requires_, "requires");
+    needs(out.prefers, "prefers");
+    needs(out.consumes, "consumes");
     if (command.contains("cost")) out.cost = command["cost"].get<std::int64_t>();
     if (command.contains("no_retry_on")) {
       out.no_retry_on = command["no_retry_on"].get<std::vector<std::string>>();
@@ -295,6 +315,76 @@ class Program {
     const Value result = client_.call(text(c, "type"), from_tagged(c["body"]), followed);
     out["result"] = to_tagged(result);
     return out;
+  }
+
+  // Reads all chunks, or as many as "take", and notes what happened between them.
+  Json stream(const Json& c) {
+    CallOptions wanted = options(c);
+    if (c.contains("window")) wanted.window = c["window"].get<std::size_t>();
+    auto stream = client_.stream(text(c, "type"), from_tagged(c["body"]), wanted);
+    Json chunks = Json::array(), attempts = Json::array();
+    const unsigned take = c.value("take", 0u);
+    unsigned taken = 0;
+    for (;;) {
+      try {
+        const auto chunk = stream.next();
+        if (!chunk) break;
+        chunks.push_back(to_tagged(*chunk));
+      } catch (const StreamRestarted& restarted) {
+        chunks.push_back({{"restarted", restarted.attempt()}});
+        attempts.push_back(restarted.attempt());
+        continue;
+      }
+      if (++taken == take) return {{"chunks", chunks}};
+    }
+    return {{"chunks", chunks}, {"result", to_tagged(stream.result())}, {"attempts", attempts}};
+  }
+
+  static Filter filter(const Json& c) {
+    const Json given = c.value("filter", Json::object());
+    Filter out;
+    out.type = given.value("type", "");
+    out.state = given.value("state", "");
+    out.all = given.value("all", false);
+    out.min_age = milliseconds(given.value("age", std::int64_t{0}));
+    if (given.contains("parent")) out.parent = TaskId::parse(given["parent"].get<std::string>());
+    const Json labels = given.value("labels", Json::object());
+    for (const auto& [name, text] : labels.items()) {
+      out.labels[name] = text.is_null() ? std::nullopt : std::optional(text.get<std::string>());
+    }
+    return out;
+  }
+
+  Json list_tasks(const Json& c) {
+    Json found = Json::array();
+    client_.tasks(
+        filter(c),
+        [&found](const TaskStatus& task) {
+          found.push_back({{"id", task.id.hex()},
+                           {"type", task.type},
+                           {"state", task.state},
+                           {"labels", task.labels}});
+          return true;
+        },
+        c.value("limit", 100u));
+    return found;
+  }
+
+  Json job(const Json& c) {
+    const JobOptions how{.dry_run = c.value("dry_run", false)};
+    const std::string what = text(c, "what");
+    Job done;
+    if (what == "cancel") {
+      done = client_.cancel_all(filter(c), how);
+    } else if (what == "retry") {
+      done = client_.retry_all(filter(c), how);
+    } else {
+      const Json& given = c["priority"];
+      const Priority priority =
+          given.is_string() ? Priority(given.get<std::string>()) : Priority(given.get<int>());
+      done = client_.reprioritise_all(filter(c), priority, how);
+    }
+    return {{"matched", done.matched}, {"changed", done.changed}, {"failed", done.failed}};
   }
 
   // What is asked about a task has its id for itself.
@@ -370,6 +460,9 @@ class Program {
     }
     if (op == "submit") return submit(c);
     if (op == "follow") return follow(c);
+    if (op == "stream") return stream(c);
+    if (op == "tasks") return list_tasks(c);
+    if (op == "job") return job(c);
     if (op == "result") return to_tagged(submitted(text(c, "id")).get());
     if (op == "post") {
       return client_.post(text(c, "type"), from_tagged(c["body"]), options(c)).hex();

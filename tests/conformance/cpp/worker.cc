@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
@@ -67,6 +68,26 @@ struct Beating {
   int beats, every;
   std::optional<int> silent;
   TUSK_FIELDS(beats, every, silent);
+};
+
+struct Streaming {
+  int chunks;
+  std::optional<unsigned> fails;
+  std::optional<int> pause;
+  TUSK_FIELDS(chunks, fails, pause);
+};
+
+struct Parenting {
+  std::string type;
+  tusk::List bodies;
+  TUSK_FIELDS(type, bodies);
+};
+
+struct Nesting {
+  int depth;
+  unsigned width;
+  std::string type;
+  TUSK_FIELDS(depth, width, type);
 };
 
 std::optional<Item> marked(Item item, const std::string& name) {
@@ -170,6 +191,43 @@ void add_runs(tusk::Worker& worker, const std::string& suffix) {
   });
 }
 
+// What sends chunks, has children, comes in lists, and tells of the worker and the task.
+void add_families(tusk::Worker& worker, const std::string& suffix, std::size_t slots) {
+  using tusk::Context, tusk::Value;
+  worker.task("streaming" + suffix, [](const Streaming& body, Context& context) {
+    const bool fails = context.attempt() <= body.fails.value_or(0);
+    const int chunks = fails ? body.chunks / 2 : body.chunks;
+    for (int n = 1; n <= chunks; ++n) {
+      context.send(n);
+      sleep_until_cancelled(body.pause.value_or(0), context);
+    }
+    if (fails) {
+      throw std::runtime_error("attempt " + std::to_string(context.attempt()) + " fails");
+    }
+    return body.chunks;
+  });
+  worker.task("labelled" + suffix, [](const Value&, Context& context) { return context.labels(); });
+  worker.task("parenting" + suffix, [](const Parenting& body, Context& context) {
+    return context.call_many(body.type, body.bodies);
+  });
+  worker.task("nesting" + suffix, [](Nesting body, Context& context) {
+    if (body.depth == 0) return 1;
+    --body.depth;
+    int sum = 1;
+    const std::vector<Nesting> children(body.width, body);
+    for (int count : context.call_many<int>(body.type, children)) sum += count;
+    return sum;
+  });
+  worker.task("whereami" + suffix, [](const Value&) { return variable("TUSK_WORKER", ""); });
+  worker.task("batching" + suffix,
+              {.items = std::min<std::size_t>(3, slots), .time = milliseconds(200)},
+              [](const std::vector<Value>& bodies) {
+                std::vector<tusk::List> out;
+                for (const Value& body : bodies) out.push_back(tusk::list(body, bodies.size()));
+                return out;
+              });
+}
+
 void add_count(tusk::Worker& worker, const std::string& suffix, const char* path) {
   const int counts = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
   worker.task("stopping" + suffix, [counts](const tusk::Value&, tusk::Context& context) {
@@ -189,10 +247,11 @@ void add_count(tusk::Worker& worker, const std::string& suffix, const char* path
   });
 }
 
-void add_stages(tusk::Worker& worker, const std::string& suffix) {
+void add_stages(tusk::Worker& worker, const std::string& suffix, std::size_t slots) {
   worker.stage("mark" + suffix,
                [name = "mark" + suffix](Item item) { return marked(std::move(item), name); });
-  worker.stage("batch" + suffix, {.items = 8, .time = milliseconds(5)},
+  worker.stage("batch" + suffix,
+               {.items = std::min<std::size_t>(8, slots), .time = milliseconds(5)},
                [name = "batch" + suffix](std::vector<Item> items) {
                  std::vector<std::optional<Item>> out;
                  for (Item& item : items) out.push_back(marked(std::move(item), name));
@@ -210,7 +269,8 @@ int main() {
   add_tasks(worker, suffix);
   if (const char* path = std::getenv("TUSK_TEST_COUNTS")) add_count(worker, suffix, path);
   add_runs(worker, suffix);
-  add_stages(worker, suffix);
+  add_families(worker, suffix, slots);
+  add_stages(worker, suffix, slots);
   if (const char* pause = std::getenv("TUSK_TEST_PRINT")) {
     std::thread(print_lines, milliseconds(std::stoi(pause))).detach();
   }
