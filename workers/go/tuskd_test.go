@@ -28,7 +28,8 @@ type daemon struct {
 	process *exec.Cmd
 }
 
-func newDaemon(t *testing.T) *daemon {
+// newDaemon starts a tuskd, with more keys in the section tuskd of its config.
+func newDaemon(t *testing.T, keys ...string) *daemon {
 	path := firstOf(os.Getenv("TUSKD"), "../../build/release/daemon/tuskd")
 	if _, err := os.Stat(path); err != nil {
 		t.Skip("no tuskd: ", err)
@@ -44,6 +45,7 @@ pipeline_out: null
 http: null
 state: null
 reconnect_grace: 200ms
+%s
 
 [types]
 once: { attempts: 1 }
@@ -54,7 +56,7 @@ prices: {}
 
 [ipc_patterns]
 pipeline: { stages: ["double", "sum"] }
-`, d.url)
+`, d.url, strings.Join(keys, "\n"))
 	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -568,5 +570,48 @@ func TestWithTuskdTasksAreListedAndCancelledByTheirLabels(t *testing.T) {
 	}
 	if n := count(Filter{State: "delayed"}); n != each-1 {
 		t.Fatal(n)
+	}
+}
+
+func TestWithTuskdTasksGoWhereThereIsWhatTheyNeed(t *testing.T) {
+	d := newDaemon(t, "unserved_grace: 0s")
+	for _, o := range []WorkerOptions{
+		{Slots: 4, Name: "eu", Labels: map[string]any{"region": "eu", "gpu": 1}},
+		{Slots: 4, Name: "us", Labels: map[string]any{"region": "us"}},
+	} {
+		d.worker(o, func(w *Worker) {
+			Handle(w, "where", func(context.Context, any) (string, error) { return o.Name, nil })
+		})
+	}
+	c := d.client(within)
+	ask := func(options ...CallOption) (string, error) {
+		return Call[string](ctx, c, "where", nil, options...)
+	}
+	for range 10 {
+		if name, err := ask(WithRequires(map[string]any{"region": "us"})); err != nil || name != "us" {
+			t.Fatal(name, err)
+		}
+		if name, err := ask(WithConsumes(map[string]int{"gpu": 1})); err != nil || name != "eu" {
+			t.Fatal(name, err)
+		}
+		if name, err := ask(WithPrefers(map[string]any{"region": "us"})); err != nil || name != "us" {
+			t.Fatal(name, err)
+		}
+	}
+	for _, nobody := range []CallOption{WithRequires(map[string]any{"region": "mars"}), WithRequires(map[string]any{"gpu": 2}), WithConsumes(map[string]int{"gpu": 2})} {
+		if name, err := ask(nobody); !errors.Is(err, ErrUnserved) {
+			t.Fatal(name, err)
+		}
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		first, err := ask(WithStickyKey(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			if name, err := ask(WithStickyKey(key)); err != nil || name != first {
+				t.Fatal(name, first, err)
+			}
+		}
 	}
 }
