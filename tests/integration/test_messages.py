@@ -1,4 +1,4 @@
-"""[message_types] as a user writes it: bodies that are checked at the door, and what peers are told."""
+"""[message_types] as a user writes it: bodies that are checked, and what peers are told."""
 
 import shutil
 import subprocess
@@ -7,7 +7,16 @@ from pathlib import Path
 import lz4.frame
 import pytest
 from conftest import ROOT, TUSKD, Tuskd
-from peer import ACCEPTED, COMPRESSION, ERROR, PUBLISH, SUBMIT, SUBSCRIBE, ReqPeer, task_id
+from peer import (
+    ACCEPTED,
+    COMPRESSION,
+    ERROR,
+    PUBLISH,
+    SUBMIT,
+    SUBSCRIBE,
+    ReqPeer,
+    task_id,
+)
 
 CODEC = 27
 JSON, PLAIN = 1, 2
@@ -105,7 +114,9 @@ def test_a_reload_changes_what_is_checked_or_nothing(broker):
     )
     client.send([PUBLISH, 3, "system_event", b"\x0a\x01x", {CODEC: PLAIN}])
     client.receive(ACCEPTED)
-    assert subscriber.receive(EVENT)[0][1] == 2, "the old schema, and no number for the refused one"
+    assert subscriber.receive(EVENT)[0][1] == 2, (
+        "the old schema, and no number for the refused one"
+    )
 
 
 SCHEMAS = {
@@ -119,9 +130,13 @@ SCHEMAS = {
     [
         ("format: xml", "3:11", "expected json, msgpack or protobuf"),
         ("format: json\n  validation: true", "4:15", "needs a schema"),
-        ("format: json\n  schema: @file.read('broken.json')", "4:11", "broken.json:2:17: it is no JSON"),
         (
-            "format: msgpack\n  schema: '{\"items\": {\"$ref\": \"http://x/y.json\"}}'",
+            "format: json\n  schema: @file.read('broken.json')",
+            "4:11",
+            "broken.json:2:17: it is no JSON",
+        ),
+        (
+            'format: msgpack\n  schema: \'{"items": {"$ref": "http://x/y.json"}}\'',
             "4:11",
             "at /items/$ref: a reference to another document",
         ),
@@ -135,7 +150,11 @@ SCHEMAS = {
             "5:12",
             'did you mean "Second"?',
         ),
-        ("routing: direct", "3:12", "expected fanout, round_robin, least_connections or sticky"),
+        (
+            "routing: direct",
+            "3:12",
+            "expected fanout, round_robin, least_connections or sticky",
+        ),
     ],
 )
 def test_a_bad_config_is_told_with_its_place(
@@ -159,8 +178,14 @@ def test_a_message_type_of_a_topic_or_type_must_be_there(tuskd: type[Tuskd]) -> 
     broker.config = "[message_types]\nimage: {}\n[types]\nresize:\n  message: imaeg\n"
     broker.write_config()
     done = subprocess.run(
-        [TUSKD, "--check", broker.file], check=False, capture_output=True, text=True, timeout=30
+        [TUSKD, "--check", broker.file],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert done.returncode == 2
-    assert '[types] resize.message: "imaeg" is no entry of [message_types]' in done.stderr
+    assert (
+        '[types] resize.message: "imaeg" is no entry of [message_types]' in done.stderr
+    )
     assert 'did you mean "image"?' in done.stderr

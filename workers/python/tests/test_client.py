@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -430,3 +431,102 @@ def test_refused_hello_is_told_to_callers(broker: FakeBroker, client: Client, st
         result.result(5)
     with pytest.raises(tuskd.BrokerError, match="no common version"):
         client.call("t")
+
+
+MESSAGES = {
+    "types": {
+        "json": {"codec": 1},
+        "plain": {"codec": 2},
+        "packed": {"codec": 0, "compress": True},
+        "loose": {"compress": False},
+    },
+    "stages": {"json": {"codec": 1, "compress": True}},
+    "topics": {"plain": {"codec": 2}},
+}
+
+
+@pytest.fixture
+def told(make_broker: Callable[..., FakeBroker], client: Client, start: Start) -> FakeBroker:
+    """A broker that says how bodies are written, and the client knows."""
+    broker = make_broker(messages=MESSAGES, compression="lz4", compression_threshold=1000)
+    first = start(client.call, "t", 1)
+    broker.greet()
+    record = broker.expect(16)
+    assert record[4] == encode(1) and 27 not in record[5], "a type of which nothing is said"
+    broker.say([32, record[1], 1, encode(1)])
+    first.result(5)
+    return broker
+
+
+def test_bodies_are_written_as_the_welcome_says(
+    told: FakeBroker, client: Client, start: Start
+) -> None:
+    value = {"text": "äöü", "n": [1, 2.5, None, True]}
+    start(client.call, "json", value)
+    record = told.expect(16)
+    assert record[4] == b'{"text":"\xc3\xa4\xc3\xb6\xc3\xbc","n":[1,2.5,null,true]}'
+    assert record[5][27] == 1 and 29 not in record[5]
+    start(client.call, "plain", b"\x0a\x01x")
+    record = told.expect(16)
+    assert record[4] == b"\x0a\x01x" and record[5][27] == 2
+    start(client.push, "json", "a" * 100)
+    record = told.expect(24)
+    assert record[5] == {27: 1, 29: 1} and decompress(record[4], 1000) == b'"' + b"a" * 100 + b'"'
+    start(client.publish, "plain", b"")
+    record = told.expect(20)
+    assert record[3] in (b"", None) and record[4] == {27: 2}
+
+
+def test_bodies_are_compressed_as_the_welcome_says(
+    told: FakeBroker, client: Client, start: Start
+) -> None:
+    start(client.call, "packed", "a" * 62)  # and two bytes of msgpack: 64
+    record = told.expect(16)
+    assert record[5][29] == 1 and decompress(record[4], 1000) == encode("a" * 62)
+    start(client.call, "packed", "a" * 61)
+    assert 29 not in told.expect(16)[5]
+    start(client.call, "loose", "a" * 100_000)
+    assert 29 not in told.expect(16)[5]
+    start(client.call, "t", "a" * 1000)
+    assert told.expect(16)[5][29] == 1
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "why"),
+    [
+        ("json", b"x", "bytes and timestamps cannot be sent as JSON"),
+        ("json", [float("nan")], "NaN and infinities cannot be sent as JSON"),
+        ("json", {1: 2}, "a key of a map is not text|int, not text"),
+        ("plain", {"a": 1}, 'bodies of "plain" are plain bytes.*found dict'),
+    ],
+)
+def test_a_value_that_the_codec_cannot_hold(
+    told: FakeBroker, client: Client, type: str, value: Any, why: str
+) -> None:
+    with pytest.raises(tuskd.BodyError, match=why):
+        client.call(type, value)
+
+
+def test_what_was_asked_before_the_welcome_is_written_as_it_says(
+    make_broker: Callable[..., FakeBroker], client: Client, start: Start
+) -> None:
+    results = [start(client.call, "json", {"a": 1}), start(client.call, "plain", 5)]
+    pushed = start(client.push, "json", "b" * 100)
+    requests = client._calls.requests()
+    end = time.monotonic() + 10
+    while len(requests.pending) < 3:
+        assert time.monotonic() < end, "three requests wait for a broker"
+        time.sleep(0.001)
+    broker = make_broker(messages=MESSAGES)
+    broker.greet()
+    records = {}
+    while len(records) < 2:
+        for record in broker.packet():
+            records[record[0]] = record
+    assert records[16][4] == b'{"a":1}' and records[16][5][27] == 1
+    assert records[24][5] == {27: 1, 29: 1}
+    broker.say([32, records[16][1], 1, encode(2)], [48, records[24][1]])
+    assert results[0].result(5) == 2
+    pushed.result(5)
+    with pytest.raises(tuskd.BodyError, match="expected bytes, found int"):
+        results[1].result(5)

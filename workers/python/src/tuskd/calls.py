@@ -100,9 +100,11 @@ class Calls:
             attributes[wire.A_TRACE] = bounded("trace", trace)
         if baggage is not None:
             attributes[wire.A_BAGGAGE] = bounded("baggage", baggage)
-        data = requests.body(body, attributes)
+        early = not requests.link.fields
+        data = requests.body(body, attributes, wire.SUBMIT, type)
         deadline = time.monotonic() + requests.timeout(timeout)
         request = requests.request(wire.SUBMIT, as_id(id), type, data, attributes or None, deadline)
+        request.early = early
         request.until_sent = until_sent
         request.notify = notify
         request.resent = resent
@@ -125,9 +127,11 @@ class Calls:
     ) -> Request:
         requests = self.requests()
         attributes: dict[int, Any] = {wire.A_RERUN_OK: True} if rerun_ok else {}
-        data = requests.body(body, attributes)
+        early = not requests.link.fields
+        data = requests.body(body, attributes, wire.PUSH, stage)
         deadline = time.monotonic() + requests.timeout(timeout)
         request = requests.request(wire.PUSH, as_id(id), stage, data, attributes or None, deadline)
+        request.early = early
         request.until_sent = timeout is None
         request.notify = notify
         request.resent = resent
@@ -147,8 +151,11 @@ class Calls:
         attributes: dict[int, Any] = {}
         if trace is not None:
             attributes[wire.A_TRACE] = bounded("trace", trace)
-        data = requests.body(body, attributes)
-        return self._post(wire.PUBLISH, b"", topic, data, attributes or None, timeout, notify)
+        early = not requests.link.fields
+        data = requests.body(body, attributes, wire.PUBLISH, topic)
+        return self._post(
+            wire.PUBLISH, b"", topic, data, attributes or None, timeout, notify, early
+        )
 
     def cancel(
         self, id: KnownId, timeout: float | None, notify: Callable[[Request], None] | None = None
@@ -290,11 +297,13 @@ class Calls:
         attributes: dict[int, Any] | None,
         timeout: float | None,
         notify: Callable[[Request], None] | None = None,
+        early: bool = False,
     ) -> Request:
         requests = self.requests()
         deadline = time.monotonic() + requests.timeout(timeout)
         request = requests.request(kind, id, name, body, attributes, deadline)
         request.notify = notify
+        request.early = early
         requests.post(request)
         return request
 

@@ -22,6 +22,7 @@ class Request:
         "chunks",
         "deadline",
         "done",
+        "early",
         "error",
         "id",
         "kind",
@@ -61,6 +62,8 @@ class Request:
         self.packet = 0  # the number of the one that it went out in; 0: not sent
         self.queued = False  # a push that waits for the window
         self.resent = False
+        # Its body was written before the broker could say how.
+        self.early = False
         self.size = 128
         self.wanted: Wanted | None = None
         self.done = False

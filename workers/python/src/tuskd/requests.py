@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import msgpack
 from . import compression, values, wire
 from .bodies import read_body
 from .errors import (
+    BodyError,
     Busy,
     Closed,
     Timeout,
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 5.0
 NAME_BYTES = 255
 _NOTHING: dict[int, Any] = {}
+_NOT_TOLD: dict[str, Any] = {}
+# What a welcome calls that for which such a request has a body.
+_TOLD = {wire.SUBMIT: "types", wire.PUSH: "stages", wire.PUBLISH: "topics"}
+COMPRESS_FROM = 64  # bytes, where the broker wants bodies compressed
 _ENDING_IN_A_RESULT = (wire.SUBMIT, wire.AWAIT)
 
 
@@ -97,20 +102,64 @@ class Requests:
             encoder = self._encoders.encoder = values.Encoder()
         return encoder.encode(value)
 
-    def body(self, value: Any, attributes: dict[int, Any]) -> bytes:
-        """The bytes of a body, compressed when that pays; its attributes are added."""
-        data = self.encode(value)
+    def body(
+        self,
+        value: Any,
+        attributes: dict[int, Any],
+        kind: int = wire.UPDATE,
+        name: str | None = None,
+    ) -> bytes:
+        """The bytes of a body, compressed when that pays; its attributes are added.
+
+        The broker may have said how bodies for the type, stage or topic of that name are written.
+        """
+        told = self._writing(kind, name)
+        codec = told.get("codec", 0)
+        data = self.encode(value) if codec == 0 else self._encode_as(codec, value, name)
         if len(data) > self.limit("body"):
             raise too_large("body", len(data), self.limit("body"))
-        fields = self.link.fields
-        if fields.get("compression") == "lz4" and len(data) >= fields.get(
-            "compression_threshold", NEVER
-        ):
+        if codec != 0:
+            attributes[wire.A_CODEC] = codec
+        if len(data) >= self._compress_from(told):
             packed = compression.compress(data)
             if packed is not None:
                 attributes[wire.A_COMPRESSION] = 1
                 return packed
         return data
+
+    def _writing(self, kind: int, name: str | None) -> Mapping[str, Any]:
+        """What the welcome says of such bodies."""
+        messages = self.link.fields.get("messages")
+        if not messages or kind not in _TOLD:
+            return _NOT_TOLD
+        found: Mapping[str, Any] = messages.get(_TOLD[kind], _NOT_TOLD).get(name, _NOT_TOLD)
+        return found
+
+    def _encode_as(self, codec: int, value: Any, name: str | None) -> bytes:
+        if codec == 1:
+            self.encode(value)  # what no body may be is said in the same words
+            return values.encode_json(value)
+        if codec != 2:
+            raise BodyError(
+                f'bodies of "{name}" are of codec {codec}, which this SDK does not know'
+            )
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise BodyError(
+                f'bodies of "{name}" are plain bytes, such as a message of protobuf: '
+                f"expected bytes, found {type(value).__name__}"
+            )
+        return bytes(value)
+
+    def _compress_from(self, told: Mapping[str, Any]) -> float:
+        """The size from which a body is compressed."""
+        compress = told.get("compress")
+        if compress is not None:
+            return COMPRESS_FROM if compress else NEVER
+        fields = self.link.fields
+        if fields.get("compression") != "lz4":
+            return NEVER
+        threshold: int = fields.get("compression_threshold", NEVER)
+        return threshold
 
     def request(
         self,
@@ -265,7 +314,7 @@ class Requests:
             item = outbox.popleft()
             if type(item) is bytes:
                 record = item
-            elif item.done:
+            elif item.done or (item.early and not self._write_again(item)):
                 self._released(item)
                 continue
             else:
@@ -294,6 +343,28 @@ class Requests:
         else:
             packed = self._pack((kind, request.number, request.name))
         return packed
+
+    def _write_again(self, request: Request) -> bool:
+        """Its body as the broker wants it, now that it has said so; False if it cannot be."""
+        request.early = False
+        attributes = {**(request.attributes or _NOTHING)}
+        written = wire.A_CODEC in attributes or wire.A_COMPRESSION in attributes
+        if written or not self._writing(request.kind, request.name):
+            return True
+        try:
+            value = values.decode(request.body)
+            body = self.body(value, attributes, request.kind, request.name)
+        except TuskError as error:
+            if self.pending.pop(request.number, None) is not None:
+                self._answered(request)
+                request.finish(error)
+            return False
+        with self._admit_lock:
+            more = len(body) - len(request.body)
+            request.size += more
+            self._outstanding += more
+        request.body, request.attributes = body, attributes
+        return True
 
     def _write_body(self, request: Request, bodies: list[bytes]) -> bytes:
         kind, attributes = request.kind, request.attributes

@@ -242,6 +242,17 @@ def _json_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def encode_json(value: Any) -> bytes:
+    """The bytes of a body of codec 1; the value is one that Encoder writes. Raises BodyError."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except TypeError:
+        raise BodyError("bytes and timestamps cannot be sent as JSON") from None
+    except ValueError:
+        raise BodyError("NaN and infinities cannot be sent as JSON") from None
+    return text.encode()
+
+
 def decode_json(data: bytes) -> Any:
     """The value of a body of codec 1."""
     try:
