@@ -4,6 +4,12 @@ import type { Reader } from "./msgpack/reader.js";
 import type { Packet } from "./packet.js";
 import { DEFAULT_LIMITS, type Limits } from "./wire.js";
 
+/** How bodies for one name are to be written; what is left out is as always. */
+export interface Writing {
+  codec?: number;
+  compress?: boolean;
+}
+
 export interface Welcome {
   session: number;
   epoch: number;
@@ -16,6 +22,8 @@ export interface Welcome {
   compressionThreshold: number;
   /** How long a worker waits for a broker to come back, in ms. */
   adoptGrace: number;
+  /** Of `types`, `stages` and `topics`: by name, how bodies are to be written. */
+  messages: Readonly<Partial<Record<string, ReadonlyMap<string, Writing>>>>;
   /** One `[id, handle or null]` for each claim of hello. */
   claims: [Uint8Array, number | null][];
 }
@@ -46,6 +54,12 @@ export interface Peer<T> {
   complain(message: string): void;
 }
 
+/** What a welcome says of the bodies of types, stages or topics, by name. */
+function writings(messages: unknown, where: string): Map<string, Writing> {
+  const found = (messages as Record<string, unknown> | undefined)?.[where] ?? {};
+  return new Map(Object.entries(found as Record<string, Writing>));
+}
+
 /** The fields of a welcome. @throws BodyError without a session */
 export function readWelcome(fields: Record<string, unknown>): Welcome {
   const whole = (value: unknown, otherwise: number): number =>
@@ -68,6 +82,11 @@ export function readWelcome(fields: Record<string, unknown>): Welcome {
         ? whole(fields.compression_threshold, Number.POSITIVE_INFINITY)
         : Number.POSITIVE_INFINITY,
     adoptGrace: whole(fields.adopt_grace, 10_000),
+    messages: {
+      types: writings(fields.messages, "types"),
+      stages: writings(fields.messages, "stages"),
+      topics: writings(fields.messages, "topics"),
+    },
     claims: Array.isArray(fields.claims) ? (fields.claims as Welcome["claims"]) : [],
   };
 }

@@ -3,6 +3,7 @@ import type { BodyPlace } from "./body.js";
 import type { TuskError } from "./errors.js";
 import type { Terms } from "./terms.js";
 import { idText } from "./uuid.js";
+import { Codec } from "./wire.js";
 
 const ID_BYTES = 16;
 
@@ -51,12 +52,14 @@ export const nobody = (): void => undefined;
  */
 export class Pending {
   /**
-   * The id's 16 bytes and then the body, as msgpack, for those that have them; for a query or
+   * The id's 16 bytes and then the body, for those that have them; for a query or
    * control its arguments.
    * One buffer: half the work.
    */
   bytes: Buffer | undefined;
   compressed = false;
+  /** How the body is written; msgpack until the broker has said otherwise. */
+  codec: number = Codec.msgpack;
   /** In which session it was written into a packet; 0: in none yet. */
   writtenIn = 0;
   /** The number of the packet that it was written into; 0: in none of this session. */

@@ -2,7 +2,7 @@
 import { bringsTask } from "./endings.js";
 import type { Writer } from "./msgpack/writer.js";
 import { NO_ATTRIBUTES, type Pending } from "./pending.js";
-import { Attribute, Reply } from "./wire.js";
+import { Attribute, Codec, Reply } from "./wire.js";
 
 /** A map of so many entries has its length in two bytes. */
 const LONG_MAP = 16;
@@ -11,7 +11,8 @@ const LONG_MAP = 16;
 export function writeAttributes(writer: Writer, pending: Pending): boolean {
   const { attributes: chosen, compressed } = pending;
   const resent = pending.resent || (pending.writtenIn !== 0 && bringsTask(pending.kind));
-  if (chosen === NO_ATTRIBUTES && !resent && !compressed) return false;
+  const plain = pending.codec === Codec.msgpack && !compressed;
+  if (chosen === NO_ATTRIBUTES && !resent && plain) return false;
   const start = writer.pos;
   // With terms they may be more than the short form of a map holds.
   if (chosen.terms === undefined) writer.map(0);
@@ -44,6 +45,10 @@ export function writeAttributes(writer: Writer, pending: Pending): boolean {
   if (resent) {
     put(Attribute.resent);
     writer.bool(true);
+  }
+  if (pending.codec !== Codec.msgpack) {
+    put(Attribute.codec);
+    writer.int(pending.codec);
   }
   if (compressed) {
     put(Attribute.compression);

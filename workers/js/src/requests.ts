@@ -4,6 +4,7 @@
  */
 import { isThenable } from "./batches.js";
 import { Attributes, BodyPlace, writeRaw } from "./body.js";
+import { inCodec } from "./codecs.js";
 import { bringsTask, describe, endingError, hasId } from "./endings.js";
 import { Busy, brokerError, Timeout, TuskError, tooLarge, Unavailable } from "./errors.js";
 import { Link } from "./link.js";
@@ -16,7 +17,7 @@ import { Deadlines, NO_ATTRIBUTES, nobody, Pending, type RequestAttributes } fro
 import { writeAttributes } from "./request-attributes.js";
 import { LOG_LEVELS } from "./terms.js";
 import { writeUuid7 } from "./uuid.js";
-import { Kind, Reply, State } from "./wire.js";
+import { Codec, Kind, Reply, State } from "./wire.js";
 
 /** How long a caller waits before the broker has said what the default is, in ms. */
 const FIRST_TIMEOUT = 5000;
@@ -313,7 +314,7 @@ export class Requests implements Peer<never> {
   /** An update behind its id: its attributes, and the body behind those. How many elements it has. */
   #writeChange(packet: Packet<never>, pending: Pending): number {
     const hasBody = pending.size > 16;
-    if (hasBody) this.#compress(pending);
+    if (hasBody) this.#prepare(pending);
     if (!writeAttributes(packet.writer, pending)) {
       if (!hasBody) return 3;
       packet.writer.map(0);
@@ -324,23 +325,39 @@ export class Requests implements Peer<never> {
   }
 
   #writeBody(packet: Packet<never>, pending: Pending): void {
-    this.#compress(pending);
+    this.#prepare(pending);
     this.#writeWhole(packet, pending.body!);
   }
 
-  #compress(pending: Pending): void {
-    const body = pending.body!;
+  /** Writes the body as the broker wants it, once; it was made before anybody asked the broker. */
+  #prepare(pending: Pending): void {
     // Sent again, it must be the same bytes: another body under the same id is a conflict.
-    if (pending.writtenIn === 0 && !pending.compressed) {
-      const threshold = this.link.welcome?.compressionThreshold ?? Number.POSITIVE_INFINITY;
-      const smaller = body.length >= threshold ? compress(body) : undefined;
-      if (smaller !== undefined) {
-        const bytes = Buffer.concat([pending.bytes!.subarray(0, 16), smaller]);
-        if (pending.parked) this.#parkedBytes += bytes.length - pending.size;
-        pending.bytes = bytes;
-        pending.compressed = true;
-      }
+    if (pending.writtenIn !== 0 || pending.compressed || pending.codec !== Codec.msgpack) return;
+    const { welcome } = this.link;
+    if (welcome === undefined) return;
+    const told = welcome.messages[bodiesOf(pending.kind)]?.get(pending.name);
+    if (told?.codec !== undefined && told.codec !== Codec.msgpack) {
+      this.#replaceBody(pending, inCodec(told.codec, pending.body!, pending.name));
+      pending.codec = told.codec;
     }
+    const from =
+      told?.compress === undefined
+        ? welcome.compressionThreshold
+        : told.compress
+          ? COMPRESS_FROM
+          : Number.POSITIVE_INFINITY;
+    const body = pending.body!;
+    const smaller = body.length >= from ? compress(body) : undefined;
+    if (smaller !== undefined) {
+      this.#replaceBody(pending, smaller);
+      pending.compressed = true;
+    }
+  }
+
+  #replaceBody(pending: Pending, body: Buffer): void {
+    const bytes = Buffer.concat([pending.bytes!.subarray(0, 16), body]);
+    if (pending.parked) this.#parkedBytes += bytes.length - pending.size;
+    pending.bytes = bytes;
   }
 
   #writeWhole(packet: Packet<never>, body: Buffer): void {
@@ -578,6 +595,23 @@ export class Requests implements Peer<never> {
       return;
     }
     pending.done(value);
+  }
+}
+
+/** Bodies of at least so many bytes are compressed where the broker wants them to be. */
+const COMPRESS_FROM = 64;
+
+/** What a welcome calls that for which such a request has a body. */
+function bodiesOf(kind: number): string {
+  switch (kind) {
+    case Kind.submit:
+      return "types";
+    case Kind.push:
+      return "stages";
+    case Kind.publish:
+      return "topics";
+    default:
+      return "";
   }
 }
 
