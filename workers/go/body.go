@@ -31,17 +31,17 @@ func writeBody(v any, w *welcome) (body, error) {
 
 // fitBody compresses what is worth it and refuses what is over the limit.
 func fitBody(text []byte, w *welcome) (body, error) {
-	if size, limit := int64(len(text)), w.Limits.Body; size > limit {
-		err := newError(ErrTooLarge, TaskID{}, "the body has %d bytes, the limit `body` is %d", size, limit)
-		err.Details = map[string]any{"limit": "body", "value": limit}
-		return body{}, err
+	return writeFor(text, wire.Result, "", w)
+}
+
+func checkSize(text []byte, w *welcome) error {
+	size, limit := int64(len(text)), w.Limits.Body
+	if size <= limit {
+		return nil
 	}
-	if w.Compression == "lz4" && int64(len(text)) >= w.CompressionThreshold && len(text) > 0 {
-		if frame := lz4frame.Compress(text); frame != nil {
-			return body{bytes: frame, compressed: true}, nil
-		}
-	}
-	return body{bytes: text}, nil
+	err := newError(ErrTooLarge, TaskID{}, "the body has %d bytes, the limit `body` is %d", size, limit)
+	err.Details = map[string]any{"limit": "body", "value": limit}
+	return err
 }
 
 // received is a body as a record brought it.

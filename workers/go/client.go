@@ -198,7 +198,7 @@ func (c *Client) submit(ctx context.Context, taskType string, in any, reply int6
 
 // start writes the body, gives the request an id and a deadline, and queues it.
 func (c *Client) start(ctx context.Context, r *request, in any, options []CallOption) (err error) {
-	if r.body, err = writeBody(in, c.session.terms()); err != nil {
+	if err = c.bodyOf(r, in); err != nil {
 		return err
 	}
 	for _, option := range options {

@@ -223,6 +223,15 @@ func (c *Client) send(r *request, now time.Time) {
 		c.sendCredit(r)
 		return
 	}
+	if r.early {
+		if err := c.writeAgain(r); err != nil {
+			if r.kind == wire.Push {
+				c.pushing--
+			}
+			c.end(r, err)
+			return
+		}
+	}
 	c.queued.Add(-r.cost())
 	c.last++
 	r.number = c.last

@@ -79,16 +79,21 @@ func newHello(role string, instance [16]byte) hello {
 
 // welcome is the broker's answer. What an old broker does not say has its default.
 type welcome struct {
-	Session              int64   `msgpack:"session"`
-	Epoch                int64   `msgpack:"epoch"`
-	Resumed              bool    `msgpack:"resumed"`
-	Ack                  int64   `msgpack:"ack"`
-	Limits               limits  `msgpack:"limits"`
-	Timeout              int64   `msgpack:"timeout"` // ms
-	Compression          string  `msgpack:"compression"`
-	CompressionThreshold int64   `msgpack:"compression_threshold"`
-	AdoptGrace           int64   `msgpack:"adopt_grace"` // ms
-	Claims               [][]any `msgpack:"claims"`
+	Session              int64  `msgpack:"session"`
+	Epoch                int64  `msgpack:"epoch"`
+	Resumed              bool   `msgpack:"resumed"`
+	Ack                  int64  `msgpack:"ack"`
+	Limits               limits `msgpack:"limits"`
+	Timeout              int64  `msgpack:"timeout"` // ms
+	Compression          string `msgpack:"compression"`
+	CompressionThreshold int64  `msgpack:"compression_threshold"`
+	AdoptGrace           int64  `msgpack:"adopt_grace"` // ms
+	Messages             struct {
+		Types  map[string]writing `msgpack:"types"`
+		Stages map[string]writing `msgpack:"stages"`
+		Topics map[string]writing `msgpack:"topics"`
+	} `msgpack:"messages"`
+	Claims [][]any `msgpack:"claims"`
 }
 
 type limits struct {

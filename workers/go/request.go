@@ -35,6 +35,7 @@ type request struct {
 	change  *any            // of an update: the value of its body; nil: the body stays
 	target  *request        // of a cancel by a context: what it gives up; of a credit: what it is for; nobody waits for the answer
 	notify  chan<- *request // gets the request when it ends; has room for it
+	early   bool            // its body was written before the broker could say how
 	keep    bool            // the ending may be looked at much later
 
 	bounded  bool      // has a deadline that stays
@@ -189,6 +190,9 @@ func (r *request) attributes(now time.Time) (a pairs) {
 	}
 	if (r.resent || r.sends > 1) && (r.kind == wire.Submit || r.kind == wire.Push) {
 		a.add(wire.Resent, -1)
+	}
+	if r.body.codec != 0 {
+		a.add(wire.Codec, r.body.codec)
 	}
 	if r.body.compressed {
 		a.add(wire.Compression, 1)
