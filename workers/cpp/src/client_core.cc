@@ -167,6 +167,7 @@ TaskId ClientCore::hand_over(Op op, std::string_view name, std::string&& body, b
     r.prepared = prepared;
     r.patient = patient;
     r.compressed = compressed;
+    r.codec = 0;
     queued_bytes_.fetch_add(r.counted, std::memory_order_relaxed);
     return r.id;
   };

@@ -75,6 +75,7 @@ class ClientCore : public Link::Peer {
   void take_inbox();
   void make_ready(Request* r);
   RequestQueue& queue_of(const Request& r) { return r.op == Op::kPush ? pushes_ : ready_; }
+  PayloadRules::Writing writing_of(const Request& r) const;
   bool prepare(Request* r);
   void leave_queue(Request& r);
   bool fill_from(RequestQueue& queue, proto::Writer& out, std::uint64_t seq);
@@ -107,7 +108,8 @@ class ClientCore : public Link::Peer {
   std::atomic<std::size_t> session_bytes_{proto::Limits{}.session_bytes};
   std::atomic<std::size_t> push_window_{proto::Limits{}.push_window};
   std::atomic<std::size_t> body_limit_{proto::Limits{}.body};
-  std::atomic<std::size_t> threshold_{0};  // 0: not known, or no compression
+  // 0: not known, no compression, or the link's thread must look at each body's message type.
+  std::atomic<std::size_t> threshold_{0};
   std::mutex push_mutex_;
   std::condition_variable push_changed_;
   std::size_t pushes_pending_ = 0;  // under push_mutex_

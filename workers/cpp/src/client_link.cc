@@ -70,7 +70,8 @@ void ClientCore::welcomed(proto::Value fields, bool resumed) {
   body_limit_ = rules_.body;
   session_bytes_ = link_.limits().session_bytes;
   push_window_ = link_.limits().push_window;
-  threshold_ = rules_.lz4 ? std::max<std::size_t>(rules_.threshold, 1) : 0;
+  const bool told = !(rules_.types.empty() && rules_.stages.empty() && rules_.topics.empty());
+  threshold_ = rules_.lz4 && !told ? std::max<std::size_t>(rules_.threshold, 1) : 0;
   if (!options_.timeout) {
     if (auto timeout = fields.get("timeout").number(); timeout && *timeout > 0) {
       deadlines_.set_default(std::chrono::milliseconds(*timeout));
@@ -197,12 +198,30 @@ void ClientCore::expire(Clock::time_point now) {
   }
 }
 
-// Compression and limits, for what was handed over before the broker said its own.
+// What the broker said of such bodies.
+PayloadRules::Writing ClientCore::writing_of(const Request& r) const {
+  const auto& named = r.op == Op::kPush      ? rules_.stages
+                      : r.op == Op::kPublish ? rules_.topics
+                                             : rules_.types;
+  const auto it = r.op == Op::kUpdate ? named.end() : named.find(r.name);
+  return it == named.end() ? PayloadRules::Writing{} : it->second;
+}
+
+// Codec, compression and limits, for what was handed over before the broker said its own.
 bool ClientCore::prepare(Request* r) {
   if (!r->prepared && r->has_body &&
       (has_id(r->op) || r->op == Op::kPublish || r->op == Op::kUpdate)) {
     std::string body = r->frame ? std::string(r->frame.view()) : std::move(r->body);
-    if (body.size() <= rules_.body) r->compressed = compress(body, rules_);
+    const PayloadRules::Writing told = writing_of(*r);
+    if (body.size() <= rules_.body) {
+      try {
+        r->compressed = write_as(told, r->name, body, rules_);
+        r->codec = told.codec;
+      } catch (const ValueError& error) {
+        fail(r, failure(proto::code::kInvalid, error.what(), id_of(*r)));
+        return false;
+      }
+    }
     r->frame = body.size() >= proto::kFrameBody ? proto::Bytes::copy(body) : proto::Bytes();
     r->body = r->frame ? std::string() : std::move(body);
     r->prepared = true;
@@ -270,6 +289,7 @@ void ClientCore::write(proto::Writer& out, const Request& r) {
   if (r.op == Op::kPost) attributes_.number(Attribute::kReply, 1);
   if (r.resent) attributes_.flag(Attribute::kResent);
   if (r.rerun_ok) attributes_.flag(Attribute::kRerunOk);
+  if (r.codec != 0) attributes_.number(Attribute::kCodec, r.codec);
   if (r.compressed) attributes_.number(Attribute::kCompression, 1);
   if (r.trace) {
     if (!r.trace[0].empty()) attributes_.text(Attribute::kTrace, r.trace[0]);

@@ -2,6 +2,7 @@
 #include "tusk/client.h"
 
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <future>
 #include <thread>
@@ -222,6 +223,50 @@ TEST_F(ClientTest, LargeBodiesAreCompressedWhenThatPays) {
   }
   client.submit("add", to_bytes(noise));
   EXPECT_EQ(broker.next("submit").size(), 5u) << "what does not get smaller goes as it is";
+}
+
+const Json kMessages = {{"compression", "lz4"},
+                        {"compression_threshold", 1000},
+                        {"messages",
+                         {{"types",
+                           {{"json", {{"codec", 1}}},
+                            {"plain", {{"codec", 2}}},
+                            {"packed", {{"codec", 0}, {"compress", true}}},
+                            {"loose", {{"compress", false}}},
+                            {"later", {{"codec", 9}}}}},
+                          {"stages", {{"json", {{"codec", 1}, {"compress", true}}}}},
+                          {"topics", {{"plain", {{"codec", 2}}}}}}}};
+
+// The first is asked before the welcome.
+TEST_F(ClientTest, BodiesAreWrittenAsTheBrokersMessageTypesSay) {
+  auto bytes = [](const Json& body) { return *proto::hex_decode(body["hex"].get<std::string>()); };
+  auto wrong = client.submit<int>("plain", 5);
+  client.submit("json", map("text", "äö\"ü", "n", List{1, 2.5, 1.0, {}, true, -3}));
+  meet(kMessages);
+  Json record = broker.next("submit");
+  EXPECT_EQ(bytes(record[4]), R"({"n":[1,2.5,1.0,null,true,-3],"text":"äö\"ü"})");
+  EXPECT_EQ(record[5], (Json{{"codec", 1}}));
+  EXPECT_THROW(wrong.get(), BrokerError);
+  auto task = client.submit<Value>("plain", to_bytes("\n\1x"));
+  record = broker.next("submit");
+  EXPECT_EQ(bytes(record[4]), "\n\1x");
+  EXPECT_EQ(record[5], (Json{{"codec", 2}}));
+  broker.send({{"result", record[1], 1, Json{{"hex", proto::hex_encode("[1]")}}, {{"codec", 1}}}});
+  EXPECT_EQ(task.get(), Value(List{1}));
+
+  for (auto& [type, size, compressed] :
+       std::vector<std::tuple<const char*, std::size_t, bool>>{{"packed", 62, true},
+                                                               {"packed", 61, false},
+                                                               {"loose", 5000, false},
+                                                               {"t", 2000, true}}) {
+    client.submit(type, std::string(size, 'a'));
+    record = broker.next("submit");
+    EXPECT_EQ(record.size() > 5 && record[5].contains("compression"), compressed) << type << size;
+  }
+  for (auto& [type, value] : std::vector<std::pair<const char*, Value>>{
+           {"json", Value(to_bytes("x"))}, {"json", Value(NAN)}, {"later", Value(1)}}) {
+    EXPECT_THROW(client.submit<int>(type, value).get(), BrokerError) << type;
+  }
 }
 
 TEST_F(ClientTest, ABombIsRefusedBeforeItGoesOff) {

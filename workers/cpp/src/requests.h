@@ -26,6 +26,7 @@ struct Request {
   bool has_body = false;
   bool prepared = false;  // compressed, and held against the limit
   bool compressed = false;
+  unsigned codec = 0;  // how the body is written
   bool resent = false;
   bool rerun_ok = false;
   bool has_timeout = false;

@@ -108,7 +108,16 @@ TEST_F(WorkerTest, ABodyThatCannotBeReadFailsForGoodAndTheWorkerGoesOn) {
   EXPECT_NE(refused({{"hex", "82a16101a16101"}}, nullptr, {}).find("twice"), std::string::npos);
   EXPECT_NE(refused(body_of("text"), nullptr, {}).find("expected a map"), std::string::npos);
   EXPECT_NE(refused(body_of(map("a", 1)), nullptr, {}).find("\"b\" is missing"), std::string::npos);
-  EXPECT_NE(refused(kAdd, {{"codec", 1}}, {}).find("codec 1"), std::string::npos);
+  EXPECT_NE(refused(kAdd, {{"codec", 1}}, {}).find("no JSON at byte"), std::string::npos);
+  auto json = [](const std::string& text) { return Json{{"hex", proto::hex_encode(text)}}; };
+  const Json in_json = {{"codec", 1}};
+  EXPECT_NE(refused(json(R"({"a":1,"a":2})"), in_json, {}).find("twice"), std::string::npos);
+  EXPECT_NE(refused(json(R"({"a":18446744073709551616})"), in_json, {}).find("beyond 64 bits"),
+            std::string::npos);
+  EXPECT_NE(refused(json(std::string(100, '[')), in_json, {}).find("64 deep"), std::string::npos);
+  EXPECT_NE(refused(json("1 2"), in_json, {}).find("no JSON at byte"), std::string::npos);
+  broker.send({task(2, "add", json(R"({"b": 2, "a": 1})"), 1, in_json)});
+  EXPECT_EQ(broker.next("result")[3], body_of(3));
   EXPECT_NE(refused(kAdd, {{"compression", 1}}, {}).find("LZ4"), std::string::npos);
   EXPECT_NE(refused(1, {{"compression", 1}}, {proto::lz4_compress(std::string(8 << 20, '\0'))})
                 .find("LZ4"),

@@ -87,6 +87,11 @@ class BodyReader {
   const char* end_;
 };
 
+namespace detail {
+// The msgpack of a body in JSON. Throws ValueError at what BODY.md does not allow.
+std::string from_json(std::string_view json);
+}  // namespace detail
+
 // Why `body` is not one value by the rules of BODY.md, in a few words; nothing if it is.
 const char* check_body(std::string_view body);
 

@@ -175,11 +175,11 @@ struct Channel;
 
 template <class T>
 T read_result(std::string_view body, unsigned codec) {
-  if (codec == 0) {
+  if (codec == 0 || codec == 1) {
     if constexpr (std::is_void_v<T>) {
       return;
     } else {
-      return from_body<T>(body);
+      return codec == 0 ? from_body<T>(body) : from_body<T>(from_json(body));
     }
   }
   if constexpr (std::is_void_v<T>) {
@@ -189,7 +189,7 @@ T read_result(std::string_view body, unsigned codec) {
   } else if constexpr (std::same_as<T, Value>) {
     if (codec == 2) return Value(to_bytes(body));
   }
-  throw ValueError("the body is not msgpack (codec " + std::to_string(codec) +
+  throw ValueError("the body is neither msgpack nor JSON (codec " + std::to_string(codec) +
                    "): read Ending::body()");
 }
 

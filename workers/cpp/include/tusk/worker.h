@@ -313,6 +313,7 @@ template <class In>
 In read_argument(std::string_view body, unsigned codec) {
   try {
     if (codec == 0) return from_body<In>(body);
+    if (codec == 1) return from_body<In>(from_json(body));
     if constexpr (std::same_as<In, Bytes>) {
       if (codec == 2) return to_bytes(body);
     } else if constexpr (std::same_as<In, Value>) {
@@ -321,7 +322,8 @@ In read_argument(std::string_view body, unsigned codec) {
   } catch (const ValueError& error) {
     throw UnreadableBody(error.what());
   }
-  throw UnreadableBody("the body is not msgpack (codec " + std::to_string(codec) + ")");
+  throw UnreadableBody("the body is neither msgpack nor JSON (codec " + std::to_string(codec) +
+                       ")");
 }
 
 template <class T>
