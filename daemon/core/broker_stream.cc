@@ -49,6 +49,10 @@ void Broker::chunk(Session& session, const Record& record) {
   sign_of_life(task);
   const Caller caller{.session = session.index};
   if (!check_body(caller, record)) return;
+  if (task.orphan) {  // its client is about to ask for it again
+    ++counters_.chunks_lost;
+    return writer(session, kRecordOverhead).credit(record.ref, 1);
+  }
   if (!task.terms || task.terms->stream == 0) {
     return error(caller, record.ref, code::kInvalid, "nobody asked for a stream of this task",
                  "field", "stream");

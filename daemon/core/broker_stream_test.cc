@@ -140,6 +140,27 @@ TEST_F(Stream, WhoAsksForItLastHearsIt) {
   EXPECT_EQ(got.at(Attribute::kIndex), 2);
 }
 
+TEST_F(Stream, AfterARestartItGoesOnOnceItsCallerIsBack) {
+  const Got task = start(2);
+  chunk(task.ref, "a");
+  h.restart();
+  worker.fields.claims = {{id, 1, "add", false}};
+  worker.connect();
+  const uint64_t handle = worker.welcome["claims"][0][1];
+  chunk(handle, "b");
+  EXPECT_EQ(worker.take(Kind::kCredit).size(), 1u) << "nobody is there for it";
+  client.connect();
+  request = client.submit(id, "add", "", streamed(2).flag(Attribute::kResent));
+  for (const char* body : {"c", "d", "e"}) chunk(handle, body);
+  worker.expect_error(code::kBusy);
+  const auto got = client.take(Kind::kChunk);
+  ASSERT_EQ(got.size(), 2u);
+  EXPECT_EQ(got[0].body, "c");
+  EXPECT_EQ(got[0].at(Attribute::kIndex), 1);
+  worker.succeed(handle);
+  EXPECT_EQ(client.expect(Kind::kResult).at(Attribute::kChunks), 2);
+}
+
 TEST_F(Stream, NobodyAskedForIt) {
   client.submit(h.id(), "add");
   const Got task = worker.expect(Kind::kTask);

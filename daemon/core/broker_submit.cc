@@ -202,6 +202,7 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
       task.forwarded = Bytes::copy(scratch_.entries());
       task.forwarded_count = static_cast<uint32_t>(scratch_.count());
       take_terms(ref, record);
+      if (task.terms) task.terms->credit = task.terms->stream;  // as its worker has it
       if (task.terms && task.state == TaskState::kRunning && task.stop == Stop::kNone) {
         timers_.cancel(task.timer);
         watch_run(ref);

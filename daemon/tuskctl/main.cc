@@ -1,4 +1,6 @@
 // tuskctl: what an operator asks a running tuskd, and tells it.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <functional>
@@ -139,6 +141,98 @@ int unblock(const Context& context, const std::string& type, const std::string& 
               "the key \"" + key + "\" of " + type + (done ? " goes on" : " was not blocked"));
 }
 
+// Which tasks, by the options of the command line.
+struct Which {
+  std::string type, state, parent, older;
+  std::vector<std::string> labels;  // NAME=TEXT, or NAME for any text
+  bool all = false, dry_run = false;
+
+  void add_to(CLI::App* command) {
+    command->add_option("--type", type, "tasks of this type");
+    command->add_option("--state", state,
+                        "waiting, delayed, running, suspended, failed, dead, ...");
+    command->add_option("--label", labels, "NAME=TEXT, or NAME for any text; all of them")
+        ->type_name("NAME=TEXT");
+    command->add_option("--parent", parent, "children of the task with this id");
+    command->add_option("--older", older, "of at least this age: 30s, 5m, 2h");
+    command->add_flag("--all", all, "all tasks");
+  }
+  void add_dry_run_to(CLI::App* command) {
+    command->add_flag("--dry-run", dry_run, "only count them");
+  }
+
+  tusk::Filter filter() const {
+    tusk::Filter out{.type = type, .state = state, .all = all};
+    for (const std::string& label : labels) {
+      const size_t at = label.find('=');
+      if (at == std::string::npos) {
+        out.labels[label] = std::nullopt;
+      } else {
+        out.labels[label.substr(0, at)] = label.substr(at + 1);
+      }
+    }
+    if (!parent.empty()) out.parent = parse_id(parent);
+    if (!older.empty()) out.min_age = parse_time(older);
+    return out;
+  }
+  bool any() const {
+    return all ||
+           !(type.empty() && state.empty() && parent.empty() && older.empty() && labels.empty());
+  }
+};
+
+void tasks(const Context& context, const Which& which, size_t most) {
+  tusk::Client client = context.connect();
+  Json list = Json::array();
+  client.tasks(which.filter(), [&](const tusk::TaskStatus& task) {
+    Json labels = Json::object();
+    std::string shown;
+    for (const auto& [name, text] : task.labels) {
+      labels[name] = text;
+      shown += (shown.empty() ? "" : " ") + name + "=" + text;
+    }
+    list.push_back({{"id", task.id.hex()},
+                    {"type", task.type},
+                    {"state", task.state},
+                    {"priority", task.priority},
+                    {"attempts", task.attempts},
+                    {"age", tusk::config::to_text(task.age)},
+                    {"worker", task.worker},
+                    {"labels", context.json ? labels : Json(shown)}});
+    return list.size() < most;
+  });
+  show(context, list, {"id", "type", "state", "priority", "attempts", "age", "worker", "labels"});
+}
+
+// Waits for a job, and says meanwhile how far it is if somebody looks on.
+int change(const Context& context, const Which& which, const std::string& what,
+           const std::function<tusk::Job(tusk::Client&, const tusk::JobOptions&)>& start) {
+  if (!which.any()) {
+    throw std::invalid_argument(
+        "which tasks? --type, --state, --label, --parent, --older or --all");
+  }
+  const bool watched = isatty(STDERR_FILENO) && !context.json;
+  tusk::Client client = context.connect();
+  const tusk::Job job = start(
+      client, {.dry_run = which.dry_run, .on_progress = [&](const tusk::Job& j) {
+                 if (!watched) return;
+                 std::cerr << "\r" << j.looked << " of " << j.total << " looked at" << std::flush;
+               }});
+  if (watched) std::cerr << '\n';
+  if (context.json) {
+    std::cout
+        << Json{{"matched", job.matched}, {"changed", job.changed}, {"failed", job.failed}}.dump(2)
+        << '\n';
+  } else if (which.dry_run) {
+    std::cout << job.matched << " tasks fit\n";
+  } else {
+    std::cout << job.changed << " tasks " << what;
+    if (job.failed > 0) std::cout << ", " << job.failed << " could not be";
+    std::cout << '\n';
+  }
+  return job.failed == 0 ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -173,6 +267,9 @@ int main(int argc, char** argv) {
        {"name", "handler", "capacity", "waiting", "parked", "running", "pushed", "done", "dropped",
         "dead", "retried", "requeued", "crashed"});
   list("topics", "topics", {"name", "subscribers", "published", "missed"});
+  list("jobs", "changes of many tasks, running and done",
+       {"job", "what", "state", "dry_run", "total", "looked", "matched", "changed", "failed",
+        "age"});
 
   std::string id, type, body = "null";
   auto* task = app.add_subcommand("task", "the state of one task");
@@ -188,9 +285,51 @@ int main(int argc, char** argv) {
   submitting->add_option("TYPE", type, "the task's type")->required();
   submitting->add_option("JSON", body, "its body; null if left out");
   submitting->callback([&] { run = [&] { submit(context, type, body); }; });
-  auto* cancelling = app.add_subcommand("cancel", "cancel a task");
-  cancelling->add_option("ID", id, "32 hexadecimal digits")->required();
-  cancelling->callback([&] { run = [&] { cancel(context, id); }; });
+  Which which;
+  size_t most = 100;
+  auto* listing = app.add_subcommand("tasks", "the tasks that fit");
+  which.add_to(listing);
+  listing->add_option("--limit", most, "at most so many; 100 if left out")
+      ->check(CLI::PositiveNumber);
+  listing->callback([&] { run = [&] { tasks(context, which, most); }; });
+  auto* cancelling = app.add_subcommand("cancel", "cancel a task, or all that fit");
+  cancelling->add_option("ID", id, "32 hexadecimal digits");
+  which.add_to(cancelling);
+  which.add_dry_run_to(cancelling);
+  cancelling->callback([&] {
+    run = [&] {
+      if (!id.empty() && which.any()) throw std::invalid_argument("either an id or a filter");
+      if (!id.empty()) return cancel(context, id);
+      status = change(context, which, "cancelled", [&](tusk::Client& client, const auto& options) {
+        return client.cancel_all(which.filter(), options);
+      });
+    };
+  });
+  auto* retrying = app.add_subcommand(
+      "retry", "run all that fit and are delayed now, and those that failed for good once more");
+  which.add_to(retrying);
+  which.add_dry_run_to(retrying);
+  retrying->callback([&] {
+    run = [&] {
+      status = change(context, which, "retried", [&](tusk::Client& client, const auto& options) {
+        return client.retry_all(which.filter(), options);
+      });
+    };
+  });
+  int priority = 0;
+  auto* moving = app.add_subcommand("reprioritise", "give all that fit and wait another priority");
+  moving->add_option("PRIORITY", priority, "-100 to 100; low is -10, high 10, critical 20")
+      ->required()
+      ->check(CLI::Range(-100, 100));
+  which.add_to(moving);
+  which.add_dry_run_to(moving);
+  moving->callback([&] {
+    run = [&] {
+      status = change(context, which, "moved", [&](tusk::Client& client, const auto& options) {
+        return client.reprioritise_all(which.filter(), priority, options);
+      });
+    };
+  });
   std::string duration, key;
   auto* pausing = app.add_subcommand("pause", "keep a type's tasks from starting for a while");
   pausing->add_option("TYPE", type, "the tasks' type")->required();

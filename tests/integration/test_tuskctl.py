@@ -6,7 +6,7 @@ import subprocess
 from conftest import TUSKD, Tuskd, wait_for
 from peer import FAILED, RESULT, SUCCEEDED
 
-ORDER_KEY = 23
+DELAY, RETENTION, LABELS, ORDER_KEY = 1, 13, 18, 23
 
 
 def run(broker: Tuskd, *arguments: str) -> tuple[int, str, str]:
@@ -62,3 +62,56 @@ def test_an_operator_unblocks_a_key(tuskd):
     assert (status, json.loads(out)) == (1, {"done": False})
     status, out, error = run(broker, "unblock", "sub", "a b")
     assert (status, out) == (1, "") and 'no type "sub"' in error
+
+
+def test_an_operator_finds_and_changes_many_tasks(tuskd):
+    broker = tuskd()
+    peer, client = broker.peer(role="worker", types=["add"], slots=1), broker.peer()
+    ids = {}
+    for customer in ("acme", "acme", "else"):
+        labels = {LABELS: {"customer": customer}, DELAY: 3_600_000}
+        ids.setdefault(customer, []).append(client.submit("add", 1, attributes=labels)[1].hex())
+    status, out, _ = run(broker, "tasks", "--label", "customer=acme")
+    assert status == 0
+    header, *rows = out.splitlines()
+    assert header.split()[:3] == ["ID", "TYPE", "STATE"]
+    assert [row.split()[0] for row in rows] == ids["acme"]
+    assert all(row.endswith("customer=acme") for row in rows)
+    status, out, _ = run(broker, "--json", "tasks", "--label", "customer", "--limit", "1")
+    assert [task["labels"] for task in json.loads(out)] == [{"customer": "acme"}]
+    cancel = ("cancel", "--label", "customer=acme")
+    assert run(broker, *cancel, "--dry-run") == (0, "2 tasks fit\n", "")
+    assert run(broker, *cancel) == (0, "2 tasks cancelled\n", "")
+    assert run(broker, "reprioritise", "20", "--all") == (0, "1 tasks moved\n", "")
+    assert run(broker, "retry", "--state", "delayed") == (0, "1 tasks retried\n", "")
+    task = peer.task()
+    assert task[2].hex() == ids["else"][0]
+    status, out, _ = run(broker, "jobs")
+    assert [line.split()[1] for line in out.splitlines()[1:]] == [
+        "cancel", "cancel", "reprioritise", "retry",
+    ]  # fmt: skip
+
+
+def test_an_operator_runs_again_what_failed(tuskd):
+    broker = tuskd("[types]\nadd:\n  retention: 1h\n  attempts: 1")
+    peer, client = broker.peer(role="worker", types=["add"]), broker.peer()
+    number, id = client.submit("add", 1)
+    peer.send([RESULT, peer.task()[1], FAILED, None, {2: {"type": "Broken", "message": "no"}}])
+    assert client.result(number)[2] == FAILED
+    assert run(broker, "retry", "--state", "failed") == (0, "1 tasks retried\n", "")
+    again = peer.task()
+    assert again[2] != id and again[5] is not None
+    assert run(broker, "retry", "--state", "failed") == (0, "0 tasks retried\n", "")
+
+
+def test_which_tasks_has_to_be_said(tuskd):
+    broker = tuskd()
+    status, out, error = run(broker, "cancel")
+    assert (status, out) == (1, "") and "which tasks?" in error
+    status, _, error = run(broker, "cancel", "0" * 32, "--all")
+    assert status == 1 and "either" in error
+    status, _, error = run(broker, "tasks", "--state", "asleep")
+    assert status == 1 and '"asleep"' in error
+    status, _, error = run(broker, "tasks")
+    assert status == 1 and "which tasks" in error
+    assert run(broker, "reprioritise", "101", "--all")[0] != 0
