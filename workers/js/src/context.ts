@@ -140,10 +140,11 @@ export abstract class Speaker {
       const { flow } = this;
       if (flow === undefined) return;
       this.check();
-      while (!flow.take()) {
+      while (!flow.isUnwanted && !flow.take()) {
         await flow.wait();
         this.check();
       }
+      if (flow.isUnwanted) return;
       this.say({ kind: Kind.chunk, body: written(value, "body", this.bounds, "the chunk") });
     };
   }

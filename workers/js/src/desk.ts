@@ -11,7 +11,7 @@ import type { Family, Refusal } from "./children.js";
 import { Malformed, TuskError, Unknown } from "./errors.js";
 import { type Failure, failureOf } from "./failure.js";
 import { CANCEL_REASONS, type CancelReason, type Cost, type Word } from "./context.js";
-import { isGenerator, sendAll } from "./flow.js";
+import { ANEW, isGenerator, sendAll, UNWANTED } from "./flow.js";
 import type { BatchLane, Lane } from "./lanes.js";
 import { Waiting } from "./lanes.js";
 import { Link } from "./link.js";
@@ -166,6 +166,7 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
       } else {
         run.handle = handle;
         this.#runs.set(handle, run);
+        if (run.flow !== undefined) this.#credit(run, ANEW);
       }
     }
     for (const packet of old) {
@@ -226,12 +227,15 @@ export class Desk implements Peer<Run>, PoolListener, BatchHost {
     return true;
   }
 
-  error(ref: number, code: string, message: string): void {
+  error(ref: number, code: string, message: string, details: Record<string, unknown>): void {
     // A result that the broker refused has ended its run all the same; one for a handle that is no
     // longer ours it has dropped and counted.
     const run = this.#runs.get(ref);
     if (run?.awaited !== undefined && code !== "unknown_handle" && code !== "busy") {
       this.#resumed(run, { code, message });
+    } else if (run?.flow !== undefined && code === "invalid" && details.field === "stream") {
+      // The broker was started again, and heard of the run before it heard of who wants its stream.
+      this.#credit(run, UNWANTED);
     } else if (code !== "unknown_handle") {
       this.#listener.complain(`the broker answers ${code} for run ${ref}: ${message}`);
     }

@@ -1,11 +1,21 @@
 /** Streams on the side of the worker: the credit of a run, and generators. */
 
+/**
+ * What may be said in place of a number of chunks: as many as at first, for the run was adopted; and that the
+ * broker passes none on.
+ */
+export const ANEW = 0;
+export const UNWANTED = -1;
+
 /** How many chunks a run may still send. */
 export class Flow {
+  readonly #credit: number;
   #left: number;
+  isUnwanted = false;
   #waiting: (() => void)[] = [];
 
   constructor(credit: number) {
+    this.#credit = credit;
     this.#left = credit;
   }
 
@@ -26,7 +36,9 @@ export class Flow {
   }
 
   add(chunks: number): void {
-    this.#left += chunks;
+    if (chunks === ANEW) this.#left = this.#credit;
+    else if (chunks === UNWANTED) this.isUnwanted = true;
+    else this.#left += chunks;
     this.wake();
   }
 

@@ -117,6 +117,23 @@ describe("streams of a worker", () => {
     });
   }
 
+  it("have credit anew when their run was adopted, and go on when nobody wants them", async () => {
+    handlers["an async function"](worker);
+    broker.send(await run(), [task(4, 2)]);
+    await broker.record(Kind.chunk, 1);
+    broker.script.welcome = (_, fields) => {
+      fields.claims = [[ID, 9]];
+    };
+    await broker.restart();
+    const { peer, record } = await broker.record(Kind.chunk, 3);
+    assert.deepEqual([record[1], decode(record[2])], [9, 4]);
+    await end();
+    broker.send(peer, [task(100, 1)]);
+    await broker.record(Kind.chunk, 4);
+    broker.send(peer, [[Kind.error, 1, "invalid", "nobody asked", { field: "stream" }]]);
+    assert.equal((await broker.record(Kind.result, 1)).record[1], 1);
+  });
+
   it("are compressed, get frames of their own, and keep the limit of a body", async () => {
     worker.task("count", async (_, { send }) => {
       await send("x".repeat(20_000));

@@ -127,6 +127,31 @@ def test_credit_that_comes_before_its_run_begins(
     assert [decode(broker.expect(8)[2]) for _ in range(3)] == [1, 2, 3]
 
 
+def test_a_run_that_was_adopted_has_credit_anew(
+    broker: FakeBroker, url: str, running: Running
+) -> None:
+    running(counting(url, "plain"))
+    broker.greet()
+    broker.say([64, 1, ID, "count", 1, encode(4), {75: 2}])
+    assert [decode(broker.expect(8)[2]) for _ in range(2)] == [1, 2]
+    broker.cut()
+    broker.hello()
+    broker.welcome(claims=[[ID, 9]])
+    assert [broker.expect(8)[1:] for _ in range(2)] == [[9, encode(3)], [9, encode(4)]]
+    assert broker.expect(32)[1] == 9
+
+
+def test_a_run_whose_stream_is_no_longer_wanted_goes_on(
+    broker: FakeBroker, url: str, running: Running
+) -> None:
+    running(counting(url, "plain"))
+    broker.greet()
+    broker.say([64, 1, ID, "count", 1, encode(100), {75: 1}])
+    broker.expect(8)
+    broker.say([5, 1, "invalid", "nobody asked for a stream of this task", {"field": "stream"}])
+    assert broker.expect(32)[1:] == [1, 1, encode("end")]
+
+
 def test_large_chunks(broker: FakeBroker, url: str, running: Running) -> None:
     worker = Worker(url)
 

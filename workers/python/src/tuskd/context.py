@@ -245,7 +245,7 @@ class RunContext:
         Raises Cancelled, BodyError, TooLarge.
         """
         flow = self._flow
-        if flow is None:
+        if flow is None or flow.is_unwanted:
             return None
         self.check()
         if not flow.take():

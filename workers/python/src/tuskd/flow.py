@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+# What may be said in place of a number of chunks: as many as at first, for the run was adopted; and
+# that the broker passes none on.
+ANEW, UNWANTED = 0, -1
+
 
 class Flow:
     """Any thread. Whoever finds no credit has himself woken and asks again."""
 
     def __init__(self, credit: int) -> None:
-        self._left = credit
+        self._credit = self._left = credit
+        self.is_unwanted = False
         self._lock = threading.Lock()
         self._waiting: list[Callable[[], object]] = []
         self._is_over = False
@@ -33,7 +38,13 @@ class Flow:
 
     def add(self, chunks: int) -> None:
         with self._lock:
-            self._left += chunks
+            if chunks == ANEW:
+                self._left = self._credit
+            elif chunks == UNWANTED:
+                self.is_unwanted = True
+                self._left = 1  # so that nobody waits
+            else:
+                self._left += chunks
             waiting, self._waiting = self._waiting, []
         for wake in waiting:
             wake()

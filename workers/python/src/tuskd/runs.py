@@ -21,6 +21,7 @@ from . import wire
 from .children import Family, Refusal
 from .context import STACK_BYTES, Bounds, Outcome, RunContext
 from .errors import TuskError
+from .flow import ANEW, UNWANTED
 from .handlers import Handler, refusal
 from .link import READY, Link
 from .process import identity
@@ -387,7 +388,9 @@ class Runs:
             elif kind == wire.DRAIN:
                 self._drain()
                 self._on_end(record[1] if len(record) > 1 else "drain", None)
-            elif kind == wire.ERROR and self._refused_suspend(record):
+            elif kind == wire.ERROR and (
+                self._refused_suspend(record) or self._refused_chunk(record)
+            ):
                 pass
             elif kind == wire.ERROR and record[2] != "unknown_handle":
                 # A result that the broker refused has ended its run all the same.
@@ -403,6 +406,16 @@ class Runs:
         if run is None or id(run) not in self._suspended or error[2] in ("unknown_handle", "busy"):
             return False
         self._resumed(run, (error[2], error[3]))
+        return True
+
+    def _refused_chunk(self, error: list[Any]) -> bool:
+        """Whether this is about a chunk that nobody asked for: the broker was started again, and
+        heard of the run before it heard of who wants its stream."""
+        run = self.held.get(error[1])
+        details = error[4] if len(error) > 4 else {}
+        if run is None or (error[2], details.get("field")) != ("invalid", "stream"):
+            return False
+        self._credit(run, UNWANTED)
         return True
 
     def _dispatch(self, run: Run, handler: Handler | None) -> None:
@@ -521,6 +534,8 @@ class Runs:
             if handle is not None:
                 self.held[handle] = run
                 self._save_again(run)
+                if wire.A_STREAM in (run[ATTRIBUTES] or {}):
+                    self._credit(run, ANEW)
             elif not take(run):
                 self._stop_running(run, "moved")
                 self.cancelled.pop(id(run), None)
