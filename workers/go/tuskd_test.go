@@ -615,3 +615,84 @@ func TestWithTuskdTasksGoWhereThereIsWhatTheyNeed(t *testing.T) {
 		}
 	}
 }
+
+func TestWithTuskdParentsOnAWorkerOfOneSlotWaitForTheirChildrenThere(t *testing.T) {
+	d := newDaemon(t)
+	d.worker(WorkerOptions{Slots: 1}, func(w *Worker) {
+		Handle(w, "tree", func(ctx context.Context, depth int) (int, error) {
+			if depth == 0 {
+				return 1, nil
+			}
+			counts, err := CallChildren[int](ctx, "tree", slices.Values([]int{depth - 1, depth - 1, depth - 1}))
+			sum := 1
+			for _, count := range counts {
+				sum += count
+			}
+			return sum, err
+		})
+		Handle(w, "double", func(_ context.Context, n int) (int, error) { return 2 * n, nil })
+		Handle(w, "late", func(ctx context.Context, n int) (int, error) {
+			return CallChild[int](ctx, "double", n, WithDelay(300*time.Millisecond))
+		})
+	})
+	c := d.client(2 * within)
+	if got, err := Call[int](ctx, c, "tree", 4); err != nil || got != 1+3+9+27+81 {
+		t.Fatal(got, err)
+	}
+	// They are all suspended at once: each of their children waits for longer than all of them take.
+	inputs := make([]int, 200)
+	for i := range inputs {
+		inputs[i] = i
+	}
+	i := 0
+	for got, err := range CallMany[int](ctx, c, "late", slices.Values(inputs)) {
+		if err != nil || got != 2*i {
+			t.Fatal(i, got, err)
+		}
+		i++
+	}
+}
+
+func TestWithTuskdAChildIsCancelledWithItsParent(t *testing.T) {
+	d := newDaemon(t)
+	reasons := make(chan string, 2)
+	running := make(chan struct{}, 1)
+	d.worker(WorkerOptions{Slots: 1}, func(w *Worker) {
+		Handle(w, "parent", func(ctx context.Context, _ any) (any, error) {
+			task, _ := TaskFromContext(ctx)
+			defer func() { reasons <- "parent: " + task.CancelReason() }()
+			return CallChild[any](ctx, "child", nil)
+		})
+		Handle(w, "child", func(ctx context.Context, _ any) (any, error) {
+			running <- struct{}{}
+			<-ctx.Done()
+			task, _ := TaskFromContext(ctx)
+			reasons <- "child: " + task.CancelReason()
+			return nil, ctx.Err()
+		})
+	})
+	c := d.client(within)
+	task, err := c.Submit(ctx, "parent", nil, WithLabels(map[string]string{"customer": "acme"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, running)
+	found := 0
+	for child, err := range c.Tasks(ctx, Filter{Parent: task.ID(), Labels: map[string]string{"customer": "acme"}}, 0) {
+		if err != nil || child.Type != "child" || child.Parent != task.ID() {
+			t.Fatal(child, err)
+		}
+		found++
+	}
+	if found != 1 {
+		t.Fatal(found, "children")
+	}
+	if _, err := task.Cancel(ctx); err != nil {
+		t.Fatal(err)
+	}
+	told := []string{wait(t, reasons), wait(t, reasons)}
+	slices.Sort(told)
+	if !slices.Equal(told, []string{"child: parent", "parent: cancelled"}) {
+		t.Fatal(told)
+	}
+}
