@@ -401,6 +401,64 @@ TEST(Daemon, TasksAreListedAndCancelledByTheirLabels) {
   EXPECT_EQ(client.tasks({.state = "delayed"}).size(), kEach - 1u);
 }
 
+TEST(Daemon, ParentsOnAWorkerOfOneSlotWaitForTheirChildrenThere) {
+  Tuskd tuskd;
+  Worker worker({.url = tuskd.url(), .slots = 1});
+  worker.task("tree", [](int depth, Context& run) {
+    if (depth == 0) return 1;
+    int sum = 1;
+    for (int count : run.call_many<int>("tree", std::vector<int>(3, depth - 1))) sum += count;
+    return sum;
+  });
+  worker.task("double", [](int n) { return 2 * n; });
+  worker.task("late", [](int n, Context& run) {
+    return run.call<int>("double", n, {.delay = milliseconds(300)});
+  });
+  Running running(worker);
+  ASSERT_TRUE(worker.wait_until_ready(kPatient));
+  Client client({.url = tuskd.url(), .timeout = kPatient});
+  EXPECT_EQ(client.call<int>("tree", 4), 1 + 3 + 9 + 27 + 81);
+  // They are all suspended at once: each of their children waits for longer than all of them take.
+  std::vector<int> numbers(200);
+  for (int n = 0; n < 200; ++n) numbers[static_cast<std::size_t>(n)] = n;
+  const auto doubles = client.call_many<int>("late", numbers);
+  for (int n = 0; n < 200; ++n) EXPECT_EQ(doubles.at(static_cast<std::size_t>(n)), 2 * n);
+}
+
+TEST(Daemon, AChildIsCancelledWithItsParent) {
+  Tuskd tuskd;
+  std::promise<void> running_child;
+  std::promise<std::string> of_parent, of_child;
+  Worker worker({.url = tuskd.url(), .slots = 1});
+  worker.task("parent", [&](int, Context& run) {
+    try {
+      return run.call<int>("child", 1);
+    } catch (const Cancelled&) {
+      of_parent.set_value(std::string(run.cancel_reason()));
+      throw;
+    }
+  });
+  worker.task("child", [&](int, Context& run) {
+    running_child.set_value();
+    while (!run.cancelled()) std::this_thread::sleep_for(milliseconds(1));
+    of_child.set_value(std::string(run.cancel_reason()));
+    throw Cancelled();
+  });
+  Running running(worker);
+  ASSERT_TRUE(worker.wait_until_ready(kPatient));
+  Client client({.url = tuskd.url(), .timeout = kPatient});
+  auto task = client.submit("parent", 1, {.labels = {{"customer", "acme"}}});
+  running_child.get_future().get();
+  const auto children = client.tasks({.labels = {{"customer", "acme"}}, .parent = task.id()});
+  ASSERT_EQ(children.size(), 1u);
+  EXPECT_EQ(children[0].type, "child");
+  EXPECT_EQ(children[0].parent, task.id());
+  task.cancel();
+  EXPECT_EQ(of_parent.get_future().get(), "cancelled");
+  EXPECT_EQ(of_child.get_future().get(), "parent");
+  EXPECT_THROW(task.get(), TaskCancelled);
+}
+
 TEST(Daemon, EventsReachTheirSubscribers) {
   Tuskd tuskd("[ipc_patterns]\npublish_subscribe:\n  topics: [\"prices\"]\n");
   Client client(tuskd.url());
