@@ -378,8 +378,11 @@ func (r *run) refusedToSuspend(record *wire.Record, url string) bool {
 	switch code(record.Name) {
 	case ErrFull, ErrUnsupported, "unknown_handle":
 		return r.resume(true, nil)
-	case ErrInvalid:
-		return r.resume(true, brokerError(record, r.info.ID, url))
+	case ErrInvalid: // which may be about something else that the run said
+		err := brokerError(record, r.info.ID, url)
+		if err.Details["field"] == "ids" {
+			return r.resume(true, err)
+		}
 	}
 	return false
 }

@@ -696,3 +696,47 @@ func TestWithTuskdAChildIsCancelledWithItsParent(t *testing.T) {
 		t.Fatal(told)
 	}
 }
+func TestWithTuskdStreamsHoldTheirSenderUpAndBeginAnew(t *testing.T) {
+	d := newDaemon(t)
+	var sent atomic.Int64
+	d.worker(WorkerOptions{Slots: 1}, func(w *Worker) {
+		Handle(w, "thrice", func(ctx context.Context, n int) (int, error) {
+			task, _ := TaskFromContext(ctx)
+			for i := range n {
+				if err := task.Send(ctx, i); err != nil {
+					return 0, err
+				}
+				sent.Add(1)
+				if task.Attempt == 1 && i == n/2 {
+					return 0, errors.New("not yet")
+				}
+			}
+			return n, nil
+		})
+	})
+	c := d.client(within)
+	const n = 500
+	stream, err := Stream[int](ctx, c, "thrice", n, WithWindow(8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, attempts := 0, 1
+	for chunk, err := range stream.All(ctx) {
+		var restarted *StreamRestarted
+		switch {
+		case errors.As(err, &restarted):
+			next, attempts = 0, restarted.Attempt
+		case err != nil || chunk != next:
+			t.Fatal(chunk, next, err)
+		default:
+			next++
+			if attempts == 1 && int(sent.Load()) > next+2*8 {
+				t.Fatal(sent.Load(), "were sent when", next, "had been read")
+			}
+		}
+	}
+	var result int
+	if err := stream.Result(&result); err != nil || result != n || next != n || attempts != 2 {
+		t.Fatal(result, next, attempts, err)
+	}
+}
