@@ -31,7 +31,7 @@ func TestLabelsOfAWorkerThatAreOutOfRangeKeepItFromStarting(t *testing.T) {
 		`{} {}`:          "TUSK_LABELS is",
 		`{"gpu": 1.5}`:   "TUSK_LABELS: \"gpu\" is 1.5, and has to be a text or a whole number",
 		`{"gpu": true}`:  "labels: \"gpu\" is true, and has to be",
-		`{"gpu": -1}`:    "labels: \"gpu\" is -1, and has to be a text of 1 to 255 bytes or a whole number from 0 to 10^9",
+		`{"gpu": -1}`:    "labels: \"gpu\" is -1, and has to be a text of 1 to 255 bytes or a whole number from 0 to 1000000000",
 		`{"": "x"}`:      "labels has \"\"",
 		`{"region": ""}`: "labels: region has \"\"",
 	} {

@@ -90,9 +90,9 @@ func appendLabels(b []byte, option string, labels map[string]any, most int, leas
 		}
 		switch {
 		case !isText && texts:
-			return nil, invalid(option, "%s: %q is %v, and has to be a text of 1 to %d bytes or a whole number from %d to 10^9", option, name, labels[name], wire.MaxName, least)
+			return nil, invalid(option, "%s: %q is %v, and has to be a text of 1 to %d bytes or a whole number from %d to 1000000000", option, name, labels[name], wire.MaxName, least)
 		case !texts:
-			return nil, invalid(option, "%s: %q is %v, and has to be a whole number from %d to 10^9", option, name, labels[name], least)
+			return nil, invalid(option, "%s: %q is %v, and has to be a whole number from %d to 1000000000", option, name, labels[name], least)
 		}
 		if err := checkLabel(option+": "+name, text); err != nil {
 			return nil, err
@@ -161,7 +161,7 @@ func workerLabels(own map[string]any) (map[string]any, error) {
 			if number, ok := v.(json.Number); ok {
 				n, err := number.Int64()
 				if err != nil {
-					return nil, invalid("labels", "TUSK_LABELS: %q is %v, and has to be a text or a whole number from 0 to 10^9", name, v)
+					return nil, invalid("labels", "TUSK_LABELS: %q is %v, and has to be a text or a whole number from 0 to 1000000000", name, v)
 				}
 				all[name] = n
 			}
