@@ -187,7 +187,9 @@ bool Children::refused(const Run& run, const proto::Record& error) {
   namespace code = proto::code;
   const bool keeps = error.name == code::kFull || error.name == code::kUnsupported ||
                      error.name == code::kUnknownHandle;
-  if (!keeps && error.name != code::kInvalid) return false;
+  // An error that is invalid may be about something else that the run said.
+  const bool is_wrong = error.name == code::kInvalid && error.value.get("field").text() == "ids";
+  if (!keeps && !is_wrong) return false;
   const auto awaiting = find(run);
   if (!awaiting) return false;
   return awaiting->resume(true, keeps ? nullptr : failure_of(error, std::nullopt, url_));
