@@ -162,12 +162,12 @@ TEST_F(ClientTest, WhatIsOutOfRangeIsAnErrorThatNamesTheOptionAndTheBound) {
   EXPECT_EQ(says({.requires_ = needs}), "requires has 17 entries, and may have 16");
   EXPECT_EQ(says({.requires_ = map("a", 1.5)}),
             "requires: \"a\" is 1.5, and has to be a text of 1 to 255 bytes of UTF-8 or a whole "
-            "number from 0 to 10^9");
+            "number from 0 to 1,000,000,000");
   EXPECT_EQ(says({.requires_ = map("a", -1)}).find("requires: \"a\" is -1, and has"), 0u);
   EXPECT_EQ(says({.prefers = map("a", nullptr)}).find("prefers: \"a\" is null, and has"), 0u);
   EXPECT_EQ(says({.prefers = map("a", std::string(256, 'x'))}).find("prefers: \"a\" is"), 0u);
   EXPECT_EQ(says({.consumes = map("a", 0)}),
-            "consumes: \"a\" is 0, and has to be a whole number from 1 to 10^9");
+            "consumes: \"a\" is 0, and has to be a whole number from 1 to 1,000,000,000");
   EXPECT_EQ(says({.consumes = map("a", "two")}).find("consumes: \"a\" is \"two\", and has"), 0u);
   EXPECT_EQ(says({.consumes = map("a", 1'000'000'001)}).find("consumes: \"a\" is"), 0u);
   EXPECT_EQ(says({.window = 4}), "window is for Client::stream; this has no chunks");

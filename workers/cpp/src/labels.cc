@@ -21,7 +21,8 @@ void pack_text(proto::Packer& packer, std::string_view text) {
 }
 
 std::string allowed(const LabelRules& rules) {
-  const std::string amounts = "a whole number from " + std::to_string(rules.least) + " to 10^9";
+  const std::string amounts =
+      "a whole number from " + std::to_string(rules.least) + " to 1,000,000,000";
   if (!rules.texts) return amounts;
   return "a text of 1 to 255 bytes of UTF-8" + (rules.amounts ? " or " + amounts : "");
 }
