@@ -459,6 +459,44 @@ TEST(Daemon, AChildIsCancelledWithItsParent) {
   EXPECT_THROW(task.get(), TaskCancelled);
 }
 
+TEST(Daemon, StreamsHoldTheirSenderUpAndBeginAnew) {
+  Tuskd tuskd("[types]\nthrice: { attempts: 3 }\n");
+  std::atomic<int> sent{0};
+  Worker worker({.url = tuskd.url(), .slots = 1});
+  worker.task("thrice", [&](int n, Context& run) {
+    for (int i = 0; i < n; ++i) {
+      run.send(i);
+      ++sent;
+      if (run.attempt() == 1 && i == n / 2) throw std::runtime_error("not yet");
+    }
+    return n;
+  });
+  Running running(worker);
+  ASSERT_TRUE(worker.wait_until_ready(kPatient));
+  Client client({.url = tuskd.url(), .timeout = kPatient});
+  constexpr int kChunks = 500;
+  auto stream = client.stream<int>("thrice", kChunks, {.window = 8});
+  int next = 0;
+  std::uint64_t attempts = 1;
+  for (bool more = true; more;) {
+    try {
+      const auto chunk = stream.next();
+      more = chunk.has_value();
+      if (!more) break;
+      EXPECT_EQ(*chunk, next++);
+      if (attempts == 1) {
+        EXPECT_LE(sent.load(), next + 2 * 8);
+      }
+    } catch (const StreamRestarted& restarted) {
+      attempts = restarted.attempt();
+      next = 0;
+    }
+  }
+  EXPECT_EQ(next, kChunks);
+  EXPECT_EQ(attempts, 2u);
+  EXPECT_EQ(stream.result<int>(), kChunks);
+}
+
 TEST(Daemon, EventsReachTheirSubscribers) {
   Tuskd tuskd("[ipc_patterns]\npublish_subscribe:\n  topics: [\"prices\"]\n");
   Client client(tuskd.url());
