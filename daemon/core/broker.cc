@@ -58,7 +58,7 @@ void Broker::fire(Timer timer) {
     case Timer::Kind::kHold:
       tasks_[timer.subject].timer = kNoTimer;
       --scheduler_.type(tasks_[timer.subject].type).elsewhere;
-      place(timer.subject);
+      enter(timer.subject);
       break;
     case Timer::Kind::kDeadline:
       tasks_[timer.subject].terms->deadline_timer = kNoTimer;

@@ -362,6 +362,8 @@ class Broker {
   bool lets_in(Gate& gate);
   void pay(uint32_t task);
   void wait_again(Task& task);
+  void pay_back(Task& task);
+  void run_in_gates(uint32_t task);
   void correct_cost(uint32_t task, uint64_t real);
   void leave_limit(Task& task);
   void leave_gates(uint32_t task);

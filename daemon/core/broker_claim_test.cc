@@ -45,6 +45,24 @@ class Claims : public ::testing::Test {
   Peer& client = h.client();
 };
 
+TEST_F(Claims, OfATaskWithAnOrderKeyAreWaitedForAndHoldTheKey) {
+  auto submit = [&](const TaskId& id) {
+    client.submit(id, "add", "x", Attrs().flag(Attribute::kResent).text(Attribute::kOrderKey, "k"));
+  };
+  const TaskId early = run_and_restart();
+  submit(early);
+  auto handles = claim(worker, {early});
+  ASSERT_NE(handles[0], 0u) << "it is not given to anybody before";
+  worker.succeed(handles[0]);
+  const TaskId late = run_and_restart(), next = h.id();
+  handles = claim(worker, {late});
+  submit(late);
+  client.submit(next, "add", "x", Attrs().text(Attribute::kOrderKey, "k"));
+  EXPECT_TRUE(worker.take(Kind::kTask).empty()) << "one at a time";
+  worker.succeed(handles[0]);
+  EXPECT_EQ(worker.expect(Kind::kTask).id, next);
+}
+
 TEST_F(Claims, AfterARestartAreAdoptedAndTheResendJoinsBeforeTheResult) {
   const TaskId id = run_and_restart();
   auto handles = claim(worker, {id});

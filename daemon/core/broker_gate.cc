@@ -35,8 +35,21 @@ void Broker::begin(uint32_t t, Duration wait) {
     ++gate.inside;
     task.terms->in_order = true;
   }
-  if (wait > Duration{0}) return delay(t, wait);
-  enter(t);
+  wait > Duration{0} ? delay(t, wait) : enter(t);
+}
+
+// A run that was adopted from a claim is inside of the gates which the submit that joins it names.
+void Broker::run_in_gates(uint32_t t) {
+  Task& task = tasks_[t];
+  if (!task.terms) return;
+  if (task.terms->order_gate != kNone && !std::exchange(task.terms->in_order, true)) {
+    ++gates_[task.terms->order_gate].inside;
+  }
+  if (task.terms->limit_gate == kNone || task.terms->in_limit) return;
+  Gate& gate = gates_[task.terms->limit_gate];
+  task.terms->in_limit = task.terms->paid = true;
+  ++gate.inside;
+  gate.bucket.take(task.terms->cost, now_);
 }
 
 // It is due: through the gate of its limit key, if it has one.
@@ -87,19 +100,24 @@ void Broker::pay(uint32_t t) {
   look_at(task.terms->limit_gate);
 }
 
-// Its run was none, or nobody's fault: it waits inside of its gate again, and what it paid comes
-// back.
+// Its run was nobody's fault: it waits inside of its gate again. What it paid is gone, for the run
+// may have done something.
 void Broker::wait_again(Task& task) {
+  if (!task.terms || !task.terms->in_limit || !std::exchange(task.terms->paid, false)) return;
+  ++gates_[task.terms->limit_gate].waiting;
+}
+
+// A run that was given back costs nothing.
+void Broker::pay_back(Task& task) {
   Type& type = scheduler_.type(task.type);
   const double cost = task.terms ? task.terms->cost : 1;
   if (type.limited) {
     type.bucket.take(-cost, now_);
     refresh_type(task.type);
   }
-  if (!task.terms || !task.terms->in_limit || !std::exchange(task.terms->paid, false)) return;
-  Gate& gate = gates_[task.terms->limit_gate];
-  ++gate.waiting;
-  gate.bucket.take(-cost, now_);
+  if (!task.terms || task.terms->limit_gate == kNone) return;
+  gates_[task.terms->limit_gate].bucket.take(-cost, now_);
+  look_at(task.terms->limit_gate);
 }
 
 // The worker says what the run really cost.
@@ -133,11 +151,13 @@ void Broker::leave_gates(uint32_t t) {
   if (!task.terms) return;
   leave_limit(task);
   if (const uint32_t index = std::exchange(task.terms->limit_gate, kNone); index != kNone) {
+    --gates_[index].named;
     look_at(index);
   }
   const uint32_t index = std::exchange(task.terms->order_gate, kNone);
   if (index == kNone) return;
   Gate& gate = gates_[index];
+  --gate.named;
   if (std::exchange(task.terms->in_order, false)) --gate.inside;
   const bool dead = task.state == TaskState::kEnded &&
                     (task.ending == proto::State::kDead || task.ending == proto::State::kFailed);
@@ -159,12 +179,13 @@ void Broker::leave_outside(Task& task, uint32_t t) {
 // The gates that a submit names.
 void Broker::take_gates(uint32_t t, const proto::Terms& asked) {
   Terms& terms = *tasks_[t].terms;
-  if (terms.order_gate == kNone && !asked.order_key.empty()) {
-    terms.order_gate = gate_of(tasks_[t].type, Gate::Kind::kOrder, asked.order_key);
-  }
-  if (terms.limit_gate == kNone && !asked.limit_key.empty()) {
-    terms.limit_gate = gate_of(tasks_[t].type, Gate::Kind::kLimit, asked.limit_key);
-  }
+  auto take = [&](uint32_t& gate, Gate::Kind kind, std::string_view key) {
+    if (gate != kNone || key.empty()) return;
+    gate = gate_of(tasks_[t].type, kind, key);
+    ++gates_[gate].named;
+  };
+  take(terms.order_gate, Gate::Kind::kOrder, asked.order_key);
+  take(terms.limit_gate, Gate::Kind::kLimit, asked.limit_key);
 }
 
 // The task ends, but its run goes on: it is the run that stays inside.
@@ -251,7 +272,7 @@ void Broker::let_in(uint32_t index) {
     ++gate.waiting;
     place(t);
   }
-  if (gate.inside > 0 || !gate.nobody_outside()) {
+  if (gate.named > 0) {
     const bool waits_for_tokens =
         !gate.held.empty() && gate.waiting == 0 && gate.bucket.limits() && !gate.bucket.open(now_);
     if (waits_for_tokens) {
@@ -260,7 +281,7 @@ void Broker::let_in(uint32_t index) {
     return;
   }
   if (gate.blocked) return;
-  // Nobody is there: it goes, once its bucket is full.
+  // Nobody has this key: it goes, once its bucket is full.
   const Time full = gate.bucket.limits() ? gate.bucket.full_at(now_) : now_;
   if (full > now_) {
     gate.timer = timers_.add(full, {Timer::Kind::kGate, index});

@@ -249,6 +249,22 @@ TEST(Limits, ARunThatIsGivenBackCostsNothing) {
   EXPECT_EQ(worker.take(Kind::kTask).size(), 1u);
 }
 
+// The run may have done something: a bucket that got it back would let more run than its rate.
+TEST(Limits, ARunThatEndedOnItsOwnHasCostSomething) {
+  Harness h([](config::Orchestration& c) {
+    c.types["add"].rate = config::Rate{1};
+    c.types["add"].burst = 1;
+  });
+  Peer& worker = h.worker({"add"});
+  Peer& client = h.client();
+  client.submit(h.id(), "add", "", Attrs().number(Attribute::kCost, 3));
+  worker.cancelled(worker.expect(Kind::kTask).ref);
+  h.advance(1999ms);
+  EXPECT_TRUE(worker.quiet());
+  h.advance(2ms);
+  worker.expect(Kind::kTask);
+}
+
 TEST(Limits, AReloadChangesThemAtOnce) {
   Harness h([](config::Orchestration& c) { c.types["add"].concurrency = 1; });
   Peer& worker = h.worker({"add"}, 100);
@@ -304,6 +320,29 @@ TEST(LimitKeys, ATaskBetweenTwoRunsLeavesItsPlaceToAnother) {
   EXPECT_TRUE(worker.quiet());
   worker.succeed(task.ref);
   EXPECT_EQ(worker.expect(Kind::kTask).id, first);
+}
+
+// The only task of its key was nowhere inside and its key was forgotten: the broker crashed.
+TEST(LimitKeys, AreKeptForATaskThatIsDelayed) {
+  Harness h;
+  Peer& worker = h.worker({"add"});
+  Peer& client = h.client();
+  const TaskId id = h.id();
+  client.submit(id, "add", "", limited().number(Attribute::kAttempts, 2).backoff(100, 100, 1, 0));
+  worker.fail(worker.expect(Kind::kTask).ref);
+  h.advance(100ms);
+  EXPECT_EQ(worker.expect(Kind::kTask).id, id);
+}
+
+TEST(LimitKeys, HoldATaskThatWaitedForItsWorkersClaim) {
+  Harness h([](config::Orchestration& c) { c.types["add"].key_concurrency = 1; });
+  Peer& worker = h.worker({"add"}, 2);
+  Peer& client = h.client();
+  client.submit(h.id(), "add", "", limited());
+  worker.expect(Kind::kTask);
+  client.submit(h.id(), "add", "", limited().flag(Attribute::kResent));
+  h.advance(10s);
+  EXPECT_TRUE(worker.take(Kind::kTask).empty());
 }
 
 TEST(LimitKeys, ARateIsPaidWhenTheRunStartsNotWhenItIsLetIn) {

@@ -230,9 +230,12 @@ void Broker::returned(Session& session, const Record& record) {
     release(t);
     if (task.state == TaskState::kGhost) {
       free_task(t);
-    } else if (!ended_as_told(t, session.name)) {
-      if (task.attempt > 0) --task.attempt;  // it never ran
-      requeue(t);
+    } else {
+      pay_back(task);
+      if (!ended_as_told(t, session.name)) {
+        if (task.attempt > 0) --task.attempt;  // it never ran
+        requeue(t);
+      }
     }
     run_left(type);
   }

@@ -57,10 +57,12 @@ void Broker::submit(const Caller& caller, const Record& record) {
   if (parent != kNone) join_family(t, parent);
   const Duration wait = delay_of(record, type);
   if (unique && !take_key(t, asked->unique)) return block(t, wait);
-  if (task.terms && task.terms->order_gate != kNone) return begin(t, wait);
   // Right after a restart a worker that still runs this may be about to claim it.
   const Time hold_until = started_ + config_->tuskd.times.reconnect_grace;
-  if (record.attributes.resent && now_ < hold_until && now_ + wait <= hold_until) {
+  const bool held = record.attributes.resent && now_ < hold_until && now_ + wait <= hold_until;
+  if (task.terms && task.terms->order_gate != kNone) {
+    begin(t, held ? hold_until - now_ : wait);
+  } else if (held) {
     task.state = TaskState::kHeld;
     ++type.elsewhere;
     task.timer = timers_.add(hold_until, {Timer::Kind::kHold, t});
@@ -203,6 +205,7 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
       task.forwarded_count = static_cast<uint32_t>(scratch_.count());
       take_terms(ref, record);
       if (task.terms) task.terms->credit = task.terms->stream;  // as its worker has it
+      if (task.state == TaskState::kRunning) run_in_gates(ref);
       if (task.terms && task.state == TaskState::kRunning && task.stop == Stop::kNone) {
         timers_.cancel(task.timer);
         watch_run(ref);

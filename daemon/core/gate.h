@@ -17,6 +17,7 @@ struct Gate {
   std::string key;
   List<Task> line;       // kOrder: those outside
   Queue held;            // kLimit: those outside
+  uint32_t named = 0;    // tasks and runs that have this key: those that are delayed, too
   uint32_t inside = 0;   // tasks that were let in
   uint32_t waiting = 0;  // of them those that do not run yet
   TokenBucket bucket;    // kLimit
@@ -24,8 +25,6 @@ struct Gate {
   bool listed = false;   // among the gates to be looked at
   bool blocked = false;  // kOrder: a task of the key is dead
   proto::TaskId blocked_by;
-
-  bool nobody_outside() const { return line.empty() && held.empty(); }
 };
 
 }  // namespace tusk::core
