@@ -12,8 +12,8 @@
 // end nothing may be left over.
 //
 // One file per idea: model_step (time, reading, the end of a step), model_packet, model_session,
-// model_submit, model_terms, model_dispatch, model_run, model_stop, model_ending, model_control,
-// model_pipeline, model_topic, model_config.
+// model_submit, model_terms, model_gate, model_dispatch, model_run, model_stop, model_ending,
+// model_control, model_pipeline, model_topic, model_config.
 #pragma once
 
 #include <functional>
@@ -63,6 +63,7 @@ class Model {
       kRunLimit,
       kCancel,
       kPause,
+      kRate,
       kAsker,
       kUnserved,
       kKept,
@@ -169,8 +170,9 @@ class Model {
     std::vector<Session*> best;  // who may get it
   };
   void place(Task& task);
-  void settle();
-  bool could_start(const Task& task) const;
+  void settle(bool all_is_done = false);
+  enum class Could { kNo, kPerhaps, kYes };
+  Could could_start(const Task& task) const;
   void note_able();
   static Lane lane_of(const Task& task);
   bool waits(const Lane& lane) const;
@@ -181,7 +183,7 @@ class Model {
   void check_turn(const Task& task, const Session& to, const std::vector<Candidate>& left);
   void check_ageing(const Task& task, const Session& to);
   const Task* oldest_for(const Session& session) const;
-  bool dispatch_one();
+  bool dispatch_one(bool all_is_done);
   bool eligible(const Session& session, const Task& task) const;
   bool serves_task(const Session& session, const Task& task) const;
   std::vector<Session*> best_workers(const Task& task);
@@ -224,6 +226,21 @@ class Model {
   void take_terms(Task& task, const proto::Record& record);
   Nanos delay_of(const proto::Record& record) const;
   void begin(Task& task, Nanos wait);
+
+  // --- model_gate.cc
+  void end_event();
+  bool is_first_of_key(const Task& task) const;
+  bool let_in();
+  bool is_full(const std::string& type) const;
+  bool key_is_full(const Task& task) const;
+  bool has_company(const Task& task) const;
+  void set_rates();
+  void set_rate(const std::string& type);
+  Bucket& key_bucket(const std::string& type, const std::string& key);
+  void pay(const Task& task, double cost);
+  void keys_of_run(const Task& task);
+  void ring_when_open();
+  void leave_order(const Task& task);
 
   // --- model_control.cc
   void on_pause(Session& session, const proto::Record& record);
@@ -287,6 +304,10 @@ class Model {
   std::map<Lane, uint64_t> turns_;    // the least is next
   uint64_t turn_ = 0;
   std::map<std::set<std::pair<bool, std::string>>, Passed> passed_;  // by what workers serve
+  std::map<std::string, Bucket> rates_;                              // by type
+  std::map<std::pair<std::string, std::string>, Bucket> key_rates_;  // by type and limit key
+  std::set<std::pair<std::string, std::string>> blocked_;            // types and order keys
+  std::set<std::string> closed_;  // types that may start nothing until this record or event is done
   std::deque<Ended> window_;
   uint64_t newest_let_go_ = 0;
   std::deque<TaskId> kept_;

@@ -68,6 +68,7 @@ void Model::apply() {
   for (auto& [number, session] : sessions_) {
     if (!session.away) update_serves(session);
   }
+  set_rates();
   settle();
   for (const auto& [name, type] : types_) {
     if (!served(name, false)) wait_for_worker(name, false);
@@ -101,7 +102,7 @@ size_t Model::waiting(const std::string& type) const {
   for (const auto& [id, task] : tasks_) {
     count += !task.is_item && task.type == type &&
              (task.phase == Phase::kWaiting || task.phase == Phase::kBackoff ||
-              task.phase == Phase::kHeld);
+              task.phase == Phase::kBlocked || task.phase == Phase::kHeld);
   }
   return count;
 }
@@ -143,8 +144,10 @@ void Model::purge_types() {
     const bool ending = std::any_of(tasks_.begin(), tasks_.end(), [&](const auto& task) {
       return !task.second.is_item && task.second.type == name;
     });
-    if (type.configured || ending || paused_.count({false, name}) || held(name, false) > 0 ||
-        served(name, false))
+    const bool blocked = std::any_of(blocked_.begin(), blocked_.end(),
+                                     [&, &n = name](const auto& key) { return key.first == n; });
+    if (type.configured || ending || blocked || paused_.count({false, name}) ||
+        held(name, false) > 0 || served(name, false))
       return false;
     return !(type.ever_served && may_wait(name));
   });
@@ -189,7 +192,7 @@ void Model::on_shutdown() {
   std::vector<TaskId> back;
   for (const auto& [id, task] : tasks_) {
     const bool waits = task.phase == Phase::kWaiting || task.phase == Phase::kBackoff ||
-                       task.phase == Phase::kHeld;
+                       task.phase == Phase::kBlocked || task.phase == Phase::kHeld;
     if (task.phase == Phase::kParked || (!task.is_item && waits)) back.push_back(id);
   }
   for (const TaskId& id : back) give_back(id, code::kShuttingDown, Rule::shutdown);

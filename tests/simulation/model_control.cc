@@ -30,6 +30,15 @@ void Model::on_control(const Who& who, const Record& record) {
   if (record.name != "pause" && record.name != "unblock") return invalid("what");
   const std::string name(record.value.get("type").text().value_or(""));
   if (!types_.count(name)) return invalid("type");
+  if (record.name == "unblock") {
+    const auto key = record.value.get("key").text();
+    if (!key) return invalid("key");
+    const bool done = blocked_.erase({name, std::string(*key)}) > 0;
+    return owe(who, {.rule = Rule::control,
+                     .kind = Kind::kAnswer,
+                     .ref = record.ref,
+                     .fields = {{"done", done ? "true" : "false"}}});
+  }
   const auto ms = record.value.get("ms").number();
   if (!ms || *ms > proto::kMaxDuration) return invalid("ms");
   const bool was_paused = paused_.count({false, name}) > 0;

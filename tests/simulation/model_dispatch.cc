@@ -23,16 +23,29 @@ void Model::place(Task& task) {
 // --- whose turn it is ----------------------------------------------------------------------------
 
 // Whether nothing keeps it from starting but the want of a free worker.
-bool Model::could_start(const Task& task) const {
-  if (paused(task)) return false;
-  const size_t next = task.is_item ? stage_index(task.type) + 1 : config_->stages.size();
-  return next >= config_->stages.size() || has_room(next);
+Model::Could Model::could_start(const Task& task) const {
+  if (paused(task)) return Could::kNo;
+  if (task.is_item) {
+    const size_t next = stage_index(task.type) + 1;
+    return next >= config_->stages.size() || has_room(next) ? Could::kYes : Could::kNo;
+  }
+  if (closed_.count(task.type) || is_full(task.type)) return Could::kNo;
+  const auto rate = rates_.find(task.type);
+  bool surely = rate == rates_.end() || rate->second.is_open(now_);
+  if (task.limit_key.empty()) return surely ? Could::kYes : Could::kPerhaps;
+  if (key_is_full(task)) return Could::kNo;
+  const auto key = key_rates_.find({task.type, task.limit_key});
+  if (key == key_rates_.end()) return surely ? Could::kYes : Could::kPerhaps;
+  if (!key->second.may_be_open(now_)) return Could::kNo;
+  surely &= key->second.is_open(now_);
+  return surely ? Could::kYes : Could::kPerhaps;
 }
 
 void Model::note_able() {
   for (const auto& [order, id] : queue_) {
     Task& task = tasks_.at(id);
-    if (!could_start(task)) {
+    if (!task.is_item && is_full(task.type)) closed_.insert(task.type);
+    if (could_start(task) == Could::kNo) {
       task.able = 0;
     } else if (task.able == 0) {
       task.able = event_;
@@ -63,9 +76,14 @@ bool Model::aged(const Task& task) const {
 // first; and the one that has waited longest, if it is aged. In the order in which they should go.
 std::vector<Task*> Model::fronts() {
   std::map<std::tuple<bool, bool, std::string_view>, std::pair<Task*, Task*>> of_type;
+  std::vector<Task*> out;
   for (const auto& [order, id] : queue_) {
     Task& task = tasks_.at(id);
     if (task.able == 0) continue;
+    if (has_company(task)) {
+      out.push_back(&task);
+      continue;
+    }
     auto& [next, oldest] = of_type[{task.suspect, task.is_item, task.type}];
     if (!oldest) oldest = &task;
     const bool first =
@@ -73,7 +91,6 @@ std::vector<Task*> Model::fronts() {
         (task.priority == next->priority && turns_.at(lane_of(task)) < turns_.at(lane_of(*next)));
     if (first) next = &task;
   }
-  std::vector<Task*> out;
   for (const auto& [type, tasks] : of_type) {
     out.push_back(tasks.first);
     const bool two = tasks.second != tasks.first && !tasks.second->suspect;
@@ -96,6 +113,7 @@ void Model::check_turn(const Task& task, const Session& to, const std::vector<Ca
   const uint64_t share = config_->tuskd.limits.ageing_share;
   for (const Candidate& other : left) {
     if (!settled(*other.task, task) || !eligible(to, *other.task)) continue;
+    if (has_company(*other.task)) continue;
     const bool turn_of_aged = !other.task->suspect && &task == oldest_for(to) && aged(task) &&
                               passed_[to.serves].most + 1 >= share;
     const Rule rule = other.task->suspect                     ? Rule::suspects_first
@@ -204,14 +222,16 @@ bool Model::is_next(const Seen& dispatch) const {
   return true;
 }
 
-void Model::settle() {
-  while (dispatch_one() || admit_one()) {
+// Takes what could go out of what the broker sent. `all_is_done`: of the event at hand; what limits
+// keep back need not go before.
+void Model::settle(bool all_is_done) {
+  while (dispatch_one(all_is_done) || admit_one()) {
   }
 }
 
 // Takes one dispatch out of what the broker sent. If a task could go and none went, that is a
 // broken promise, unless an item that is admitted now explains it.
-bool Model::dispatch_one() {
+bool Model::dispatch_one(bool all_is_done) {
   note_able();
   std::vector<Candidate> left;
   for (Task* task : fronts()) {
@@ -223,7 +243,8 @@ bool Model::dispatch_one() {
     auto chosen =
         std::find_if(best.begin(), best.end(), [&](Session* s) { return seen && s->number == to; });
     if (chosen == best.end()) {
-      left.push_back({task, std::move(best)});
+      const bool now = all_is_done || task->limit_key.empty();
+      if (now && could_start(*task) == Could::kYes) left.push_back({task, std::move(best)});
       continue;
     }
     const Task* oldest = oldest_for(**chosen);
@@ -301,7 +322,11 @@ void Model::start_run(Task& task, Session& session, uint64_t handle) {
                           .type = task.type,
                           .is_item = task.is_item,
                           .started = event_,
-                          .suspect = task.suspect});
+                          .suspect = task.suspect,
+                          .order_key = task.order_key,
+                          .limit_key = task.limit_key});
+  pay(task, task.cost);
+  if (!task.is_item && is_full(task.type)) closed_.insert(task.type);
   if (handle == 0) return;
   must(Rule::handles, handle <= proto::kMaxInteger && session.handles.insert(handle).second,
        [&] { return name_of(session) + " gets handle " + std::to_string(handle) + " twice"; });

@@ -17,6 +17,7 @@ void Model::end(Task& task, State state, const std::string* body, Attributes att
   task.due = task.deadline = task.limit = kNever;
   task.since = now_;
   ++coverage_[static_cast<size_t>(Rule::ending)];
+  leave_order(task);
   // The first who acknowledges owns the ending.
   const std::vector<Asker> askers = std::exchange(task.askers, {});
   for (const Asker& asker : askers) {

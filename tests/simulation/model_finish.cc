@@ -192,6 +192,17 @@ void Model::left_over(const Seen& seen) const {
     if (task.phase == Phase::kBackoff) {
       throw Broken{task.attempt == 0 ? Rule::delay : Rule::retry, what + "it is not due"};
     }
+    if (task.phase == Phase::kBlocked) {
+      throw Broken{Rule::order_key, what + "another of its order key has not ended"};
+    }
+    if (!task.is_item && is_full(task.type)) throw Broken{Rule::rate, what + "its type is full"};
+    if (!task.limit_key.empty() && could_start(task) == Could::kNo) {
+      const auto key = key_rates_.find({task.type, task.limit_key});
+      throw Broken{Rule::rate, what + "its limit key is full" +
+                                   (key == key_rates_.end() || key_is_full(task)
+                                        ? " of runs"
+                                        : ", with " + std::to_string(key->second.level(now_)))};
+    }
     if (paused(task)) throw Broken{Rule::pause, what + "its type is paused"};
     const Session* to = nullptr;
     for (auto& [number, session] : sessions_) {

@@ -86,6 +86,7 @@ void Model::on_packet(const core::PacketReceived& packet) {
   for (const Record& record : records) {
     ++event_;
     on_record(who, record);
+    end_event();
     if (!session_of(who)) return;
   }
 }

@@ -34,6 +34,10 @@ void Model::on_result(Session& session, const Record& record, bool refused) {
   const auto at = run_of(session, record);
   if (at == session.runs.end()) return;
   const bool ghost = at->ghost;
+  if (!ghost && record.attributes.terms && record.attributes.terms->cost) {
+    const Task& task = tasks_.at(at->id);
+    pay(task, static_cast<double>(*record.attributes.terms->cost) - task.cost);
+  }
   const bool fits = ghost || (!refused && check_body({.session = session.number}, record));
   const Run run = take_run(session, static_cast<size_t>(at - session.runs.begin()));
   if (ghost) return settle();
@@ -213,6 +217,7 @@ void Model::on_returned(Session& session, const Record& record) {
     const Run run = take_run(session, static_cast<size_t>(at - session.runs.begin()));
     if (!run.ghost) {
       Task& task = tasks_.at(run.id);
+      pay(task, -task.cost);
       if (ended_as_told(task, session.name)) {
         // It was told to stop for good, and has.
       } else if (task.orphan) {

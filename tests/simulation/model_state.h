@@ -1,6 +1,7 @@
 // What the model remembers of what it saw: plain values in plain containers.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <memory>
@@ -99,7 +100,8 @@ struct Due {
   std::map<std::string, std::string> fields = {};
 };
 
-enum class Phase : uint8_t { kParked, kHeld, kWaiting, kBackoff, kRunning, kEnded };
+// kBlocked: another task of its order key has not ended.
+enum class Phase : uint8_t { kParked, kHeld, kBlocked, kWaiting, kBackoff, kRunning, kEnded };
 
 struct Task {
   TaskId id;
@@ -130,7 +132,10 @@ struct Task {
   std::optional<Backoff> backoff = {};
   std::optional<std::vector<std::string>> no_retry_on = {};
   int priority = 0;
-  std::string group = {};
+  std::string group = {}, order_key = {}, limit_key = {};
+  double cost = 1;
+  uint64_t accepted = 0;  // of those of its order key the least is first
+  Nanos not_before = 0;   // kBlocked: its delay
   // Of its run.
   Stop stop = Stop::kNone;
   Nanos started = 0, sign = 0, limit = kNever;  // last sign of life; when to look again
@@ -161,6 +166,33 @@ struct Run {
   uint64_t started = 0;  // the event
   bool suspect = false;
   bool ghost = false;  // the task has ended, the worker has not answered
+  std::string order_key = {}, limit_key = {};
+};
+
+// Units that runs may take. Who starts takes its whole cost, so it may hold less than nothing.
+struct Bucket {
+  double rate = 0, burst = 0, units = 0;  // rate: units a second, 0: no limit
+  Nanos at = 0, alarm = kNever;
+
+  double level(Nanos now) const {
+    return std::min(burst, units + rate * static_cast<double>(now - at) / 1e9);
+  }
+  void set(double new_rate, double new_burst, Nanos now) {
+    units = rate > 0 ? std::min(level(now), new_burst) : new_burst;
+    at = now;
+    rate = new_rate;
+    burst = new_burst;
+  }
+  void take(double cost, Nanos now) {
+    units = std::min(burst, level(now) - cost);
+    at = now;
+  }
+  // A millionth of a unit more or less is nothing.
+  bool may_be_open(Nanos now) const { return rate == 0 || level(now) > 1e-7; }
+  bool is_open(Nanos now) const { return rate == 0 || level(now) > 1e-5; }
+  Nanos opens(Nanos now) const {
+    return now + static_cast<Nanos>((2e-5 - level(now)) / rate * 1e9) + 1;
+  }
 };
 
 struct SentPacket {

@@ -117,6 +117,10 @@ void Model::start(Config config, const Machine& machine, Nanos now) {
   alarms_.clear();
   newest_let_go_ = 0;
   paused_.clear();
+  rates_.clear();
+  key_rates_.clear();
+  blocked_.clear();
+  closed_.clear();
   turns_.clear();
   passed_.clear();
   stopping_ = false;
@@ -141,6 +145,7 @@ void Model::step(Nanos now, std::span<const core::Event> events, const core::Act
     fire(now);
     ++event_;
     on(event);
+    end_event();
     if (stopping_) check_stopped();
   }
   finish(actions);
@@ -201,6 +206,7 @@ void Model::fire(Nanos now) {
   for (auto& [number, session] : sessions_) {
     if (session.settle <= now) session.leaving = true;
   }
+  if (!closed_.empty()) end_event();  // time has passed: a rate may let somebody start
   while (!alarms_.empty() && alarms_.begin()->first.first <= now) {
     const Nanos due = alarms_.begin()->first.first;
     const Alarm alarm = alarms_.begin()->second;
@@ -263,6 +269,8 @@ void Model::fire(Nanos now) {
         settle();
         break;
       }
+      case Alarm::kRate:
+        break;
       case Alarm::kAsker:
         asker_timeout(alarm.id, alarm.number);
         break;
@@ -278,8 +286,8 @@ void Model::fire(Nanos now) {
         if (stopping_ && shutdown_due_ == due) stop_now();
         break;
     }
+    end_event();
   }
-  settle();  // back-offs may be over
 }
 
 // --- what is owed --------------------------------------------------------------------------------

@@ -85,6 +85,7 @@ Task& Model::make_task(const Record& record, bool is_item) {
   task.has_body = record.body.where != proto::BodyRef::Where::kNone;
   task.attributes = forwarded(record.attributes.all);
   task.since = now_;
+  task.accepted = task.order;
   return task;
 }
 
@@ -124,10 +125,13 @@ void Model::on_submit(const Who& who, const Record& record) {
   add_asker(task, waits ? who : Who{.edge = true}, record.ref, record.attributes.wait);
   if (reply != proto::Reply::kResult) accepted(who, record.ref);
   take_terms(task, record);
-  const Nanos wait = delay_of(record);
+  Nanos wait = delay_of(record);
   const Nanos hold =
       started_ + std::chrono::nanoseconds(config_->tuskd.times.reconnect_grace).count();
-  if (record.attributes.resent && now_ < hold && now_ + wait <= hold) {
+  if (!task.order_key.empty()) {
+    if (record.attributes.resent && now_ < hold) wait = std::max(wait, hold - now_);
+    begin(task, wait);
+  } else if (record.attributes.resent && now_ < hold && now_ + wait <= hold) {
     task.phase = Phase::kHeld;
     alarm(hold, {.what = Alarm::kHold, .id = task.id});
   } else {
@@ -152,6 +156,7 @@ void Model::join_task(const Who& who, const Record& record, Task& task) {
       take_terms(task, record);
       task.sign = now_;  // nobody asked for one before
       if (task.phase == Phase::kRunning && task.stop == Stop::kNone) watch_run(task);
+      keys_of_run(task);
     }
   }
   const proto::Reply reply = record.attributes.reply;

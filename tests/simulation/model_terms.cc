@@ -45,10 +45,20 @@ void Model::take_terms(Task& task, const proto::Record& record) {
     }
   }
   task.group = asked.group;
+  if (task.order_key.empty()) task.order_key = asked.order_key;
+  if (task.limit_key.empty()) task.limit_key = asked.limit_key;
+  task.cost = static_cast<double>(asked.cost.value_or(1));
   task.priority = asked.priority.value_or(usual.priority.level);
 }
 
-// It is accepted: it waits for its delay, if it has one, then for a worker.
-void Model::begin(Task& task, Nanos wait) { wait > 0 ? delay(task, wait) : place(task); }
+// It is accepted: it waits for those of its order key, its delay, then for a worker.
+void Model::begin(Task& task, Nanos wait) {
+  if (!is_first_of_key(task)) {
+    task.phase = Phase::kBlocked;
+    task.not_before = now_ + wait;
+    return;
+  }
+  wait > 0 ? delay(task, wait) : place(task);
+}
 
 }  // namespace tusk::simulation

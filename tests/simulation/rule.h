@@ -20,6 +20,8 @@ namespace tusk::simulation {
   X(priority, "of the tasks that a free worker could run the one of the highest priority is next") \
   X(ageing, "of ageing_share dispatches that pass over an aged task the last one does not")        \
   X(groups, "the groups of a type take turns")                                                     \
+  X(order_key, "tasks of one order key run one at a time, in order")                               \
+  X(rate, "the runs of a type or a limit key are no more, and no faster, than they may")           \
   X(dispatch, "what a worker is given is the task as it was submitted")                            \
   X(one_answer, "every request has exactly one answer, and it is the right one")                   \
   X(ending, "a task ends once, and as its worker or a rule says")                                  \

@@ -69,7 +69,7 @@ Scene::Scene(uint64_t s) : seed(s) {
   limit.ended_window = few(2, 1000, 2, 12);
   limit.max_tasks = few(4, 1000, 3, 15);
   limit.max_types = few(4, 1000, 6, 3);
-  limit.max_sessions = few(6, 1000, peers.size() + 1, 3);
+  limit.max_sessions = few(6, 1000, peers.size() + 2, 3);  // a helper, an operator
   if (dice.one_in(3)) {  // bounds that peers reach who do not acknowledge
     limit.max_session_bytes = config::Bytes{1000 + dice.below(dice.one_in(2) ? 2000 : 20'000)};
     for (PeerSpec& spec : peers) spec.lazy |= dice.one_in(2);
@@ -105,6 +105,12 @@ Scene::Scene(uint64_t s) : seed(s) {
     if (dice.one_in(2)) c.types["mul"].no_retry_on = {"RunTimeout", "Failed"};
     c.types["add"].backoff_factor = 1 + dice.below(3);
   }
+  if ((features.order_keys = dice.one_in(3))) {
+    for (const char* name : {"add", "mul"}) {
+      if (dice.one_in(2)) c.types[name].order_on_dead = config::OnDead::block;
+    }
+  }
+  features.limits = dice.one_in(3);
   // With groups, it is not said which of the aged tasks goes.
   c.tuskd.times.ageing = std::chrono::hours(1);
   if (dice.one_in(3)) {
@@ -114,6 +120,30 @@ Scene::Scene(uint64_t s) : seed(s) {
     c.types["mul"].priority.level = 5;
     c.tuskd.times.ageing = milliseconds(dice.one_in(3) ? 100'000 : 1 + dice.below(60));
     c.tuskd.limits.ageing_share = 1 + dice.below(4);
+  } else {
+    features.limit_keys = features.limits;  // which of a key is next is not said
+  }
+  if (features.limits) {
+    draw_limits(c, dice);
+    limit.max_types = 1000;
+  }
+}
+
+// Limits of types and keys; a task that they keep back waits.
+void Scene::draw_limits(config::Orchestration& c, Dice& dice) const {
+  auto rate = [&] { return config::Rate{.per_second = static_cast<double>(2 + dice.below(60))}; };
+  for (const char* name : {"add", "mul", "few", "odd"}) {
+    config::TaskType& type = c.types[name];
+    type.unserved = config::Unserved::wait;
+    type.concurrency = type.key_concurrency = type.burst = type.key_burst = {};
+    type.rate = type.key_rate = {};
+    if (dice.one_in(3)) type.concurrency = 1 + dice.below(3);
+    if (dice.one_in(3)) type.rate = rate();
+    if (dice.one_in(3)) type.burst = 1 + dice.below(4);
+    if (!features.limit_keys) continue;
+    if (dice.one_in(2)) type.key_concurrency = 1 + dice.below(2);
+    if (dice.one_in(3)) type.key_rate = rate();
+    if (dice.one_in(3)) type.key_burst = 1 + dice.below(4);
   }
 }
 
@@ -154,6 +184,7 @@ std::shared_ptr<const config::Orchestration> Scene::config(uint32_t variant) con
   if (dice.one_in(3)) c.tuskd.limits.ended_window = 2 + dice.below(20);
   if (dice.one_in(4)) c.tuskd.limits.max_crashes = 1 + dice.below(3);
   if (dice.one_in(4)) c.tuskd.times.cancel_grace = milliseconds(20 + dice.below(500));
+  if (features.limits) draw_limits(c, dice);
   set_backoff(c);
   return out;
 }

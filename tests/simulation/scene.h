@@ -29,7 +29,10 @@ inline const std::vector<std::string> kTopics = {"prices", "news"};
 // Which attributes the clients of a history use: a history that uses few of them gets further.
 struct Features {
   bool times = false, retries = false, priorities = false, groups = false;
+  bool order_keys = false, limits = false, limit_keys = false;
 };
+
+class Dice;
 
 struct Scene {
   explicit Scene(uint64_t seed);
@@ -45,6 +48,7 @@ struct Scene {
   Features features;
 
  private:
+  void draw_limits(config::Orchestration& config, Dice& dice) const;
   static void set_backoff(config::Orchestration& config);
 
   config::Orchestration base_;

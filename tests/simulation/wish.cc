@@ -69,6 +69,13 @@ void write_wish(AttributeWriter& out, uint32_t number, const Features& features)
     constexpr int kLevels[] = {-100, -10, 0, 10, 20, 100};
     out.key(Attribute::kPriority).pack_int(draw.one_in(40) ? 101 : kLevels[draw.below(6)]);
   }
+  if (features.order_keys && draw.one_in(2)) {
+    out.text(Attribute::kOrderKey, std::string(1, static_cast<char>('o' + draw.below(2))));
+  }
+  if (features.limits && draw.one_in(2)) out.number(Attribute::kCost, draw.below(5));
+  if (features.limit_keys && !draw.one_in(3)) {
+    out.text(Attribute::kLimitKey, std::string(1, static_cast<char>('k' + draw.below(2))));
+  }
   if (features.groups && !draw.one_in(3)) {
     out.text(Attribute::kGroup, std::string(1, static_cast<char>('a' + draw.below(3))));
   }

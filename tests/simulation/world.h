@@ -83,6 +83,7 @@ class World {
   bool quiet() const;
   void all_come_back();
   void help();
+  void unblock();
   void check_at_rest();
 
   Peer& peer(uint32_t pick) { return *peers_[pick % scene_.peers.size()]; }
@@ -97,7 +98,7 @@ class World {
   std::unique_ptr<BrokerBox> broker_;
   Network network_;
   std::vector<std::unique_ptr<Peer>> peers_;  // those of the scene, then helpers of finish()
-  Peer* helper_ = nullptr;
+  Peer *helper_ = nullptr, *operator_ = nullptr;
   bool items_by_cpp_ = false;
   std::vector<ReqPeer> reqs_;
   std::map<uint32_t, Known> known_;

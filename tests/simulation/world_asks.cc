@@ -167,10 +167,15 @@ void World::control(Peer& peer, const Decision& d) {
   peer.ask({.kind = Kind::kControl, .id = {}, .name = {}, .body = {}}, [&](Writer& out) {
     proto::Packer& p = out.start(Kind::kControl, 4);
     p.pack_uint64(number);
-    out.text(how % 19 == 0 ? "explode" : "pause");
-    p.pack_map(2);
+    const bool unblock = scene_.features.order_keys && how % 2 == 1;
+    out.text(how % 19 == 0 ? "explode" : unblock ? "unblock" : "pause");
+    p.pack_map(unblock ? 3 : 2);
     out.text("type");
-    out.text(how % 17 == 0 ? "nothing" : kTypes[d.with[1] % kTypes.size()]);
+    out.text(how % 17 == 0 ? "nothing" : kTypes[d.with[1] % (unblock ? 2 : kTypes.size())]);
+    if (unblock) {
+      out.text("key");
+      how % 23 == 0 ? (void)p.pack_nil() : out.text(how % 4 == 1 ? "o" : "p");
+    }
     out.text("ms");
     if (how % 13 == 0) {
       p.pack_nil();
