@@ -12,7 +12,8 @@ KINDS = {
     "submit": 16, "cancel": 17, "query": 18, "update": 19, "publish": 20, "subscribe": 21,
     "unsubscribe": 22, "push": 24, "control": 26, "await": 29, "result": 32, "returned": 33, "suspend": 35,
     "progress": 36, "log": 37, "checkpoint": 38, "slots": 40, "defer": 41, "pause": 42, "credit": 45,
-    "accepted": 48, "answer": 49, "event": 50, "task": 64, "item": 65, "recall": 66, "resume": 67, "drain": 68,
+    "accepted": 48, "answer": 49, "event": 50, "task": 64, "item": 65, "recall": 66, "resume": 67,
+    "drain": 68,
 }  # fmt: skip
 KIND_NAMES = {number: name for name, number in KINDS.items()}
 
@@ -22,7 +23,8 @@ ATTRIBUTES = {
     1: "delay", 3: "deadline", 5: "run_timeout", 7: "attempts", 9: "backoff", 33: "checkpoint",
     51: "priority", 65: "heartbeat_timeout", 67: "no_retry_on", 69: "follow", 24: "time_left",
     26: "reason", 28: "history", 13: "retention", 19: "unique", 21: "unique_policy", 30: "task",
-    71: "unique_for", 16: "group", 23: "order_key", 49: "cost", 73: "limit_key", 18: "labels", 25: "needs",
+    71: "unique_for", 16: "group", 23: "order_key", 49: "cost", 73: "limit_key", 18: "labels",
+    25: "needs",
     32: "index", 34: "chunks", 61: "sticky_key", 63: "parent", 75: "stream",
 }  # fmt: skip
 

@@ -114,9 +114,7 @@ def test_a_reload_changes_what_is_checked_or_nothing(broker):
     )
     client.send([PUBLISH, 3, "system_event", b"\x0a\x01x", {CODEC: PLAIN}])
     client.receive(ACCEPTED)
-    assert subscriber.receive(EVENT)[0][1] == 2, (
-        "the old schema, and no number for the refused one"
-    )
+    assert subscriber.receive(EVENT)[0][1] == 2, "the old schema, and no number for the refused one"
 
 
 SCHEMAS = {
@@ -185,7 +183,5 @@ def test_a_message_type_of_a_topic_or_type_must_be_there(tuskd: type[Tuskd]) -> 
         timeout=30,
     )
     assert done.returncode == 2
-    assert (
-        '[types] resize.message: "imaeg" is no entry of [message_types]' in done.stderr
-    )
+    assert '[types] resize.message: "imaeg" is no entry of [message_types]' in done.stderr
     assert 'did you mean "image"?' in done.stderr
