@@ -8,12 +8,12 @@ from typing import Any
 import msgpack
 
 KINDS = {
-    "header": 0, "hello": 1, "welcome": 2, "ping": 3, "pong": 4, "error": 5, "bye": 6, "goaway": 7, "chunk": 8,
-    "submit": 16, "cancel": 17, "query": 18, "update": 19, "publish": 20, "subscribe": 21,
-    "unsubscribe": 22, "push": 24, "control": 26, "await": 29, "result": 32, "returned": 33, "suspend": 35,
-    "progress": 36, "log": 37, "checkpoint": 38, "slots": 40, "defer": 41, "pause": 42, "credit": 45,
-    "accepted": 48, "answer": 49, "event": 50, "task": 64, "item": 65, "recall": 66, "resume": 67,
-    "drain": 68,
+    "header": 0, "hello": 1, "welcome": 2, "ping": 3, "pong": 4, "error": 5, "bye": 6, "goaway": 7,
+    "chunk": 8, "submit": 16, "cancel": 17, "query": 18, "update": 19, "publish": 20,
+    "subscribe": 21, "unsubscribe": 22, "push": 24, "control": 26, "await": 29, "result": 32,
+    "returned": 33, "suspend": 35, "progress": 36, "log": 37, "checkpoint": 38, "slots": 40,
+    "defer": 41, "pause": 42, "credit": 45, "accepted": 48, "answer": 49, "event": 50, "task": 64,
+    "item": 65, "recall": 66, "resume": 67, "drain": 68,
 }  # fmt: skip
 KIND_NAMES = {number: name for name, number in KINDS.items()}
 
