@@ -368,6 +368,8 @@ class Broker {
   void leave_limit(Task& task);
   void leave_gates(uint32_t task);
   void leave_outside(Task& task, uint32_t index);
+  uint32_t leave_held(uint32_t task);
+  void stay_held(uint32_t task, uint32_t gate);
   void take_gates(uint32_t task, const proto::Terms& asked);
   void keep_gates(Task& ghost, Terms& of);
   uint32_t gate_of(uint32_t type, Gate::Kind kind, std::string_view key);

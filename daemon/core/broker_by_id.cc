@@ -97,7 +97,9 @@ void Broker::change_priority(uint32_t t, int priority) {
   Task& task = tasks_[t];
   const bool waits = task.state == TaskState::kWaiting;
   if (waits) scheduler_.unqueue(t);
+  const uint32_t held_by = leave_held(t);
   task.priority = static_cast<int8_t>(priority);
+  stay_held(t, held_by);
   if (!waits) return;
   task.order = ++order_;
   task.since = now_;

@@ -176,6 +176,21 @@ void Broker::leave_outside(Task& task, uint32_t t) {
   ordered ? gate.line.remove(tasks_, t) : gate.held.remove(tasks_, t);
 }
 
+// Takes a task out of the line of its limit key while its priority or group changes; the gate, or
+// kNone if it is in no such line.
+uint32_t Broker::leave_held(uint32_t t) {
+  const Task& task = tasks_[t];
+  if (!task.terms || !task.terms->outside) return kNone;
+  const bool ordered = task.terms->order_gate != kNone && !task.terms->in_order;
+  if (ordered) return kNone;
+  gates_[task.terms->limit_gate].held.remove(tasks_, t);
+  return task.terms->limit_gate;
+}
+
+void Broker::stay_held(uint32_t t, uint32_t gate) {
+  if (gate != kNone) gates_[gate].held.insert(tasks_, t);
+}
+
 // The gates that a submit names.
 void Broker::take_gates(uint32_t t, const proto::Terms& asked) {
   Terms& terms = *tasks_[t].terms;

@@ -15,6 +15,34 @@ std::vector<TaskId> ids_of(const std::vector<Got>& tasks) {
   return out;
 }
 
+// A task in front of its limit key may get another priority, and another place there.
+TEST(Limits, ATaskThatIsHeldBackCanBeMoved) {
+  Harness h([](config::Orchestration& c) {
+    config::TaskType type = c.other_type;
+    type.key_concurrency = 1;
+    c.types["add"] = type;
+  });
+  Peer& worker = h.worker({"add"}, 10);
+  Peer& client = h.client();
+  std::vector<TaskId> ids;
+  for (int i = 0; i < 4; ++i) {
+    ids.push_back(h.id());
+    client.submit(ids.back(), "add", "", limited().text(Attribute::kUnique, std::to_string(i)));
+  }
+  client.update(ids[3], Attrs().priority(10));
+  client.submit(h.id(), "add", "",
+                limited()
+                    .text(Attribute::kUnique, "2")
+                    .number(Attribute::kUniquePolicy, 2)
+                    .text(Attribute::kGroup, "g")
+                    .priority(5));
+  for (int next : {0, 3, 2, 1}) {
+    const Got task = worker.expect(Kind::kTask);
+    EXPECT_EQ(task.id, ids[static_cast<size_t>(next)]);
+    worker.succeed(task.ref);
+  }
+}
+
 // --- order ---------------------------------------------------------------------------------------
 
 TEST(Order, OneAtATimeInTheOrderOfAcceptanceWhateverThePriority) {

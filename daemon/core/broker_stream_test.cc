@@ -150,6 +150,7 @@ TEST_F(Stream, AfterARestartItGoesOnOnceItsCallerIsBack) {
   chunk(handle, "b");
   EXPECT_EQ(worker.take(Kind::kCredit).size(), 1u) << "nobody is there for it";
   client.connect();
+  client.inbox.clear();
   request = client.submit(id, "add", "", streamed(2).flag(Attribute::kResent));
   for (const char* body : {"c", "d", "e"}) chunk(handle, body);
   worker.expect_error(code::kBusy);

@@ -126,8 +126,10 @@ void Broker::replace_task(const Record& record, uint32_t t) {
   const Duration wait = delay_of(record, scheduler_.type(task.type));
   const bool waits = task.state == TaskState::kWaiting;
   if (waits) scheduler_.unqueue(t);  // while its priority changes
+  const uint32_t held_by = leave_held(t);
   change_body(t, record);
   take_terms(t, record);
+  stay_held(t, held_by);
   if (task.state == TaskState::kBlocked) {
     if (debounce) task.terms->not_before = now_ + wait;
   } else if (debounce && wait > Duration{0}) {
