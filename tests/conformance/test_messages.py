@@ -60,4 +60,4 @@ def test_bodies_in_json_come_back_as_they_went(json_world: World, client: str, w
     with pytest.raises(ProgramError) as caught:
         json_world.clients[client].call(f"echo-{worker}", "forbidden")
     assert caught.value.code == "invalid"
-    assert "fits the schema of not" in caught.value.message
+    assert "fits the schema of not" in caught.value.text

@@ -154,9 +154,9 @@ function readJson(bytes: Buffer): unknown {
     throw new BodyError((error as Error).message);
   }
   // JSON.parse rounds integers beyond 2^53 in silence.
-  const numbers = text.replace(/"(?:[^"\\]|\\.)*"/g, "").match(/-?\b\d{16,}\b(?![.eE])/g) ?? [];
+  const numbers = text.replace(/"(?:[^"\\]|\\.)*"/g, "").match(/-?\d[\d.eE+-]*/g) ?? [];
   for (const number of numbers) {
-    if (!Number.isSafeInteger(Number(number))) {
+    if (/^-?\d{16,}$/.test(number) && !Number.isSafeInteger(Number(number))) {
       throw new BodyError(`the JSON number ${number} is beyond 2^53 - 1`);
     }
   }
