@@ -245,19 +245,19 @@ void Broker::look_at(uint32_t index) {
 // Lets in whom it may, at the end of what happened: nothing is placed in the midst of an ending.
 void Broker::settle_all() {
   while (!moved_gates_.empty() || !opened_types_.empty() || !scheduler_.relieved().empty()) {
-    if (!scheduler_.relieved().empty()) {
-      const uint32_t worker = scheduler_.relieved().back();
-      scheduler_.relieved().pop_back();
-      if (workers_[worker].group != kNone) fill_worker(worker);
-    } else if (!moved_gates_.empty()) {
+    if (!moved_gates_.empty()) {
       const uint32_t index = moved_gates_.back();
       moved_gates_.pop_back();
       gates_[index].listed = false;
       let_in(index);
-    } else {
+    } else if (!opened_types_.empty()) {
       const uint32_t type = opened_types_.back();
       opened_types_.pop_back();
       open_type(type);
+    } else {
+      const uint32_t worker = scheduler_.relieved().back();
+      scheduler_.relieved().pop_back();
+      if (workers_[worker].group != kNone) fill_worker(worker);
     }
   }
 }

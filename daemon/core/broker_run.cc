@@ -37,7 +37,7 @@ void Broker::start_run(uint32_t t, uint32_t w) {
   WorkerState& worker = workers_[w];
   task.state = TaskState::kRunning;
   task.stop = Stop::kNone;
-  task.suspended = false;
+  task.suspended = task.keeps_place = false;
   task.started = now_;
   task.claimed_by = Task::kNobody;
   task.worker = w;
@@ -129,6 +129,11 @@ void Broker::fill_worker(uint32_t w) {
     const uint32_t t = scheduler_.take_for(w, aged_since);
     if (t == kNone) return;
     sticks_to(t, w) ? dispatch(t, w) : place(t);
+    // The start of a run may let in another task of its limit key, which has its turn before what
+    // waits behind it.
+    if (moved_gates_.empty()) continue;
+    scheduler_.relieved().push_back(w);
+    return;
   }
 }
 

@@ -175,6 +175,11 @@ struct Which {
     if (!older.empty()) out.min_age = parse_time(older);
     return out;
   }
+  void check() const {
+    if (any()) return;
+    throw std::invalid_argument(
+        "which tasks? --type, --state, --label, --parent, --older or --all");
+  }
   bool any() const {
     return all ||
            !(type.empty() && state.empty() && parent.empty() && older.empty() && labels.empty());
@@ -182,6 +187,7 @@ struct Which {
 };
 
 void tasks(const Context& context, const Which& which, size_t most) {
+  which.check();
   tusk::Client client = context.connect();
   Json list = Json::array();
   client.tasks(which.filter(), [&](const tusk::TaskStatus& task) {
@@ -207,10 +213,7 @@ void tasks(const Context& context, const Which& which, size_t most) {
 // Waits for a job, and says meanwhile how far it is if somebody looks on.
 int change(const Context& context, const Which& which, const std::string& what,
            const std::function<tusk::Job(tusk::Client&, const tusk::JobOptions&)>& start) {
-  if (!which.any()) {
-    throw std::invalid_argument(
-        "which tasks? --type, --state, --label, --parent, --older or --all");
-  }
+  which.check();
   const bool watched = isatty(STDERR_FILENO) && !context.json;
   tusk::Client client = context.connect();
   const tusk::Job job = start(

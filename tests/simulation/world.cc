@@ -246,6 +246,7 @@ void World::note_packet(const char* arrow, ConnectionId id, const Packet& packet
     if (r.kind == Kind::kResult) text += " " + std::string(proto::state_name(r.state));
     if (r.attempt) text += " attempt " + std::to_string(r.attempt);
     if (!r.message.empty()) text += ": " + std::string(r.message);
+    if (r.attributes.all.size() > 0) text += " " + proto::value_to_json(r.attributes.all).dump();
     if (r.kind == Kind::kAnswer) text += " " + proto::value_to_json(r.value).dump();
     for (const char* key : {"session", "resumed", "claims"}) {
       const proto::Value value = r.value.get(key);

@@ -584,6 +584,15 @@ func TestWithTuskdTasksGoWhereThereIsWhatTheyNeed(t *testing.T) {
 		})
 	}
 	c := d.client(within)
+	// Before both are there, what nobody fits yet is an error.
+	for found := 0; found < 2; {
+		workers, err := c.Query(ctx, "workers", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, _ := workers.([]any)
+		found = len(list)
+	}
 	ask := func(options ...CallOption) (string, error) {
 		return Call[string](ctx, c, "where", nil, options...)
 	}
