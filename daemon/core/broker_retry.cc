@@ -1,6 +1,5 @@
 // What becomes of a task whose run failed, or died with its worker.
 #include <algorithm>
-#include <utility>
 
 #include "daemon/core/broker.h"
 
@@ -234,10 +233,8 @@ void Broker::delay(uint32_t t, Duration wait) {
 void Broker::due(uint32_t t) {
   Task& task = tasks_[t];
   --scheduler_.type(task.type).elsewhere;
-  if (!std::exchange(task.keeps_place, false)) {
-    task.order = ++order_;
-    task.since = now_;
-  }
+  task.order = ++order_;
+  task.since = now_;
   const bool ordered = task.terms && task.terms->order_gate != kNone && !task.terms->in_order;
   ordered ? begin(t, Duration{0}) : enter(t);  // a follow-up has not begun yet
 }

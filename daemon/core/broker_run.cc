@@ -37,7 +37,7 @@ void Broker::start_run(uint32_t t, uint32_t w) {
   WorkerState& worker = workers_[w];
   task.state = TaskState::kRunning;
   task.stop = Stop::kNone;
-  task.suspended = task.keeps_place = false;
+  task.suspended = false;
   task.started = now_;
   task.claimed_by = Task::kNobody;
   task.worker = w;

@@ -61,7 +61,6 @@ void Broker::submit(const Caller& caller, const Record& record) {
   const Time hold_until = started_ + config_->tuskd.times.reconnect_grace;
   const bool held = record.attributes.resent && now_ < hold_until && now_ + wait <= hold_until;
   if (task.terms && task.terms->order_gate != kNone) {
-    task.keeps_place = held;
     begin(t, held ? hold_until - now_ : wait);
   } else if (held) {
     task.state = TaskState::kHeld;

@@ -145,7 +145,6 @@ struct Task {
   int8_t priority = 0;
   uint32_t group = 0;      // a hash of its name; 0: none
   bool suspended = false;  // runs, without a slot
-  bool keeps_place = false;  // delayed, and goes to its old place when it is due
   bool orphan = false;     // adopted from a claim: nobody submitted it yet, no body
   bool edge = false;       // an item from the PULL edge: nobody to accept to
   uint32_t type = kNone;
