@@ -184,6 +184,7 @@ void check_cost(std::int64_t units) {
 }
 
 std::unique_ptr<Terms> terms_of(detail::Submission::Op op, const CallOptions& options) {
+  if (&options == &no_options()) return nullptr;
   if (!has_changes(options) && !has_fixed(options) && !follows(options)) return nullptr;
   check_op(op, options);
   check_unique(options);

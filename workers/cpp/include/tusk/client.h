@@ -343,14 +343,14 @@ class Client {
 
   // Runs a task and waits for its result.
   template <class R = Value, class In>
-  R call(std::string_view type, const In& body, const CallOptions& options = {}) {
+  R call(std::string_view type, const In& body, const CallOptions& options = no_options()) {
     check_may_wait();
     return submit<R>(type, body, options).get();
   }
 
   // Hands a task over and returns at once. Throws Busy, TooLarge, ValueError.
   template <class R = Value, class In>
-  Task<R> submit(std::string_view type, const In& body, const CallOptions& options = {}) {
+  Task<R> submit(std::string_view type, const In& body, const CallOptions& options = no_options()) {
     auto pending = std::make_shared<detail::Pending>();
     TaskId id = hand_over(detail::Submission::Op::kSubmit, type, to_body(body), options,
                           [pending](const Ending& ending) { pending->finish(ending); });
@@ -359,7 +359,8 @@ class Client {
 
   // The same for many tasks at once: no future each, `done` is called on the client's thread.
   template <class In, detail::IsCallback F>
-  TaskId submit(std::string_view type, const In& body, F&& done, const CallOptions& options = {}) {
+  TaskId submit(std::string_view type, const In& body, F&& done,
+                const CallOptions& options = no_options()) {
     return hand_over(detail::Submission::Op::kSubmit, type, to_body(body), options,
                      Callback(std::forward<F>(done)));
   }
@@ -372,7 +373,7 @@ class Client {
   }
   template <class In, detail::IsCallback F>
   TaskId post(std::string_view type, const In& body, F&& accepted,
-              const CallOptions& options = {}) {
+              const CallOptions& options = no_options()) {
     return hand_over(detail::Submission::Op::kPost, type, to_body(body), options,
                      Callback(std::forward<F>(accepted)));
   }
@@ -380,7 +381,8 @@ class Client {
   // Runs a task and reads what its handler sends while it runs; see options.window. Without
   // options.timeout it may take as long as it likes once the broker is there. Not from a callback.
   template <class T = Value, class In>
-  Stream<T> stream(std::string_view type, const In& body, const CallOptions& options = {}) {
+  Stream<T> stream(std::string_view type, const In& body,
+                   const CallOptions& options = no_options()) {
     check_may_wait();
     auto [id, inflow] = open_stream(type, to_body(body), options);
     return Stream<T>(id, std::move(inflow));
@@ -403,20 +405,21 @@ class Client {
   // the options it takes timeout, on_progress and on_log. Throws UnknownTask; AlreadyEnded if it
   // has ended and its ending is not kept (see CallOptions::retention); Timeout.
   template <class R = Value>
-  R await_task(const TaskId& id, const CallOptions& options = {}) {
+  R await_task(const TaskId& id, const CallOptions& options = no_options()) {
     auto pending = await_each({&id, 1}, options);
     pending[0]->wait();
     return detail::read_result<R>(pending[0]->body, pending[0]->codec);
   }
   // The same with a callback on the client's thread in place of the wait.
   template <detail::IsCallback F>
-  void await_task(const TaskId& id, F&& done, const CallOptions& options = {}) {
+  void await_task(const TaskId& id, F&& done, const CallOptions& options = no_options()) {
     await_later(id, options, Callback(std::forward<F>(done)));
   }
   // The same for many tasks, which are asked for together: waits until each has ended, or the time
   // is over, and gives one Task for each id, in their order, whose get() returns or throws at once.
   template <class R = Value>
-  std::vector<Task<R>> await_all(const std::vector<TaskId>& ids, const CallOptions& options = {}) {
+  std::vector<Task<R>> await_all(const std::vector<TaskId>& ids,
+                                 const CallOptions& options = no_options()) {
     auto pending = await_each(ids, options);
     std::vector<Task<R>> tasks;
     tasks.reserve(ids.size());
@@ -438,7 +441,7 @@ class Client {
   }
   template <class In>
   requires(!std::same_as<In, CallOptions>) Updated
-      update(const TaskId& id, const In& body, const CallOptions& changes = {}) {
+      update(const TaskId& id, const In& body, const CallOptions& changes = no_options()) {
     std::string bytes = to_body(body);
     return change(id, &bytes, changes);
   }
@@ -490,7 +493,7 @@ class Client {
   }
   template <class In, detail::IsCallback F>
   void publish(std::string_view topic, const In& body, F&& accepted,
-               const CallOptions& options = {}) {
+               const CallOptions& options = no_options()) {
     hand_over(detail::Submission::Op::kPublish, topic, to_body(body), options,
               Callback(std::forward<F>(accepted)));
   }
@@ -509,7 +512,7 @@ class Client {
   // unanswered, more than twice that makes the caller wait (on the client's own thread: Busy).
   template <class In, detail::IsCallback F>
   TaskId push(std::string_view stage, const In& body, F&& accepted,
-              const CallOptions& options = {}) {
+              const CallOptions& options = no_options()) {
     return hand_over(detail::Submission::Op::kPush, stage, to_body(body), options,
                      Callback(std::forward<F>(accepted)));
   }

@@ -156,4 +156,10 @@ struct CallOptions {
   OnLog on_log = {};
 };
 
+// What a call has that asks for nothing: made once, and told by its address.
+inline const CallOptions& no_options() {
+  static const CallOptions none;
+  return none;
+}
+
 }  // namespace tusk

@@ -139,7 +139,7 @@ class Context {
   // Client::call, and Cancelled when this run is to stop. What a stage handler submits are no
   // children, and it keeps its slot.
   template <class R = Value, class In>
-  R call(std::string_view type, const In& body, const CallOptions& options = {}) {
+  R call(std::string_view type, const In& body, const CallOptions& options = no_options()) {
     Task<R> task = submit<R>(type, body, options);
     try {
       return task.get();
@@ -152,10 +152,10 @@ class Context {
   // are in the order of the bodies. Throws the first error in this order, when all have ended.
   template <class R = Value, class Range>
   std::vector<R> call_many(std::string_view type, const Range& bodies,
-                           const CallOptions& options = {});
+                           const CallOptions& options = no_options());
   // Hands a child over and does not wait: Task::get() does, as call().
   template <class R = Value, class In>
-  Task<R> submit(std::string_view type, const In& body, const CallOptions& options = {}) {
+  Task<R> submit(std::string_view type, const In& body, const CallOptions& options = no_options()) {
     Child child = hand_over_child(type, to_body(body), options);
     return Task<R>(child.id, std::move(child.pending), child.client);
   }
