@@ -229,7 +229,10 @@ class Broker {
   std::string_view body_view(const proto::Record& record) const;
   proto::Bytes body_of(const proto::Record& record);
   proto::BodyOut body_out(const proto::Record& record);
-  size_t body_limit(const Caller& caller) const;
+  size_t body_limit(const Caller& caller) const {
+    return caller.session == kNone ? config_->tuskd.limits.max_body.count
+                                   : sessions_[caller.session].limits.body;
+  }
   bool check_body(const Caller& caller, const proto::Record& record);
   bool check_schema(const Caller& caller, const proto::Record& record, const BodyRule& rule,
                     std::string_view name);
@@ -277,9 +280,13 @@ class Broker {
   void release(uint32_t task);
   void fill_worker(uint32_t worker);
   void serve_type(uint32_t type);
-  proto::AttributeEntries forwarded(const Task& task);
   proto::AttributeEntries run_attributes(const Task& task);
-  uint32_t own_run(Session& session, const proto::Record& record);
+  // The run under this handle, if it is this worker's; if not, says so.
+  uint32_t own_run(Session& session, const proto::Record& record) {
+    const uint32_t t = running_task(session.worker, record.ref);
+    return t != kNone ? t : refuse_run(session, record);
+  }
+  uint32_t refuse_run(Session& session, const proto::Record& record);
   void result(Session& session, const proto::Record& record);
   void returned(Session& session, const proto::Record& record);
   void requeue(uint32_t task);
@@ -340,7 +347,12 @@ class Broker {
   void give_back(uint32_t task, std::string_view code, std::string_view message);
 
   bool keep_for_again(Task& task, proto::State state);
-  void retain(uint32_t task);
+  // Nobody needs the ending any longer, unless somebody may yet ask for it by id.
+  void retain(uint32_t task) {
+    const Task& ended = tasks_[task];
+    ended.terms&& ended.terms->keep_until > now_ ? keep_by_id(task) : let_go(task);
+  }
+  void keep_by_id(uint32_t task);
   void retention_over(uint32_t task);
   static size_t retained_size(const Task& task);
   proto::AttributeEntries with_terms(const Task& task, proto::AttributeEntries attributes);
@@ -422,7 +434,10 @@ class Broker {
   void cancel_children(uint32_t task);
   void suspend(Session& session, const proto::Record& record);
   void awaited_ended(const Asker& asker);
-  void resume_runs(uint32_t worker);
+  void resume_runs(uint32_t worker) {
+    if (!workers_[worker].resumable.empty()) resume_waiting(worker);
+  }
+  void resume_waiting(uint32_t worker);
   void end_suspension(uint32_t task);
 
   // --- what an operator does (broker_control.cc)

@@ -144,10 +144,22 @@ void Broker::apply_topics(const config::Orchestration& fresh) {
   }
 }
 
+namespace {
+
+// Whether these settings ask nothing of a task that it would have to remember.
+bool is_plain(const config::TaskType& type) {
+  return !type.deadline && !type.timeout && !type.heartbeat_timeout &&
+         type.retention == config::Duration{0} && type.required.empty() && type.prefers.empty() &&
+         type.consumes.empty();
+}
+
+}  // namespace
+
 // A task type gets what the config says of it.
 void Broker::configure_type(uint32_t t) {
   Type& type = scheduler_.type(t);
   type.settings = config_->type(type.name);
+  type.plain = is_plain(type.settings);
   type.bodies = rule_for(config_->message_of(type.name));
 }
 

@@ -50,7 +50,7 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
       ++type.counters.failed;
   }
   if (!task.orphan && task.digest == 0) task.digest = digest(task.type, task.body.view());
-  if (!keep_for_again(task, state)) {
+  if (!task.terms || !keep_for_again(task, state)) {
     held_bytes_ -= task.body.size();
     if (body.present && !body.frame) {
       task.result = Bytes::copy(body.inline_bytes, std::move(task.body));
@@ -74,19 +74,24 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
   const proto::AttributeEntries kept{task.result_attributes.view(), task.result_count};
   uint32_t owner = kNone;
   std::vector<Asker> runs;  // that await it
-  auto inform = [&](const Asker& asker) {
-    if (asker.kind == Asker::Kind::kRun) return runs.push_back(asker);
+  for (size_t i = 0; i <= task.more_askers.size(); ++i) {
+    const Asker& asker = i == 0 ? task.asker : task.more_askers[i - 1];
+    if (asker.kind == Asker::Kind::kRun) {
+      runs.push_back(asker);
+      continue;
+    }
     const Caller caller = caller_of(asker);
-    if (caller.edge) return retire(asker);
+    if (caller.edge) {
+      retire(asker);
+      continue;
+    }
     tell(t, caller, asker.request, body, kept);
     const uint32_t session = caller.session;
     if (owner == kNone && session != kNone && sessions_[session].acks) owner = session;
-  };
-  inform(task.asker);
-  for (const Asker& asker : task.more_askers) inform(asker);
+  }
   task.asker = {};
   task.more_askers = {};
-  end_terms(t);
+  if (task.terms) end_terms(t);
   if (owner == kNone) {
     keep(t);
   } else {
@@ -101,7 +106,7 @@ void Broker::end(uint32_t t, State state, const BodyOut& body, proto::AttributeE
 // and the keys that it had.
 bool Broker::keep_for_again(Task& task, State state) {
   const bool failed = state == State::kFailed || state == State::kDead;
-  if (!failed || task.orphan || !task.terms || task.terms->retention == Duration{0}) return false;
+  if (!failed || task.orphan || task.terms->retention == Duration{0}) return false;
   Terms& terms = *task.terms;
   terms.again = std::make_unique<Again>();
   if (terms.unique != kNone) terms.again->unique = unique_[terms.unique].key;
@@ -127,7 +132,6 @@ proto::AttributeEntries Broker::with_terms(const Task& task, proto::AttributeEnt
 // What is left of a task's terms once it ended: its history, if the ending is to be kept.
 void Broker::end_terms(uint32_t t) {
   Task& task = tasks_[t];
-  if (!task.terms) return;
   leave_key(t);
   leave_gates(t);
   leave_sticky(t);
@@ -180,10 +184,9 @@ void Broker::keep(uint32_t t) {
   }
 }
 
-// Nobody needs the ending any longer, unless somebody may still ask for it by id.
-void Broker::retain(uint32_t t) {
+// Nobody needs the ending any longer but those who may yet ask for it by id.
+void Broker::keep_by_id(uint32_t t) {
   Task& task = tasks_[t];
-  if (!task.terms || task.terms->keep_until <= now_) return let_go(t);
   retained_.push_back(tasks_, t);
   task.terms->kept_bytes = retained_size(task);
   retained_bytes_ += task.terms->kept_bytes;

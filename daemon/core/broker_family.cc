@@ -25,10 +25,7 @@ constexpr size_t kDeepest = 64;  // parents above a task
 
 // The parent that a submit names, if it may have children; if not, says so. kNone: it names none.
 bool Broker::find_parent(const Caller& caller, const Record& record, uint32_t& parent) {
-  parent = kNone;
-  const proto::Terms* asked = record.attributes.terms;
-  if (!asked || !asked->parent) return true;
-  const TaskId id = TaskId::from_bytes(asked->parent);
+  const TaskId id = TaskId::from_bytes(record.attributes.terms->parent);
   const uint32_t t = find_task(id);
   auto refuse = [&](const std::string& why) {
     error(caller, record.ref, code::kUnknownTask, "the parent " + id.hex() + " " + why);
@@ -221,7 +218,7 @@ void Broker::awaited_ended(const Asker& asker) {
 }
 
 // Gives free slots back to those that lent theirs out.
-void Broker::resume_runs(uint32_t w) {
+void Broker::resume_waiting(uint32_t w) {
   WorkerState& worker = workers_[w];
   while (!worker.resumable.empty() && worker.available &&
          (worker.slots == 0 || worker.free_slots() > 0)) {

@@ -68,14 +68,11 @@ void Broker::dispatch(uint32_t t, uint32_t w) {
   ++counters_.dispatched;
   const Type& type = scheduler_.type(task.type);
   const size_t small = task.body.size() < proto::kFrameBody ? task.body.size() : 0;
-  const proto::AttributeEntries attributes = task.terms ? run_attributes(task) : forwarded(task);
+  const proto::AttributeEntries forwarded{task.forwarded.view(), task.forwarded_count};
+  const proto::AttributeEntries attributes = task.terms ? run_attributes(task) : forwarded;
   writer(sessions_[workers_[w].session], kRecordOverhead + small + attributes.entries.size())
       .task(type.is_stage ? Kind::kItem : Kind::kTask, handle_of(t), task.id, type.handler,
             task.attempt, BodyOut::shared(task.body), attributes);
-}
-
-proto::AttributeEntries Broker::forwarded(const Task& task) {
-  return {task.forwarded.view(), task.forwarded_count};
 }
 
 // What the worker is told beside what its client says: its time, and what earlier runs left.
@@ -108,7 +105,7 @@ void Broker::release(uint32_t t) {
   Task& task = tasks_[t];
   Type& type = scheduler_.type(task.type);
   WorkerState& worker = workers_[task.worker];
-  end_suspension(t);
+  if (task.suspended) end_suspension(t);
   worker.running.remove(tasks_, t);
   if (worker.suspect == t) worker.suspect = kNone;
   scheduler_.finished(task.worker, std::exchange(task.lane, kNone));
@@ -150,10 +147,7 @@ void Broker::serve_type(uint32_t type) {
 
 // --- results -------------------------------------------------------------------------------------
 
-// The run under this handle, if it is this worker's; if not, says so.
-uint32_t Broker::own_run(Session& session, const Record& record) {
-  const uint32_t t = running_task(session.worker, record.ref);
-  if (t != kNone) return t;
+uint32_t Broker::refuse_run(Session& session, const Record& record) {
   ++counters_.errors_unknown_handle;
   log(config::LogLevel::warning, LogTopic::kHandle, [&] {
     return "dropped a " + std::string(proto::kind_name(record.kind)) + " of " + session.name +

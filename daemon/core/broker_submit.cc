@@ -24,8 +24,9 @@ void Broker::submit(const Caller& caller, const Record& record) {
                 "session_bytes", config_->tuskd.limits.max_session_bytes);
   }
   if (!check_body(caller, record)) return;
-  uint32_t parent;
-  if (!find_parent(caller, record, parent)) return;
+  const proto::Terms* asked = record.attributes.terms;
+  uint32_t parent = kNone;
+  if (asked && asked->parent && !find_parent(caller, record, parent)) return;
   const TaskId id = record.id();
   if (uint32_t ref = find_task(id); ref != kNone) {
     return closes_circle(caller, record, parent, ref) ? void() : join_task(caller, record, ref);
@@ -37,10 +38,10 @@ void Broker::submit(const Caller& caller, const Record& record) {
   const uint32_t type_index = type_for_submit(caller, record);
   if (type_index == kNone) return;
   Type& type = scheduler_.type(type_index);
-  if (!check_schema(caller, record, type.bodies, type.name)) return;
-  const proto::Terms* asked = record.attributes.terms;
+  if (type.bodies.checker && !check_schema(caller, record, type.bodies, type.name)) return;
   const bool unique = asked && !asked->unique.empty();
-  if (!can_fit(caller, record, type_index)) return;
+  const bool needs = asked ? asked->needs || !type.plain : !type.plain;
+  if (needs && !can_fit(caller, record, type_index)) return;
   if (unique && !becomes_task(caller, record, type_index, parent)) return;
   if (!check_room(caller, record.ref, type)) return;
 
@@ -53,7 +54,11 @@ void Broker::submit(const Caller& caller, const Record& record) {
     task.asker = asker_for(caller, record);
   }
   if (reply != proto::Reply::kResult) accept(caller, record.ref);
-  take_terms(t, record);
+  if (asked || !type.plain) {
+    take_terms(t, record);
+  } else {
+    task.priority = static_cast<int8_t>(type.settings.priority.level);
+  }
   if (parent != kNone) join_family(t, parent);
   const Duration wait = delay_of(record, type);
   if (unique && !take_key(t, asked->unique)) return block(t, wait);
@@ -66,8 +71,10 @@ void Broker::submit(const Caller& caller, const Record& record) {
     task.state = TaskState::kHeld;
     ++type.elsewhere;
     task.timer = timers_.add(hold_until, {Timer::Kind::kHold, t});
-  } else {
+  } else if (task.terms || wait > Duration{0}) {
     begin(t, wait);
+  } else {
+    place(t);
   }
 }
 
@@ -84,10 +91,8 @@ void Broker::take_terms(uint32_t t, const Record& record) {
   if (asked && !asked->group.empty()) tasks_[t].group = hash_of(asked->group);
   tasks_[t].priority =
       static_cast<int8_t>(asked && asked->priority ? *asked->priority : usual.priority.level);
-  const bool ordinary = !usual.deadline && !usual.timeout && !usual.heartbeat_timeout &&
-                        usual.retention == config::Duration{0} && usual.required.empty() &&
-                        usual.prefers.empty() && usual.consumes.empty();
-  if (!asked && ordinary && !tasks_[t].terms) return;
+  const bool plain = scheduler_.type(tasks_[t].type).plain && !tasks_[t].terms;
+  if (!asked && plain) return;
   auto time = [](const std::optional<uint64_t>& ms, const std::optional<config::Duration>& other) {
     return ms      ? std::optional<Duration>(std::chrono::milliseconds(*ms))
            : other ? std::optional<Duration>(*other)
@@ -100,7 +105,7 @@ void Broker::take_terms(uint32_t t, const Record& record) {
                        !wish.unique.empty() || !wish.order_key.empty() || !wish.limit_key.empty() ||
                        wish.cost || wish.labels || wish.needs || !wish.sticky_key.empty() ||
                        wish.stream > 0;
-  if (ordinary && !special && !tasks_[t].terms) return;
+  if (plain && !special) return;
   Terms& terms = terms_of(t);
   timers_.cancel(terms.deadline_timer);
   terms.deadline.reset();

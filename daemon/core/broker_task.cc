@@ -76,11 +76,6 @@ BodyOut Broker::body_out(const Record& record) {
   return BodyOut::shared(body_of(record));
 }
 
-size_t Broker::body_limit(const Caller& caller) const {
-  return caller.session == kNone ? config_->tuskd.limits.max_body.count
-                                 : sessions_[caller.session].limits.body;
-}
-
 // Whether the body is within the limit, also once it is decompressed; if not, says so.
 bool Broker::check_body(const Caller& caller, const Record& record) {
   const size_t limit = body_limit(caller);
@@ -225,16 +220,18 @@ void Broker::free_task(uint32_t t) {
   constexpr size_t kMostSpare = 512;
   constexpr size_t kSmall = 512;
   Task& task = tasks_[t];
-  leave_gates(t);
-  leave_sticky(t);
-  leave_family(t);
+  if (task.terms) {
+    leave_gates(t);
+    leave_sticky(t);
+    leave_family(t);
+    drop_terms(task);
+  }
   const uint32_t generation = task.generation;
   held_bytes_ -= task.body.size() + task.result.size();
   if (task.result && task.result.size() <= kSmall && spare_.size() < kMostSpare) {
     spare_.push_back(std::move(task.result));
   }
   timers_.cancel(task.timer);
-  drop_terms(task);
   tasks_.remove(t);
   tasks_[t].generation = generation;
 }

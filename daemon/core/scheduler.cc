@@ -327,15 +327,16 @@ uint32_t Scheduler::worker_for(uint32_t l, bool suspect) const {
   if (lane.needs && !lane.needs->preferred.empty()) {
     if (uint32_t best = best_of(lane, suspect, true); best != kNone) return best;
   }
+  if (!lane.needs && !suspect && lane.groups.size() == 1) {  // as most are
+    const Heap& heap = groups_[lane.groups[0]]->heaps[order_of(lane)];
+    return heap.empty() ? kNone : heap[0];
+  }
   return best_of(lane, suspect, false);
 }
 
 // Of the workers that could run the lane's tasks, and if `preferring` have what these prefer.
 uint32_t Scheduler::best_of(const Lane& lane, bool suspect, bool preferring) const {
-  const Order order =
-      types_[lane.type]->settings.load_balancing == config::LoadBalancing::least_connections
-          ? kLeastConnections
-          : kRoundRobin;
+  const Order order = order_of(lane);
   const bool any = !suspect && (!lane.needs || lane.needs->consumed.empty());
   uint32_t best = kNone;
   for (uint32_t g : lane.groups) {
@@ -394,6 +395,10 @@ uint32_t Scheduler::take_for(uint32_t w, Time aged_since) {
   WorkerState& worker = workers_[w];
   if (worker.free_slots() == 0) return kNone;
   Group& group = *groups_[worker.group];
+  if (group.ready.empty() && worker.sticky.empty()) {
+    worker.saves_for = kNone;
+    return kNone;
+  }
   auto each = [&](auto look) {
     for (uint32_t l : group.ready) look(*lanes_[l], l);
     for (uint32_t l : worker.sticky) {

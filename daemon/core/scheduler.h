@@ -57,6 +57,7 @@ struct Type {
   bool is_stage = false;
   bool configured = false;  // named in the config
   config::TaskType settings;
+  bool plain = true;  // these give a task no terms
   BodyRule bodies;
   uint32_t stage = kNone;  // its place in the pipeline
   size_t capacity = 0;     // stage: items waiting, running and reserved at most
@@ -244,6 +245,11 @@ class Scheduler {
     if (same) return last;
     auto it = names_[stage].find(name);
     return it == names_[stage].end() ? kNone : last = it->second;
+  }
+  Order order_of(const Lane& lane) const {
+    return types_[lane.type]->settings.load_balancing == config::LoadBalancing::least_connections
+               ? kLeastConnections
+               : kRoundRobin;
   }
   bool before(Order order, uint32_t a, uint32_t b) const;
   void heap_place(Group& group, Order order, size_t at, uint32_t worker);
