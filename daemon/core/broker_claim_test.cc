@@ -63,6 +63,65 @@ TEST_F(Claims, OfATaskWithAnOrderKeyAreWaitedForAndHoldTheKey) {
   EXPECT_EQ(worker.expect(Kind::kTask).id, next);
 }
 
+TEST_F(Claims, OfARunThatConsumesHoldItsAmountsFromTheResend) {
+  const HelloFields one_gpu{.role = "worker",
+                            .types = {"add"},
+                            .slots = 3,
+                            .more =
+                                [](Writer& w) {
+                                  w.text("labels");
+                                  proto::write_json(w.packer(), Json{{"gpu", 1}});
+                                },
+                            .more_count = 1};
+  worker.disconnect();
+  Peer& gpu = h.peer(one_gpu);
+  auto submit = [&](const TaskId& id, bool resent) {
+    Attrs attributes = Attrs().json(Attribute::kNeeds, Json{{"consumes", {{"gpu", 1}}}});
+    client.submit(id, "add", "x", resent ? attributes.flag(Attribute::kResent) : attributes);
+  };
+  const TaskId id = h.id(), next = h.id();
+  submit(id, false);
+  gpu.expect(Kind::kTask);
+  h.restart();
+  client.connect();
+  const auto handles = claim(gpu, {id});
+  submit(id, true);
+  submit(next, false);
+  EXPECT_TRUE(gpu.take(Kind::kTask).empty()) << "the adopted run has the only one";
+  gpu.succeed(handles[0]);
+  EXPECT_EQ(gpu.expect(Kind::kTask).id, next);
+  gpu.succeed(gpu.runs.begin()->first);
+  EXPECT_EQ(h.named("workers", gpu.fields.name)["used"]["gpu"], 0);
+}
+
+TEST_F(Claims, OfARunWithAStickyKeyKeepTheKeyAtTheirWorker) {
+  std::vector<Peer*> workers{&worker};
+  for (int i = 0; i < 3; ++i) workers.push_back(&h.worker({"add"}, 9));
+  auto submit = [&](const TaskId& id, int key, bool resent) {
+    Attrs attributes = Attrs().text(Attribute::kStickyKey, std::to_string(key));
+    client.submit(id, "add", "x", resent ? attributes.flag(Attribute::kResent) : attributes);
+  };
+  for (const bool resent_before : {false, true}) {
+    h.restart();
+    client.connect();
+    for (Peer* each : workers) each->connect();
+    // Whomever the key's hash would choose: it runs there that claimed it.
+    for (int key = 0; key < 8; ++key) {
+      const TaskId id = h.id(), next = h.id();
+      Peer& has_it = *workers[static_cast<size_t>(key) % 4];
+      has_it.disconnect();
+      if (resent_before) submit(id, key, true);
+      const auto handles = claim(has_it, {id});
+      ASSERT_NE(handles[0], 0u);
+      if (!resent_before) submit(id, key, true);
+      submit(next, key, false);
+      EXPECT_EQ(has_it.expect(Kind::kTask).id, next) << key;
+      has_it.succeed(has_it.runs.begin()->first);
+      has_it.succeed(handles[0]);
+    }
+  }
+}
+
 TEST_F(Claims, AfterARestartAreAdoptedAndTheResendJoinsBeforeTheResult) {
   const TaskId id = run_and_restart();
   auto handles = claim(worker, {id});

@@ -38,10 +38,14 @@ void Broker::begin(uint32_t t, Duration wait) {
   wait > Duration{0} ? delay(t, wait) : enter(t);
 }
 
-// A run that was adopted from a claim is inside of the gates which the submit that joins it names.
+// A run that was adopted from a claim is inside of the gates which the submit that joins it names,
+// holds what it consumes, and its worker has its sticky key.
 void Broker::run_in_gates(uint32_t t) {
   Task& task = tasks_[t];
   if (!task.terms) return;
+  sticks_to(t, task.worker);
+  const uint32_t before = std::exchange(task.lane, lane_of(t));
+  scheduler_.moved(task.worker, before, task.lane);
   if (task.terms->order_gate != kNone && !std::exchange(task.terms->in_order, true)) {
     ++gates_[task.terms->order_gate].inside;
   }

@@ -51,7 +51,10 @@ void Broker::start_run(uint32_t t, uint32_t w) {
     ++scheduler_.type(scheduler_.stages()[type.stage + 1]).reserved;
   }
   if (type.limited || task.terms) pay(t);
-  if (task.lane == kNone) task.lane = task.terms ? lane_of(t) : type.lane;  // a claim
+  if (task.lane == kNone) {  // a claim
+    sticks_to(t, w);
+    task.lane = task.terms ? lane_of(t) : type.lane;
+  }
   scheduler_.dispatched(w, task.lane);
   if (task.terms) {
     task.terms->credit = task.terms->stream;

@@ -249,14 +249,8 @@ void Scheduler::changed(uint32_t w) {
 void Scheduler::dispatched(uint32_t w, uint32_t l) {
   WorkerState& worker = workers_[w];
   worker.last_dispatch = ++stamp_;
-  Lane& lane = *lanes_[l];
-  ++lane.running;
-  if (lane.needs) {
-    for (const Property& one : lane.needs->consumed) {
-      const Property* used = lookup(worker.used, one.name);
-      put(worker.used, {one.name, "", one.amount + (used ? used->amount : 0)});
-    }
-  }
+  ++lanes_[l]->running;
+  take_amounts(worker, *lanes_[l]);
   changed(w);
   // It is now the last of all in that order.
   const uint32_t at = worker.heap_place[kRoundRobin];
@@ -264,15 +258,31 @@ void Scheduler::dispatched(uint32_t w, uint32_t l) {
 }
 
 void Scheduler::finished(uint32_t w, uint32_t l) {
-  Lane& lane = *lanes_[l];
-  --lane.running;
-  if (lane.needs) {
-    for (const Property& one : lane.needs->consumed) {
-      put(workers_[w].used,
-          {one.name, "", lookup(workers_[w].used, one.name)->amount - one.amount});
-    }
-  }
+  --lanes_[l]->running;
+  free_amounts(workers_[w], *lanes_[l]);
   changed(w);
+}
+
+void Scheduler::moved(uint32_t w, uint32_t from, uint32_t to) {
+  --lanes_[from]->running;
+  free_amounts(workers_[w], *lanes_[from]);
+  ++lanes_[to]->running;
+  take_amounts(workers_[w], *lanes_[to]);
+}
+
+void Scheduler::take_amounts(WorkerState& worker, const Lane& lane) {
+  if (!lane.needs) return;
+  for (const Property& one : lane.needs->consumed) {
+    const Property* used = lookup(worker.used, one.name);
+    put(worker.used, {one.name, "", one.amount + (used ? used->amount : 0)});
+  }
+}
+
+void Scheduler::free_amounts(WorkerState& worker, const Lane& lane) {
+  if (!lane.needs) return;
+  for (const Property& one : lane.needs->consumed) {
+    put(worker.used, {one.name, "", lookup(worker.used, one.name)->amount - one.amount});
+  }
 }
 
 // A group keeps a heap for each order that one of its types asks for.

@@ -183,6 +183,8 @@ class Scheduler {
   // It got a task of this lane, which is to be told to finished() when the run is over.
   void dispatched(uint32_t worker, uint32_t lane);
   void finished(uint32_t worker, uint32_t lane);
+  // A run of this worker turned out to be one of another lane.
+  void moved(uint32_t worker, uint32_t from, uint32_t to);
 
   // --- matching
   // A worker for the next task of this lane, or kNone.
@@ -261,6 +263,8 @@ class Scheduler {
   void remove_lane(uint32_t lane);
   void serve(uint32_t lane, uint32_t group);
   void stop_saving(uint32_t lane);
+  void take_amounts(WorkerState& worker, const Lane& lane);
+  void free_amounts(WorkerState& worker, const Lane& lane);
   bool runs_before(uint32_t a, uint32_t b) const;
   uint32_t best_of(const Lane& lane, bool suspect, bool preferring) const;
   void refresh_ready(uint32_t lane);
