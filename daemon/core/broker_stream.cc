@@ -13,18 +13,19 @@ namespace code = proto::code;
 
 // The caller that hears the stream of a task, if it is there: who asked for it last.
 const Asker* Broker::listener(const Task& task) const {
-  const Asker* found = nullptr;
-  auto look = [&](const Asker& asker) {
-    if (asker.streams && caller_of(asker).session != kNone) found = &asker;
+  auto hears = [this](const Asker& asker) {
+    return asker.streams && caller_of(asker).session != kNone;
   };
-  look(task.asker);
-  for (const Asker& asker : task.more_askers) look(asker);
-  return found;
+  if (hears(task.asker)) return &task.asker;
+  auto it = std::find_if(task.more_askers.begin(), task.more_askers.end(), hears);
+  return it == task.more_askers.end() ? nullptr : &*it;
 }
 
 // One more caller: it is the one who hears the stream from now on, and its window counts.
 void Broker::listen(uint32_t t, uint32_t window) {
   Task& task = tasks_[t];
+  task.asker.streams = false;
+  for (Asker& asker : task.more_askers) asker.streams = false;
   Terms& terms = terms_of(t);
   const bool runs = task.state == TaskState::kRunning;
   if (runs && terms.stream == 0) return;  // its worker was not asked for a stream

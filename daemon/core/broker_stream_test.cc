@@ -140,6 +140,23 @@ TEST_F(Stream, WhoAsksForItLastHearsIt) {
   EXPECT_EQ(got.at(Attribute::kIndex), 2);
 }
 
+// Whoever went before it.
+TEST_F(Stream, WhoAskedForItLastHearsItAloneAlsoInThePlaceOfTheFirst) {
+  const Got task = start(3);
+  Peer& second = h.client();
+  second.submit(id, "add", "", streamed(3));
+  client.send([](Writer& w) { w.bye("done"); });
+  Peer& third = h.client();
+  third.submit(id, "add", "", streamed(3));
+  worker.take(Kind::kCredit);
+  chunk(task.ref, "a");
+  EXPECT_EQ(bodies(third), Bodies{"a"});
+  third.send([](Writer& w) { w.bye("done"); });
+  chunk(task.ref, "b");
+  EXPECT_TRUE(bodies(second).empty()) << "it would begin in the midst";
+  EXPECT_EQ(worker.expect(Kind::kCredit).value, 1);
+}
+
 TEST_F(Stream, AfterARestartItGoesOnOnceItsCallerIsBack) {
   const Got task = start(2);
   chunk(task.ref, "a");
