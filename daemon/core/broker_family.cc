@@ -181,7 +181,16 @@ void Broker::suspend(Session& session, const Record& record) {
       return invalid("it would wait for itself: the task " + id.hex() +
                      " is its own, or that of one of its parents");
     }
-    if (tasks_[other].more_askers.size() >= kMaxAskers) {
+    if (scheduler_.type(tasks_[other].type).is_stage) {
+      return invalid("nobody can wait for " + id.hex() + ": it is an item of the pipeline");
+    }
+    std::vector<Asker>& askers = tasks_[other].more_askers;
+    if (askers.size() >= kMaxAskers) {
+      std::erase_if(askers, [this](const Asker& asker) {
+        return asker.kind == Asker::Kind::kRun && !present(asker);
+      });
+    }
+    if (askers.size() >= kMaxAskers) {
       return full(caller, record.ref, code::kFull, "too many requests wait for this task", "askers",
                   kMaxAskers);
     }
@@ -210,9 +219,7 @@ void Broker::suspend(Session& session, const Record& record) {
 // A task has ended that a suspended run may await.
 void Broker::awaited_ended(const Asker& asker) {
   Task& task = tasks_[asker.index];
-  const bool waits = task.suspended && task.generation == asker.session && task.terms &&
-                     task.terms->suspensions == asker.request && task.terms->awaits > 0;
-  if (!waits || --task.terms->awaits > 0) return;
+  if (!present(asker) || --task.terms->awaits > 0) return;
   workers_[task.worker].resumable.push_back(asker.index);
   resume_runs(task.worker);
 }

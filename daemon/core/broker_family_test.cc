@@ -324,5 +324,70 @@ TEST_F(Family, AnAbsenceOfItsWorkerHoldsResumeBack) {
   EXPECT_EQ(worker.take(Kind::kResume).size(), 1u);
 }
 
+TEST_F(Family, WhoWaitsForATaskThatIsForgottenGoesOn) {
+  // Both runs are adopted after a restart, and nobody submits the child again.
+  Peer& other = h.worker({"add"});
+  const TaskId parent = h.id(), son = h.id();
+  h.restart();
+  worker.fields.claims = {{parent, 1, "add", false}};
+  worker.connect();
+  other.fields.claims = {{son, 1, "add", false}};
+  other.connect();
+  worker.suspend(worker.welcome["claims"][0][1].get<uint64_t>(), {son});
+  EXPECT_TRUE(worker.quiet());
+  other.give_back({other.welcome["claims"][0][1].get<uint64_t>()});
+  EXPECT_EQ(worker.take(Kind::kResume).size(), 1u);
+}
+
+TEST_F(Family, AnAdoptedRunIsAChildAgainFromItsResend) {
+  Peer& other = h.worker({"add"});
+  const TaskId parent = h.id(), son = h.id();
+  h.restart();
+  client.connect();
+  worker.fields.claims = {{parent, 1, "add", false}};
+  worker.connect();
+  other.fields.claims = {{son, 1, "add", false}};
+  other.connect();
+  client.submit(parent, "add", "",
+                Attrs().flag(Attribute::kResent).number(Attribute::kDeadline, 60'000));
+  client.submit(son, "add", "", child_of(parent).flag(Attribute::kResent));
+  h.advance(1min);
+  EXPECT_EQ(other.expect(Kind::kCancel).at(Attribute::kReason), "parent");
+}
+
+TEST_F(Family, NobodyWaitsForAnItem) {
+  Harness pipeline([](config::Orchestration& c) {
+    c.stages = {{.name = "clean", .language = "", .function = "clean", .settings = {}}};
+  });
+  Peer& its = pipeline.worker({"add"});
+  Peer& submitter = pipeline.client();
+  const TaskId item = pipeline.id(), task = pipeline.id();
+  submitter.push(item, "clean", "x");
+  submitter.submit(task, "add");
+  its.suspend(its.expect(Kind::kTask).ref, {item});
+  EXPECT_EQ(its.expect_error(code::kInvalid).value["field"], "ids");
+}
+
+TEST_F(Family, WaitsThatAreOverAreNotCounted) {
+  Peer& second = h.worker({"mul"}, 2);
+  const TaskId long_one = h.id(), parent = runs(worker);
+  client.submit(long_one, "mul");
+  second.expect(Kind::kTask);
+  for (int i = 0; i < 1100; ++i) {
+    const TaskId quick = h.id();
+    client.submit(quick, "mul");
+    worker.suspend(handle(worker, parent), {long_one, quick}, 1);
+    second.succeed(handle(second, quick));
+    worker.expect(Kind::kResume);
+    client.inbox.clear();
+    second.inbox.clear();
+  }
+  // Those who wait for its result are not counted out, whoever else was forgotten.
+  worker.suspend(handle(worker, parent), {long_one});
+  for (int i = 0; i < 1100; ++i) client.submit(long_one, "mul");
+  second.succeed(handle(second, long_one));
+  worker.expect(Kind::kResume);
+}
+
 }  // namespace
 }  // namespace tusk::core

@@ -29,7 +29,12 @@ void Broker::submit(const Caller& caller, const Record& record) {
   if (asked && asked->parent && !find_parent(caller, record, parent)) return;
   const TaskId id = record.id();
   if (uint32_t ref = find_task(id); ref != kNone) {
-    return closes_circle(caller, record, parent, ref) ? void() : join_task(caller, record, ref);
+    if (closes_circle(caller, record, parent, ref)) return;
+    const bool adopted = !is_ended(ref) && tasks_[ref].orphan;
+    join_task(caller, record, ref);
+    const bool joined = adopted && !tasks_[ref].orphan && tasks_[ref].state != TaskState::kEnded;
+    if (joined && parent != kNone) join_family(ref, parent);
+    return;
   }
   if (may_be_let_go(record, id)) {
     return error(caller, record.ref, code::kUnknownOutcome,

@@ -240,7 +240,11 @@ void Broker::free_task(uint32_t t) {
 void Broker::forget(uint32_t t) {
   leave_key(t);
   index_.erase(tasks_[t].id.hash(), t);
+  const std::vector<Asker> askers = std::move(tasks_[t].more_askers);
   free_task(t);
+  for (const Asker& asker : askers) {
+    if (asker.kind == Asker::Kind::kRun) awaited_ended(asker);
+  }
 }
 
 // --- who asks ------------------------------------------------------------------------------------
@@ -283,8 +287,12 @@ Asker Broker::asker_for(const Caller& caller, const Record& record) {
 bool Broker::present(const Asker& asker) const {
   switch (asker.kind) {
     case Asker::Kind::kNobody:
-    case Asker::Kind::kRun:
       return false;
+    case Asker::Kind::kRun: {  // it may have been resumed, or be over
+      const Task& task = tasks_[asker.index];
+      return task.suspended && task.generation == asker.session && task.terms &&
+             task.terms->suspensions == asker.request && task.terms->awaits > 0;
+    }
     case Asker::Kind::kSession:
       return sessions_[asker.index].number == asker.session;
     case Asker::Kind::kRequest: {
@@ -298,7 +306,7 @@ bool Broker::present(const Asker& asker) const {
 }
 
 Broker::Caller Broker::caller_of(const Asker& asker) const {
-  if (!present(asker)) return Caller{.edge = true};
+  if (asker.kind == Asker::Kind::kRun || !present(asker)) return Caller{.edge = true};
   if (asker.kind == Asker::Kind::kSession) return Caller{.session = asker.index};
   return Caller{.session = requests_[asker.index].session, .request = asker.index};
 }
