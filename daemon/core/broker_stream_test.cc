@@ -55,6 +55,15 @@ TEST_F(Stream, ChunksArriveInOrderAndTheResultBehindThem) {
   EXPECT_EQ(result.at(Attribute::kChunks), 2);
 }
 
+TEST_F(Stream, AWorkersOwnWordOfAttemptAndIndexIsReplaced) {
+  const Got task = start();
+  Attrs attributes = Attrs().number(Attribute::kIndex, 99).number(Attribute::kAttempt, 7);
+  worker.send([&](Writer& w) { w.chunk(task.ref, BodyOut::copied("a"), attributes); });
+  const Got got = client.expect(Kind::kChunk);
+  EXPECT_EQ(got.at(Attribute::kIndex), 1);
+  EXPECT_EQ(got.at(Attribute::kAttempt), 1);
+}
+
 TEST_F(Stream, WithoutCreditAChunkIsRefused) {
   const Got task = start(2);
   for (const char* body : {"a", "b", "c"}) chunk(task.ref, body);
