@@ -334,6 +334,7 @@ uint64_t Model::claim(Session& session, uint64_t before, const TaskId& id, uint3
     task.type = task.first_type = type;
     task.is_item = is_item;
     task.order = ++order_;
+    task.since = now_;
     task.orphan = task.unseen = true;
     add_asker(task, {.edge = true}, 0, 0);
   }

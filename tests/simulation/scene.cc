@@ -93,7 +93,6 @@ Scene::Scene(uint64_t s) : seed(s) {
     for (config::Stage& each : c.stages) each.language = "";  // or nobody may serve it
   }
   c.master_language = "python";
-  set_backoff(c);
   if ((features.times = dice.one_in(2))) {
     c.types["mul"].timeout = milliseconds(10 + dice.below(200));
     c.types["few"].heartbeat_timeout = milliseconds(10 + dice.below(200));
@@ -127,6 +126,7 @@ Scene::Scene(uint64_t s) : seed(s) {
     draw_limits(c, dice);
     limit.max_types = 1000;
   }
+  set_backoff(c);
 }
 
 // Limits of types and keys; a task that they keep back waits.
