@@ -105,10 +105,14 @@ void Broker::pay(uint32_t t) {
 }
 
 // Its run was nobody's fault: it waits inside of its gate again. What it paid is gone, for the run
-// may have done something.
+// may have done something; if that leaves its rate nothing, it waits outside.
 void Broker::wait_again(Task& task) {
-  if (!task.terms || !task.terms->in_limit || !std::exchange(task.terms->paid, false)) return;
-  ++gates_[task.terms->limit_gate].waiting;
+  if (!task.terms || !task.terms->in_limit) return;
+  Gate& gate = gates_[task.terms->limit_gate];
+  if (gate.bucket.limits() && (gate.waiting > 0 || !gate.bucket.open(now_))) {
+    return leave_limit(task);
+  }
+  if (std::exchange(task.terms->paid, false)) ++gate.waiting;
 }
 
 // A run that was given back costs nothing.

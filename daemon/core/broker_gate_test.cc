@@ -390,6 +390,22 @@ TEST(LimitKeys, ARateIsPaidWhenTheRunStartsNotWhenItIsLetIn) {
   EXPECT_LE(next, 10u);
 }
 
+TEST(LimitKeys, ATaskThatRunsAgainWaitsForItsRate) {
+  Harness h([](config::Orchestration& c) {
+    c.types["add"].key_rate = config::Rate{1};
+    c.types["add"].key_burst = 1;
+  });
+  Peer& worker = h.worker({"add"});
+  Peer& client = h.client();
+  client.submit(h.id(), "add", "",
+                Attrs().text(Attribute::kLimitKey, "k").number(Attribute::kCost, 3));
+  worker.cancelled(worker.expect(Kind::kTask).ref);
+  h.advance(1999ms);
+  EXPECT_TRUE(worker.quiet());
+  h.advance(2ms);
+  EXPECT_EQ(worker.expect(Kind::kTask).attempt, 2u);
+}
+
 TEST(LimitKeys, AreForgottenWhenNobodyUsesThemAndTheirBucketIsFull) {
   Harness h([](config::Orchestration& c) {
     c.types["add"].key_rate = config::Rate{1};

@@ -265,7 +265,7 @@ void Broker::crash(uint32_t t, const std::string& worker, const char* what_died)
   }
   if (task.crashes == 1) {
     wait_again(task);
-    return place(t);
+    return enter(t);
   }
   retry(t, task.crashes - 1u);
 }

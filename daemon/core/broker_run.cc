@@ -207,7 +207,7 @@ void Broker::requeue(uint32_t t) {
   ++counters_.requeued;
   ++scheduler_.type(tasks_[t].type).counters.requeued;
   wait_again(tasks_[t]);
-  place(t);
+  enter(t);
 }
 
 // A run left its worker, and its item may not have gone to the next stage: then the room that was
