@@ -234,6 +234,7 @@ class Model {
   bool is_full(const std::string& type) const;
   bool key_is_full(const Task& task) const;
   bool has_company(const Task& task) const;
+  bool kept_back_by_key(const Task& task) const;
   void set_rates();
   void set_rate(const std::string& type);
   Bucket& key_bucket(const std::string& type, const std::string& key);

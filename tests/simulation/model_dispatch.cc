@@ -80,7 +80,8 @@ std::vector<Task*> Model::fronts() {
   for (const auto& [order, id] : queue_) {
     Task& task = tasks_.at(id);
     if (task.able == 0) continue;
-    if (has_company(task)) {
+    const bool let_in_now = !task.limit_key.empty() && task.able == event_;
+    if (has_company(task) || let_in_now) {
       out.push_back(&task);
       continue;
     }
@@ -240,10 +241,12 @@ bool Model::dispatch_one(bool all_is_done) {
     uint64_t to = 0;
     Seen* seen = find_dispatch(*task, &to);
     if (seen && !is_next(*seen)) seen = nullptr;
+    // An attempt before this one went to a session that ends in this step.
+    if (seen && seen->record->attempt > task->attempt + 1) seen = nullptr;
     auto chosen =
         std::find_if(best.begin(), best.end(), [&](Session* s) { return seen && s->number == to; });
     if (chosen == best.end()) {
-      const bool now = all_is_done || task->limit_key.empty();
+      const bool now = task->limit_key.empty() || (all_is_done && !kept_back_by_key(*task));
       if (now && could_start(*task) == Could::kYes) left.push_back({task, std::move(best)});
       continue;
     }

@@ -25,6 +25,9 @@ void Model::end_event() {
     settle(true);
   } while (let_in() ||
            std::any_of(closed_.begin(), closed_.end(), [&](auto& type) { return !is_full(type); }));
+  for (const auto& [name, type] : types_) {  // a reload may have made the limit less
+    if (is_full(name)) closed_.insert(name);
+  }
   ring_when_open();
 }
 
@@ -101,6 +104,15 @@ bool Model::has_company(const Task& task) const {
   return std::any_of(queue_.begin(), queue_.end(), [&](const auto& entry) {
     const Task& other = tasks_.at(entry.second);
     return other.id != task.id && !other.is_item && other.type == task.type &&
+           other.limit_key == task.limit_key;
+  });
+}
+
+// A suspect waits for a worker that holds none, and takes the place of others of its limit key.
+bool Model::kept_back_by_key(const Task& task) const {
+  return std::any_of(queue_.begin(), queue_.end(), [&](const auto& entry) {
+    const Task& other = tasks_.at(entry.second);
+    return other.suspect && !task.suspect && !other.is_item && other.type == task.type &&
            other.limit_key == task.limit_key;
   });
 }
