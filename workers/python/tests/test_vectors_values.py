@@ -175,3 +175,10 @@ def test_json_bodies() -> None:
     for bad in (b"{", b'{"a":1,"a":2}', b"\xff", b"[" * 100_000, b"[" * 65 + b"]" * 65):
         with pytest.raises(BodyError):
             decode_json(bad)
+
+
+def test_key_twice_is_refused_in_a_map_whose_length_looks_like_that_of_a_short_one() -> None:
+    # de 00 5f: 95 pairs, of which one is there twice, so that 0xde - 0x80 = 94 are left.
+    keys = [bytes([0xA1, 0x20 + n]) for n in range(94)]
+    with pytest.raises(BodyError, match="twice"):
+        decode(b"\xde\x00\x5f" + b"".join(key + b"\x01" for key in [*keys, keys[0]]))

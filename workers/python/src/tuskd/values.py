@@ -111,7 +111,11 @@ def decode(data: bytes) -> Any:
             if kind in _READ_FLAT:
                 return value
             if kind is dict:
-                if len(value) == data[0] - 0x80 and _issuperset_read(map(type, value.values())):
+                if (
+                    data[0] < 0x90
+                    and len(value) == data[0] - 0x80
+                    and _issuperset_read(map(type, value.values()))
+                ):
                     "".join(value)
                     return value
             elif kind is list and _issuperset_read(map(type, value)):
