@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import lz4.frame
 import pytest
 
 from tuskd import BodyError, Timestamp
@@ -182,3 +183,8 @@ def test_key_twice_is_refused_in_a_map_whose_length_looks_like_that_of_a_short_o
     keys = [bytes([0xA1, 0x20 + n]) for n in range(94)]
     with pytest.raises(BodyError, match="twice"):
         decode(b"\xde\x00\x5f" + b"".join(key + b"\x01" for key in [*keys, keys[0]]))
+
+
+def test_stored_block_without_bytes_does_not_end_an_lz4_frame() -> None:
+    frame = lz4.frame.compress(b"content", store_size=False)
+    assert decompress(frame[:-4] + b"\0\0\0\x80" + frame[-4:], 1 << 20) == b"content"

@@ -44,10 +44,11 @@ def bound(frame: bytes) -> tuple[int, int]:
     while True:
         if at + 4 > len(frame):
             raise BodyError("the LZ4 frame is cut")
-        length = int.from_bytes(frame[at : at + 4], "little") & 0x7FFFFFFF
+        head = int.from_bytes(frame[at : at + 4], "little")
         at += 4
-        if length == 0:
+        if head == 0:
             break
+        length = head & 0x7FFFFFFF
         if length > block_max:
             if at + length > len(frame):
                 raise BodyError("the LZ4 frame is cut")
