@@ -135,6 +135,57 @@ def _refuse_ext(code: int, _data: bytes) -> Any:
     raise ValueError(f"extension type {code}")
 
 
+# What the values of attributes are, and of other maps that this SDK looks into.
+_ATTRIBUTE_TYPES: Final[dict[Any, type]] = {
+    A_ERROR: dict,
+    A_ATTEMPT: int,
+    A_WORKER: str,
+    A_TRACE: str,
+    A_BAGGAGE: str,
+    A_LABELS: dict,
+    A_TIME_LEFT: int,
+    A_REASON: str,
+    A_CODEC: int,
+    A_HISTORY: list,
+    A_COMPRESSION: int,
+    A_TASK: bytes,
+    A_INDEX: int,
+    A_CHECKPOINT: bytes,
+    A_CHUNKS: int,
+    A_NO_RETRY: bool,
+    A_CRASHED: bool,
+    A_STREAM: int,
+}
+_FIELD_TYPES: Final[dict[Any, type]] = {
+    "session": int,
+    "ack": int,
+    "limits": dict,
+    "timeout": int,
+    "compression": str,
+    "compression_threshold": int,
+    "adopt_grace": int,
+    "messages": dict,
+    "claims": list,
+}
+_DETAIL_TYPES: Final[dict[Any, type]] = {"expected": int}
+
+
+def _check_values(map: dict[Any, Any], types: dict[Any, type], at: int) -> None:
+    for key, value in map.items():
+        wanted = types.get(key)
+        if wanted is not None and type(value) is not wanted:
+            raise Malformed(f"{key} is not {wanted.__name__}", at)
+
+
+def _check_attributes(attributes: Any, at: int) -> None:
+    if type(attributes) is not dict:
+        raise Malformed("attributes are not a map", at)
+    for key in attributes:
+        if type(key) is not int or key < 0:
+            raise Malformed("the key of an attribute is not a number", at)
+    _check_values(attributes, _ATTRIBUTE_TYPES, at)
+
+
 # Elements behind the kind; the last may be left out from the first "?".
 _SHAPES: dict[int, tuple[tuple[type, ...], int]] = {
     HEADER: ((int, int, int), 3),
@@ -169,6 +220,17 @@ def _check_shape(record: list[Any], at: int) -> None:
             raise Malformed(f"an element is not {wanted.__name__}", at)
         if isinstance(value, int) and not -MAX_INT <= value <= MAX_INT:
             raise Malformed("an integer is over 2^53 - 1", at)
+    kind = record[0]
+    if kind in (CANCEL, LOG):
+        if len(record) > len(types):
+            _check_attributes(record[len(types)], at)
+    elif kind == WELCOME:
+        _check_values(record[2], _FIELD_TYPES, at)
+    elif kind == ERROR:
+        if len(record) > 4:
+            _check_values(record[4], _DETAIL_TYPES, at)
+    elif kind == RECALL and not {int}.issuperset(map(type, record[2])):
+        raise Malformed("a handle is not a number", at)
 
 
 RUNS: Final = frozenset({TASK, ITEM})
@@ -233,10 +295,9 @@ class PacketReader:
                 if kind in RUNS:
                     if len(record) == 6:
                         record += _NO_ATTRIBUTES
-                    elif type(record[6]) is dict:
-                        record[7:] = _TICKET
                     else:
-                        raise Malformed("attributes are not a map", at)
+                        _check_attributes(record[6], at)
+                        record[7:] = _TICKET
                     _, handle, id, name, attempt, body, _, _ = record
                     if not (
                         type(handle) is int
@@ -266,8 +327,8 @@ class PacketReader:
                         record[3] = _frame(frames, body, at)
                     elif body is not None and type(body) is not bytes:
                         raise Malformed("a body is neither bytes nor a frame", at)
-                    if record[4] is not None and type(record[4]) is not dict:
-                        raise Malformed("attributes are not a map", at)
+                    if record[4] is not None:
+                        _check_attributes(record[4], at)
                 elif kind in _OF_RUNS:
                     while len(record) < 4:
                         record.append(None)
@@ -279,8 +340,8 @@ class PacketReader:
                         record[2] = _frame(frames, body, at)
                     elif body is not None and type(body) is not bytes:
                         raise Malformed("a body is neither bytes nor a frame", at)
-                    if record[3] is not None and type(record[3]) is not dict:
-                        raise Malformed("attributes are not a map", at)
+                    if record[3] is not None:
+                        _check_attributes(record[3], at)
                 elif type(record) is not list or type(kind) is not int or kind < 0:
                     raise Malformed("a record is not an array that begins with its kind", at)
                 else:
