@@ -522,11 +522,10 @@ export class Link<T> {
   #onWelcome(length: number, reader: Reader): void {
     if (this.#state !== "greeting") return; // the answer to a hello that was said twice
     reader.int();
-    const fields = (length > 2 ? reader.value() : {}) as Record<string, unknown>;
+    const welcome = readWelcome(length > 2 ? reader.value() : undefined);
     clearTimeout(this.#helloTimer);
     clearTimeout(this.#elsewhereTimer);
     this.#leavingForOthers = false;
-    const welcome = readWelcome(fields);
     const resumed = welcome.resumed && welcome.session === this.#session;
     this.#welcome = welcome;
     this.outbox.limits = welcome.limits;
@@ -534,10 +533,9 @@ export class Link<T> {
     this.#session = welcome.session;
     this.#epoch = welcome.epoch;
     if (resumed) {
-      const ack = Number(fields.ack ?? 0);
       this.leaving = false;
-      this.#acknowledgedTo(ack);
-      this.#sendAgainFrom(ack + 1);
+      this.#acknowledgedTo(welcome.ack);
+      this.#sendAgainFrom(welcome.ack + 1);
     } else {
       // What was kept is the peer's to take: see takeOld.
       welcome.resumed = false;

@@ -15,6 +15,8 @@ export interface Welcome {
   epoch: number;
   /** Whether this is the session that was there before. */
   resumed: boolean;
+  /** The last packet that the broker received. */
+  ack: number;
   limits: Readonly<Limits>;
   /** How long a caller waits by default, in ms. */
   timeout: number;
@@ -54,17 +56,23 @@ export interface Peer<T> {
   complain(message: string): void;
 }
 
+/** The map; an empty one where it is none. */
+function map(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}
+
 /** What a welcome says of the bodies of types, stages or topics, by name. */
 function writings(messages: unknown, where: string): Map<string, Writing> {
-  const found = (messages as Record<string, unknown> | undefined)?.[where] ?? {};
-  return new Map(Object.entries(found as Record<string, Writing>));
+  const found = Object.entries(map(map(messages)[where]));
+  return new Map(found.map(([name, writing]) => [name, map(writing)]));
 }
 
 /** The fields of a welcome. @throws BodyError without a session */
-export function readWelcome(fields: Record<string, unknown>): Welcome {
+export function readWelcome(welcome: unknown): Welcome {
+  const fields = map(welcome);
   const whole = (value: unknown, otherwise: number): number =>
     typeof value === "number" && value >= 0 ? value : otherwise;
-  const given = (fields.limits ?? {}) as Record<string, unknown>;
+  const given = map(fields.limits);
   const limits = { ...DEFAULT_LIMITS };
   for (const name of Object.keys(limits) as (keyof Limits)[]) {
     limits[name] = whole(given[name], limits[name]);
@@ -75,6 +83,7 @@ export function readWelcome(fields: Record<string, unknown>): Welcome {
     session,
     epoch: whole(fields.epoch, 0),
     resumed: fields.resumed === true,
+    ack: whole(fields.ack, 0),
     limits,
     timeout: whole(fields.timeout, 5000),
     compressionThreshold:
