@@ -255,29 +255,6 @@ func TestTheKnownLibraryAgrees(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte{0x81, 0xa1, 'a', 1})
-	f.Add([]byte{0xc7, 0x0c, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1})
-	f.Fuzz(func(t *testing.T, body []byte) {
-		var v any
-		if err := Decode(body, &v); err != nil {
-			var typed struct{ A []map[string]int }
-			if Decode(body, &typed) == nil {
-				t.Fatal("no value, and yet a struct")
-			}
-			return
-		}
-		again, err := Append(nil, v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var back any
-		if err := Decode(again, &back); err != nil || !same(v, back) {
-			t.Fatal(v, back, err)
-		}
-	})
-}
-
 func TestDecodeWantsAPointer(t *testing.T) {
 	if err := Decode([]byte{1}, 5); err == nil {
 		t.Fatal("decoded into a constant")
