@@ -77,7 +77,7 @@ def test_any_bytes_are_a_packet_or_malformed() -> None:
         ([32, 1, 2, None, {2: "an error"}], "2 is not dict"),
         ([32, 1, 1, b"", {"attempt": 1}], "key of an attribute"),
         ([64, 1, bytes(16), "add", 1, b"", {"a": 1}], "key of an attribute"),
-        ([64, 1, bytes(16), "add", 1, b"", {24: None}], "24 is not int"),
+        ([64, 1, bytes(16), "add", 1, b"", {27: None}], "27 is not int"),
         ([8, 1, b"", {32: [1]}], "32 is not int"),
         ([50, 1, "news", b"", {-1: 1}], "key of an attribute"),
         ([17, 1, bytes(16), {26: [1]}], "26 is not str"),

@@ -135,7 +135,8 @@ def _refuse_ext(code: int, _data: bytes) -> Any:
     raise ValueError(f"extension type {code}")
 
 
-# What the values of attributes are, and of other maps that this SDK looks into.
+# What the values of attributes are, and of other maps that this SDK looks into. What is looked at
+# when its call or run gets it is not here: there it fails that alone.
 _ATTRIBUTE_TYPES: Final[dict[Any, type]] = {
     A_ERROR: dict,
     A_ATTEMPT: int,
@@ -143,14 +144,11 @@ _ATTRIBUTE_TYPES: Final[dict[Any, type]] = {
     A_TRACE: str,
     A_BAGGAGE: str,
     A_LABELS: dict,
-    A_TIME_LEFT: int,
     A_REASON: str,
     A_CODEC: int,
     A_HISTORY: list,
     A_COMPRESSION: int,
-    A_TASK: bytes,
     A_INDEX: int,
-    A_CHECKPOINT: bytes,
     A_CHUNKS: int,
     A_NO_RETRY: bool,
     A_CRASHED: bool,
