@@ -56,7 +56,7 @@ void Broker::query(const Caller& caller, const Record& record) {
     answer(caller, out.records().size(), [&](Writer& to) { to.append(out); });
   };
   for (const auto& [name, fill] : kQueries) {
-    if (record.name == name) return give([&](Packer& p) { (this->*fill)(p); });
+    if (record.name == name) return give([&, fill = fill](Packer& p) { (this->*fill)(p); });
   }
   if (record.name == "task") {
     auto id = record.value.get("id").binary();
