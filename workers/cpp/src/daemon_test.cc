@@ -14,6 +14,7 @@
 #include <fstream>
 #include <future>
 #include <semaphore>
+#include <stop_token>
 #include <thread>
 
 #include "tusk/client.h"
@@ -439,8 +440,10 @@ TEST(Daemon, AChildIsCancelledWithItsParent) {
     }
   });
   worker.task("child", [&](int, Context& run) {
+    std::promise<void> told;
+    const std::stop_callback tell(run.stop_token(), [&] { told.set_value(); });
     running_child.set_value();
-    while (!run.cancelled()) std::this_thread::sleep_for(milliseconds(1));
+    told.get_future().wait();
     of_child.set_value(std::string(run.cancel_reason()));
     throw Cancelled();
   });
