@@ -44,11 +44,8 @@ class Family:
         child.request = self._calls.submit(
             type,
             body,
-            timeout=None,
             until_sent=True,
             id=id,
-            accepted=False,
-            resent=False,
             rerun_ok=rerun_ok,
             trace=trace,
             baggage=baggage,

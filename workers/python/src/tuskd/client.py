@@ -117,9 +117,7 @@ class Client(Finds):
             type,
             body,
             timeout=timeout,
-            until_sent=False,
             id=id,
-            accepted=False,
             resent=resent,
             rerun_ok=rerun_ok,
             trace=trace,
@@ -147,10 +145,8 @@ class Client(Finds):
         request = self._calls.submit(
             type,
             body,
-            timeout=None,
             until_sent=True,
             id=id,
-            accepted=False,
             resent=resent,
             rerun_ok=rerun_ok,
             trace=trace,
@@ -185,10 +181,8 @@ class Client(Finds):
         request = self._calls.submit(
             type,
             body,
-            timeout=None,
             until_sent=True,
             id=id,
-            accepted=False,
             resent=resent,
             rerun_ok=rerun_ok,
             trace=trace,
@@ -221,7 +215,6 @@ class Client(Finds):
             type,
             body,
             timeout=timeout,
-            until_sent=False,
             id=id,
             accepted=True,
             resent=resent,
@@ -322,14 +315,8 @@ class Client(Finds):
                 return self._calls.submit(
                     type,
                     body,
-                    timeout=None,
                     until_sent=True,
-                    id=None,
-                    accepted=False,
-                    resent=False,
                     rerun_ok=rerun_ok,
-                    trace=None,
-                    baggage=None,
                     wanted=None if each is None else each.renewed(),
                     notify=notify,
                 )
@@ -468,11 +455,7 @@ class Client(Finds):
         accepted = 0
         try:
             for body in bodies:
-                window.append(
-                    self._calls.push(
-                        stage, body, timeout=None, id=None, resent=False, rerun_ok=rerun_ok
-                    )
-                )
+                window.append(self._calls.push(stage, body, rerun_ok=rerun_ok))
                 requests.link.watch()
                 most = requests.limit("push_window")
                 if len(window) % _BURST == 0 or len(window) >= most:

@@ -71,8 +71,10 @@ class Context(RunContext):
         Waits as long as it takes. Options and errors are those of Client.call; raises Cancelled
         when this run is to stop.
         """
-        options = {"id": id, "rerun_ok": rerun_ok, "trace": trace, "baggage": baggage}
-        return self.submit(type, body, **options, **terms).result()  # type: ignore[arg-type]
+        child = self.submit(
+            type, body, id=id, rerun_ok=rerun_ok, trace=trace, baggage=baggage, **terms
+        )
+        return child.result()
 
     def submit(
         self,
@@ -139,8 +141,10 @@ class AsyncContext(RunContext):
         **terms: Unpack[Terms],
     ) -> Any:
         """As Context.call."""
-        options = {"id": id, "rerun_ok": rerun_ok, "trace": trace, "baggage": baggage}
-        return await self.submit(type, body, **options, **terms)  # type: ignore[arg-type]
+        child = self.submit(
+            type, body, id=id, rerun_ok=rerun_ok, trace=trace, baggage=baggage, **terms
+        )
+        return await child
 
     def submit(
         self,
