@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 from fake_broker import FakeBroker
 
+from tuskd import Worker
+
 # For the programs that tests start.
 SOURCE = str(Path(__file__).parents[1] / "src")
 os.environ["PYTHONPATH"] = os.pathsep.join([SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 Start = Callable[..., Future[Any]]
+
+ID = b"0123456789abcdef"
+Running = Callable[[Worker], Any]
 
 
 @pytest.fixture
@@ -58,3 +63,24 @@ def make_broker(url: str) -> Iterator[Callable[..., FakeBroker]]:
 @pytest.fixture
 def broker(make_broker: Callable[..., FakeBroker]) -> FakeBroker:
     return make_broker()
+
+
+@pytest.fixture
+def running(start: Start) -> Iterator[Running]:
+    """Runs workers in threads and stops them at the end."""
+    started: list[tuple[Worker, Any]] = []
+
+    def begin(worker: Worker) -> Any:
+        started.append((worker, start(worker.run)))
+        return started[-1][1]
+
+    yield begin
+    for worker, future in started:
+        if not future.done():
+            worker.stop(0.0)
+            future.exception(10)
+
+
+def answers(broker: FakeBroker, *tasks: list[Any], frames: list[bytes] | None = None) -> list[Any]:
+    broker.say(*tasks, frames=frames)
+    return [broker.expect(32) for _ in tasks]

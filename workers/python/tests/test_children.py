@@ -9,15 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import ID, Running, answers
 from fake_broker import FakeBroker
-from test_worker import ID, Running, answers, running
 
 import tuskd
 from tuskd import AsyncContext, Context, Worker
 from tuskd.children import Family
 from tuskd.values import decode, encode
-
-__all__ = ["running"]
 
 KINDS = pytest.mark.parametrize("kind", ["plain", "async"])
 
@@ -73,6 +71,18 @@ def children(broker: FakeBroker, count: int, *, accept: bool = True) -> list[lis
     return found
 
 
+@pytest.fixture
+def child(
+    broker: FakeBroker, parents: FakeBroker, url: str, running: Running, kind: str
+) -> list[Any]:
+    """The submit of the one child that run 1 waits for; the broker's next record is its suspend."""
+    running(parenting(url, kind))
+    broker.greet()
+    broker.say([64, 1, ID, "one", 1, encode(1)])
+    parents.greet()
+    return children(parents, 1)[0]
+
+
 @KINDS
 def test_a_run_that_waits_lends_its_slot(
     broker: FakeBroker, parents: FakeBroker, url: str, running: Running, kind: str
@@ -115,13 +125,8 @@ def test_a_result_that_is_there_needs_no_suspend(
 
 @KINDS
 def test_a_run_that_may_not_lend_its_slot_keeps_it(
-    broker: FakeBroker, parents: FakeBroker, url: str, running: Running, kind: str
+    broker: FakeBroker, parents: FakeBroker, child: list[Any]
 ) -> None:
-    running(parenting(url, kind))
-    broker.greet()
-    broker.say([64, 1, ID, "one", 1, encode(1)])
-    parents.greet()
-    (child,) = children(parents, 1)
     broker.expect(35)
     broker.say([5, 1, "full", "too many are suspended", {"limit": "max_suspended"}])
     parents.say([32, child[1], 1, encode("kept")])
@@ -130,13 +135,8 @@ def test_a_run_that_may_not_lend_its_slot_keeps_it(
 
 @KINDS
 def test_waiting_for_oneself_is_told(
-    broker: FakeBroker, parents: FakeBroker, url: str, running: Running, kind: str
+    broker: FakeBroker, parents: FakeBroker, child: list[Any]
 ) -> None:
-    running(parenting(url, kind))
-    broker.greet()
-    broker.say([64, 1, ID, "one", 1, encode(1)])
-    parents.greet()
-    children(parents, 1)
     broker.expect(35)
     broker.say([5, 1, "invalid", "it would wait for itself", {}])
     failed = broker.expect(32)
@@ -145,13 +145,8 @@ def test_waiting_for_oneself_is_told(
 
 @KINDS
 def test_the_error_of_a_child_is_the_handlers(
-    broker: FakeBroker, parents: FakeBroker, url: str, running: Running, kind: str
+    broker: FakeBroker, parents: FakeBroker, child: list[Any]
 ) -> None:
-    running(parenting(url, kind))
-    broker.greet()
-    broker.say([64, 1, ID, "one", 1, encode(1)])
-    parents.greet()
-    (child,) = children(parents, 1)
     broker.expect(35)
     parents.say([32, child[1], 2, None, {2: {"type": "Broken", "message": "no"}}])
     broker.say([67, 1])
@@ -178,13 +173,8 @@ def test_a_run_that_waits_is_cancelled(
 
 @KINDS
 def test_a_run_that_was_adopted_says_again_that_it_waits(
-    broker: FakeBroker, parents: FakeBroker, url: str, running: Running, kind: str
+    broker: FakeBroker, parents: FakeBroker, child: list[Any]
 ) -> None:
-    running(parenting(url, kind))
-    broker.greet()
-    broker.say([64, 1, ID, "one", 1, encode(1)])
-    parents.greet()
-    (child,) = children(parents, 1)
     suspend = broker.expect(35)
     broker.cut()
     broker.hello()
@@ -197,14 +187,9 @@ def test_a_run_that_was_adopted_says_again_that_it_waits(
 
 @KINDS
 def test_a_child_that_was_submitted_again_is_awaited_again(
-    broker: FakeBroker, parents: FakeBroker, url: str, running: Running, kind: str
+    broker: FakeBroker, parents: FakeBroker, child: list[Any]
 ) -> None:
     """A broker that was started again may have said resume because it did not know the child."""
-    running(parenting(url, kind))
-    broker.greet()
-    broker.say([64, 1, ID, "one", 1, encode(1)])
-    parents.greet()
-    (child,) = children(parents, 1)
     suspend = broker.expect(35)
     broker.say([67, 1])
     parents.cut()

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ID, Running
 from fake_broker import FakeBroker
-from test_worker import ID, Running, running
 
 import tuskd
 from tuskd import Context, Defer, Worker
 from tuskd.values import decode, encode
-
-__all__ = ["running"]
 
 
 def talking(url: str, **options: Any) -> Worker:

@@ -7,15 +7,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Start
+from conftest import ID, Running, Start, answers
 from fake_broker import FakeBroker
-from test_worker import ID, Running, answers, running
 
 import tuskd
 from tuskd import AsyncClient, AsyncContext, Client, Context, StreamBroken, StreamRestarted, Worker
 from tuskd.values import decode, encode
-
-__all__ = ["running"]
 
 KINDS = pytest.mark.parametrize("kind", ["plain", "generator", "async", "async generator"])
 
