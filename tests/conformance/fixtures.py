@@ -1,4 +1,9 @@
-"""What tests of real programs share: the built programs, and a broker with all of them."""
+"""What tests of real programs share: the built programs, a broker with all of them, and words for
+what is asked of them.
+
+A test's parameter `client` is the language that asks, `worker` the one whose handler runs; the
+other side is a language that changes from case to case.
+"""
 
 import subprocess
 from collections.abc import Iterator
@@ -13,11 +18,19 @@ from .programs import (
     ROOT,
     ClientProgram,
     Program,
+    ProgramError,
     WorkerProgram,
     command,
     end_all,
     go_programs,
 )
+
+clients = pytest.mark.parametrize("client", LANGUAGES)
+workers = pytest.mark.parametrize("worker", LANGUAGES)
+
+SOON = [20, 20, 1, 0]  # a back-off of 20 ms
+# A busy machine is late with everything; only what must not be too early is measured closely.
+LONG = 60_000
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +104,22 @@ def make_world(folder: Path, config: str, keys: str) -> Iterator[World]:
     finally:
         programs.end()
         broker.close()
+
+
+def other(language: str, by: int) -> str:
+    """The language `by` places behind this one, in a circle."""
+    return LANGUAGES[(LANGUAGES.index(language) + by) % len(LANGUAGES)]
+
+
+def fails(program: ClientProgram, op: str = "call", **fields: Any) -> ProgramError:
+    with pytest.raises(ProgramError) as caught:
+        program.do(op, **fields)
+    return caught.value
+
+
+def state(world: World, id: str) -> str:
+    return str(world.broker.query("task", {"id": bytes.fromhex(id)})["state"])
+
+
+def wait_until_it_runs(world: World, id: str) -> None:
+    wait_for(lambda: state(world, id) == "running", "the task to run")

@@ -21,7 +21,7 @@ from peer import (
 )
 
 from .conftest import STAGES, TOPICS
-from .fixtures import Programs, World, wait_for_workers
+from .fixtures import Programs, World, fails, wait_for_workers
 from .programs import LANGUAGES, Load, ProgramError, normal, tag, untag
 from .test_pairs import VECTORS
 
@@ -36,12 +36,6 @@ def nobody() -> str:
     """A URL where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-
-
-def fails(program, op: str, **fields) -> ProgramError:
-    with pytest.raises(ProgramError) as caught:
-        program.do(op, **fields)
-    return caught.value
 
 
 # ---- errors ----

@@ -1,5 +1,5 @@
 """What tasks have to do with each other and with the workers that run them: labels and jobs, needs,
-sticky keys, children, streams, lists. The parameters are those of test_attributes."""
+sticky keys, children, streams, lists."""
 
 import itertools
 import time
@@ -8,9 +8,20 @@ from typing import Any
 import pytest
 from conftest import wait_for
 
-from .fixtures import Programs, World, wait_for_workers
+from .fixtures import (
+    LONG,
+    SOON,
+    Programs,
+    World,
+    clients,
+    fails,
+    other,
+    state,
+    wait_for_workers,
+    wait_until_it_runs,
+    workers,
+)
 from .programs import WorkerProgram, tag, untag
-from .test_attributes import LONG, SOON, clients, fails, other, state, wait_until_it_runs, workers
 
 numbers = itertools.count(1)
 
