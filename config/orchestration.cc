@@ -66,7 +66,10 @@ Json resolved(const Orchestration& o) {
   Json topics = Json::array();
   for (const Topic& topic : o.topics) {
     topics.push_back(Json{{"name", topic.name},
-                          {"message", topic.message ? Json(*topic.message) : Json(nullptr)}});
+                          {"message", topic.message ? Json(*topic.message) : Json(nullptr)},
+                          {"retain", topic.retain},
+                          {"rate", topic.rate ? print_plain(*topic.rate) : Json(nullptr)},
+                          {"burst", topic.burst ? Json(*topic.burst) : Json(nullptr)}});
   }
   Json stages = Json::array();
   for (const Stage& stage : o.stages) {

@@ -42,10 +42,13 @@ struct Limits {
   std::size_t max_sessions = 20'000;
   std::size_t max_types = 1000;
   std::size_t max_topics = 1000;
-  std::size_t max_waiting = 1'000'000;  // waiting tasks of a type that says nothing else
-  std::size_t max_tasks = 4'000'000;    // of all types, waiting and running
-  Bytes max_memory = 4_GB;              // bodies held
-  Bytes max_session_bytes = 256_MB;     // not yet acknowledged by one peer
+  std::size_t max_subscriptions = 1000;  // of one session
+  std::size_t max_waiting = 1'000'000;   // waiting tasks of a type that says nothing else
+  std::size_t max_tasks = 4'000'000;     // of all types, waiting and running
+  Bytes max_memory = 4_GB;               // bodies held
+  Bytes max_session_bytes = 256_MB;      // not yet acknowledged by one peer
+  // Of events for one subscriber: when so much is on its way they wait, and so much may wait.
+  Bytes subscriber_window = 4_MB, subscriber_backlog = 64_MB;
   std::size_t ended_window = 262'144;   // ids of ended tasks remembered
   std::size_t push_window = 1024;       // unanswered pushes of one pusher
   std::size_t stage_capacity = 10'000;  // items waiting in one pipeline stage
@@ -130,6 +133,9 @@ struct TypeSection {
 
 struct TopicSection {
   Text message;
+  bool retain = false;
+  std::optional<Rate> rate;
+  std::optional<std::size_t> burst;
 };
 
 // --- resolved views: what the broker reads
@@ -165,7 +171,11 @@ struct TaskType {
 
 struct Topic {
   std::string name;
-  std::optional<std::string> message;
+  std::optional<std::string> message{};
+  bool retain = false;  // keeps its last event for those who subscribe later
+  // Events a second, and how many at once.
+  std::optional<Rate> rate{};
+  std::optional<std::size_t> burst{};
 };
 
 // An entry of [message_types], with what whoever compiles its schema needs to say where it is

@@ -27,6 +27,17 @@ std::vector<std::string_view> names_of(const Named<T>& named) {
   return names;
 }
 
+// Whether one of the tokens between its dots stands for others in a pattern of topics.
+bool has_wildcard(std::string_view name) {
+  for (size_t at = 0; at <= name.size();) {
+    const size_t end = std::min(name.find('.', at), name.size());
+    const std::string_view token = name.substr(at, end - at);
+    if (token == "*" || token == ">") return true;
+    at = end + 1;
+  }
+  return false;
+}
+
 }  // namespace
 
 bool language_allowed(const Orchestration& orchestration, std::string_view language) {
@@ -328,17 +339,28 @@ void Resolver::govern(TaskType& type, const std::string& name) {
 
 void Resolver::topics() {
   std::set<std::string_view> known;
-  auto add = [&](const std::string& name, const Text& message) {
+  auto add = [&](const std::string& name, const TopicSection& topic) {
     if (!known.insert(name).second) return;
-    bool own = !message && config_.messages.contains(name);
-    config_.topics.push_back({name, own ? Text(name) : message});
+    bool own = !topic.message && config_.messages.contains(name);
+    config_.topics.push_back({.name = name,
+                              .message = own ? Text(name) : topic.message,
+                              .retain = topic.retain,
+                              .rate = topic.rate,
+                              .burst = topic.burst});
   };
-  for (const auto& [name, topic] : config_.topic_sections) add(name, topic.message);
+  for (const auto& [name, topic] : config_.topic_sections) {
+    add(name, topic);
+    if (has_wildcard(name)) {
+      error(place({"topics", name}),
+            "[topics] " + in_quotes(name) +
+                " is a pattern, for subscribers; name here each topic that events go to");
+    }
+  }
   for (const std::string& name : config_.sections.ipc_patterns.publish_subscribe.topics) {
-    add(name, std::nullopt);
+    add(name, {});
   }
   for (const auto& [name, message] : config_.sections.message_types) {
-    if (message.routing == Routing::fanout) add(name, std::nullopt);
+    if (message.routing == Routing::fanout) add(name, {});
   }
   if (config_.topics.size() > config_.tuskd.limits.max_topics) {
     error(place({"tuskd", "max_topics"}),

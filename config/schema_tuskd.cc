@@ -136,6 +136,11 @@ std::vector<Key> limits() {
           "max_topics", "Topics that a file may name. One that names more is refused.")
           .between(1, 1'000'000)
           .effective(),
+      key<&Tuskd::limits, &Limits::max_subscriptions>(
+          "max_subscriptions",
+          "Topics and patterns that one peer may subscribe to. One more is refused with `busy`.")
+          .between(1, 1'000'000)
+          .effective(),
       key<&Tuskd::limits, &Limits::max_waiting>(
           "max_waiting",
           "Waiting tasks of a type that sets none of its own. One more is refused with `full`.")
@@ -154,6 +159,18 @@ std::vector<Key> limits() {
           "Bytes on their way to or from one peer that are not acknowledged. One "
           "more is refused with `busy`.")
           .between(1_MB, Bytes{std::size_t{1} << 40})
+          .effective(),
+      key<&Tuskd::limits, &Limits::subscriber_window>(
+          "subscriber_window",
+          "Bytes on their way to one subscriber, not acknowledged, at which its events begin to "
+          "wait.")
+          .between(64_KB, Bytes{std::size_t{1} << 40})
+          .effective(),
+      key<&Tuskd::limits, &Limits::subscriber_backlog>(
+          "subscriber_backlog",
+          "Bytes of events that wait for one subscriber. Beyond that the oldest go, and it is told "
+          "how many; or its subscription ends, if it asked for that.")
+          .between(64_KB, Bytes{std::size_t{1} << 40})
           .effective(),
       key<&Tuskd::limits, &Limits::ended_window>(
           "ended_window",
@@ -438,6 +455,16 @@ const Table& table<TopicSection>() {
       key<&TopicSection::message>(
           "message", "The [message_types] entry of its events. By default that of its own name.")
           .as(kName, refine_name)
+          .effective(),
+      key<&TopicSection::retain>("retain", "Is its last event kept for those who subscribe later?")
+          .effective(),
+      key<&TopicSection::rate>(
+          "rate", "Events that may be published. One more is refused with `busy`. Null: no limit.")
+          .effective(),
+      key<&TopicSection::burst>(
+          "burst",
+          "Events that may be published at once. By default those of a second, at least 1.")
+          .between(1, 1'000'000'000)
           .effective(),
   }};
   return rows;

@@ -351,6 +351,13 @@ void read_attribute(Record& record, uint64_t key, Value value) {
     case Attribute::kWait:
       a.wait = as_number(record, value, kMaxInteger, "wait");
       break;
+    case Attribute::kSlow:
+      if (record.kind == Kind::kSubscribe) {
+        a.slow = static_cast<Slow>(as_number(record, value, 1, "slow"));
+      } else {
+        refuse(record, code::kUnsupported, "a subscriber's wish here", "attribute", key);
+      }
+      break;
     case Attribute::kCheckpoint: {
       const bool of_run = record.kind == Kind::kTask || record.kind == Kind::kItem;
       const bool belongs = of_run && value.binary();
@@ -597,6 +604,9 @@ const char* Decoder::read(const Token* token, Record& r) {
       break;
     case Kind::kUnsubscribe:
       ok = ref() && name();
+      break;
+    case Kind::kUnsubscribed:
+      ok = name() && e.take_text(r.message, "the message is not text");
       break;
     case Kind::kResult: {
       uint64_t state;

@@ -66,6 +66,7 @@ struct Attributes {
   uint32_t codec = 0;
   Compression compression = Compression::kNone;
   uint64_t wait = 0;             // ms; 0: not given
+  Slow slow{};                   // subscribe
   const Terms* terms = nullptr;  // of a submit, or nothing
   Value all;                     // the map itself, or nothing
 };

@@ -46,6 +46,8 @@ constexpr std::array kAttributeNames = {
     AttributeName{Attribute::kIndex, "index"},
     AttributeName{Attribute::kCheckpoint, "checkpoint"},
     AttributeName{Attribute::kChunks, "chunks"},
+    AttributeName{Attribute::kMissed, "missed"},
+    AttributeName{Attribute::kRetained, "retained"},
     AttributeName{Attribute::kCost, "cost"},
     AttributeName{Attribute::kPriority, "priority"},
     AttributeName{Attribute::kRerunOk, "rerun_ok"},
@@ -60,6 +62,7 @@ constexpr std::array kAttributeNames = {
     AttributeName{Attribute::kUniqueFor, "unique_for"},
     AttributeName{Attribute::kLimitKey, "limit_key"},
     AttributeName{Attribute::kStream, "stream"},
+    AttributeName{Attribute::kSlow, "slow"},
 };
 
 // Where in its record a kind has its map of attributes; 0: nowhere.

@@ -68,6 +68,8 @@ std::string_view kind_name(Kind kind) {
       return "answer";
     case Kind::kEvent:
       return "event";
+    case Kind::kUnsubscribed:
+      return "unsubscribed";
     case Kind::kTask:
       return "task";
     case Kind::kItem:

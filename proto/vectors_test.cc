@@ -104,8 +104,7 @@ bool rewrite(const Record& r, std::span<const std::string_view> frames, Writer& 
     case Kind::kPublish:
       return out.publish(r.ref, r.name, body_out(r, frames), attributes), true;
     case Kind::kSubscribe:
-      if (r.attributes.all) return false;
-      return out.subscribe(r.ref, r.name), true;
+      return out.subscribe(r.ref, r.name, attributes), true;
     case Kind::kUnsubscribe:
       return out.unsubscribe(r.ref, r.name), true;
     case Kind::kResult:
@@ -116,6 +115,8 @@ bool rewrite(const Record& r, std::span<const std::string_view> frames, Writer& 
       return out.recall(r.ref, handles.data(), handles.size()), true;
     case Kind::kEvent:
       return out.event(r.ref, r.name, body_out(r, frames), attributes), true;
+    case Kind::kUnsubscribed:
+      return out.unsubscribed(r.name, r.message), true;
     case Kind::kTask:
     case Kind::kItem:
       return out.task(r.kind, r.ref, r.id(), r.name, r.attempt, body_out(r, frames), attributes),

@@ -46,6 +46,7 @@ enum class Kind : uint16_t {
   kAccepted = 48,
   kAnswer = 49,
   kEvent = 50,
+  kUnsubscribed = 51,
   kTask = 64,
   kItem = 65,
   kRecall = 66,
@@ -90,6 +91,8 @@ enum class Attribute : uint32_t {
   kIndex = 32,
   kCheckpoint = 33,
   kChunks = 34,
+  kMissed = 38,
+  kRetained = 40,
   kCost = 49,
   kPriority = 51,
   kRerunOk = 53,
@@ -104,6 +107,7 @@ enum class Attribute : uint32_t {
   kUniqueFor = 71,
   kLimitKey = 73,
   kStream = 75,
+  kSlow = 77,
 };
 
 enum class State : uint8_t {
@@ -120,6 +124,9 @@ enum class Reply : uint8_t { kResult = 0, kAccepted = 1, kBoth = 2 };
 
 // What a submit does that finds its unique key taken.
 enum class UniquePolicy : uint8_t { kJoin = 0, kRefuse, kReplace, kDebounce, kFollowUp };
+
+// What becomes of a subscriber that does not keep up.
+enum class Slow : uint8_t { kDropOldest = 0, kDisconnect };
 
 enum class Compression : uint8_t { kNone = 0, kLz4 = 1 };
 

@@ -114,15 +114,15 @@ void AttributeWriter::error(std::string_view type, std::string_view message,
   }
 }
 
-void AttributeWriter::forward(Value map) {
+void AttributeWriter::forward(Value map, std::initializer_list<Attribute> own) {
   if (!map.is_map()) return;
   const Token* end = map.token() + map.token()->next;
   for (const Token* at = map.token() + 1; at != end;) {
     const Token* value = at + at->next;
-    bool passes = at->number % 2 == 0 || at->number == static_cast<uint64_t>(Attribute::kCodec) ||
-                  at->number == static_cast<uint64_t>(Attribute::kCompression) ||
-                  at->number == static_cast<uint64_t>(Attribute::kNoRetry);
-    if (passes) {
+    const auto key = static_cast<Attribute>(at->number);
+    const bool passes = at->number % 2 == 0 || key == Attribute::kCodec ||
+                        key == Attribute::kCompression || key == Attribute::kNoRetry;
+    if (passes && std::find(own.begin(), own.end(), key) == own.end()) {
       ++count_;
       packer_.pack_uint64(at->number);
       write_value(packer_, Value(value));
@@ -399,14 +399,23 @@ void Writer::publish(uint64_t request, std::string_view topic, const BodyOut& b,
   end(e, b, a);
 }
 
-void Writer::subscribe(uint64_t request, std::string_view topic) {
-  start(Kind::kSubscribe, 3).pack_uint64(request);
-  text(topic);
+void Writer::subscribe(uint64_t request, std::string_view topic, AttributeEntries a) {
+  Elements e = begin(Kind::kSubscribe, 3, request, topic, {}, a);
+  e.text(topic);
+  if (a.count > 0) e.attributes(a);
+  buffer_.end_at(e.at());
+  ++count_;
 }
 
 void Writer::unsubscribe(uint64_t request, std::string_view topic) {
   start(Kind::kUnsubscribe, 3).pack_uint64(request);
   text(topic);
+}
+
+void Writer::unsubscribed(std::string_view topic, std::string_view message) {
+  start(Kind::kUnsubscribed, 3);
+  text(topic);
+  text(message);
 }
 
 void Writer::result(uint64_t ref, State state, const BodyOut& b, AttributeEntries a) {

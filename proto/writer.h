@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <msgpack/pack.hpp>
 #include <string>
@@ -86,8 +87,9 @@ class AttributeWriter {
     buffer_.write(entries.data(), entries.size());
     count_ += count;
   }
-  // What the broker passes on of `map`: codec, compression, no_retry and every even attribute.
-  void forward(Value map);
+  // What the broker passes on of `map`: codec, compression, no_retry and every even attribute, but
+  // for those that it writes itself: a key that is there twice makes a packet malformed.
+  void forward(Value map, std::initializer_list<Attribute> own = {});
   // The next pack_* of the returned packer writes the value.
   Packer& key(Attribute key) {
     ++count_;
@@ -174,7 +176,7 @@ class Writer {
               const BodyOut* body = nullptr);
   void publish(uint64_t request, std::string_view topic, const BodyOut& body,
                AttributeEntries attributes);
-  void subscribe(uint64_t request, std::string_view topic);
+  void subscribe(uint64_t request, std::string_view topic, AttributeEntries attributes = {});
   void unsubscribe(uint64_t request, std::string_view topic);
 
   void result(uint64_t ref, State state, const BodyOut& body, AttributeEntries attributes);
@@ -203,6 +205,7 @@ class Writer {
   void accepted(uint64_t request) { start(Kind::kAccepted, 2).pack_uint64(request); }
   void event(uint64_t sequence, std::string_view topic, const BodyOut& body,
              AttributeEntries attributes);
+  void unsubscribed(std::string_view topic, std::string_view message);
   void task(Kind task_or_item, uint64_t handle, const TaskId& id, std::string_view name,
             uint32_t attempt, const BodyOut& body, AttributeEntries attributes);
 

@@ -333,9 +333,7 @@ void Broker::flush(Time now, Actions& actions) {
     }
   }
   dirty_.clear();
-  for (uint32_t index : dirty_topics_) {
-    send_topic(*topics_[index]);
-  }
+  for (const auto& topic : dirty_topics_) send_topic(*topic);
   dirty_topics_.clear();
   send_items();
   actions_ = nullptr;

@@ -81,6 +81,11 @@ class Broker {
  private:
   // A record's share of a packet besides its body and attributes: id, names, numbers.
   static constexpr size_t kRecordOverhead = 640;
+  // The attributes of runs and endings that the broker writes itself.
+  static constexpr std::initializer_list<proto::Attribute> kRunsOwn = {proto::Attribute::kTimeLeft};
+  static constexpr std::initializer_list<proto::Attribute> kEndingsOwn = {
+      proto::Attribute::kAttempt, proto::Attribute::kWorker, proto::Attribute::kHistory,
+      proto::Attribute::kChunks, proto::Attribute::kTask};
   // Requests that wait for one task besides the first.
   static constexpr size_t kMaxAskers = 1000;
 
@@ -100,14 +105,6 @@ class Broker {
     uint32_t session = kNone;
     uint64_t generation = 0;  // grows each time that the number is used again
     Time last_error{};
-  };
-  struct Topic {
-    std::string name;
-    BodyRule bodies;
-    uint64_t sequence = 0;
-    std::vector<uint32_t> subscribers;  // sessions
-    proto::Writer edge;                 // events for XPUB, gathered
-    uint64_t published = 0, missed = 0;
   };
   // How peers are to write the bodies of a type, stage or topic.
   struct Writing {
@@ -481,9 +478,24 @@ class Broker {
   void publish(const Caller& caller, const proto::Record& record);
   void subscribe(Session& session, const proto::Record& record);
   void unsubscribe(Session& session, const proto::Record& record);
+  bool may_publish(const Caller& caller, const proto::Record& record, Topic& topic);
+  HeldEventPtr held_event(Topic& topic, const proto::Record& record);
+  void keep_last(Topic& topic, HeldEventPtr event);
+  bool is_crowded(const Session& session) const;
+  void send_event(Session& session, const Topic& topic, uint64_t sequence,
+                  const proto::BodyOut& body, proto::AttributeEntries attributes,
+                  bool retained = false);
+  void append_event(Session& session, WaitingEvent waiting);
+  WaitingEvent take_waiting(Session& session);
+  void send_waiting(Session& session);
+  void end_slow_subscriptions();
+  void join_topic(const Session& session, Topic& topic);
+  void leave_topic(Session& session, Topic& topic);
+  void end_subscription(Session& session, std::string_view pattern);
+  void end_subscriptions(Session& session);
   void send_topic(Topic& topic);
-  uint32_t find_topic(std::string_view name) const;
-  std::string nearest_topic(std::string_view name) const;
+  Topic* find_topic(std::string_view name) const;
+  std::string no_topic(std::string_view name) const;
 
   // --- configuration (broker_config.cc)
   std::vector<std::string> reload_obstacles(const config::Orchestration& fresh) const;
@@ -572,8 +584,10 @@ class Broker {
   std::vector<proto::Bytes> spare_;  // small ones, whose memory the next bodies get
   uint32_t edge_parked_ = 0;
 
-  std::vector<std::unique_ptr<Topic>> topics_;
-  std::vector<uint32_t> dirty_topics_;
+  std::map<std::string, std::shared_ptr<Topic>, std::less<>> topics_;
+  std::vector<std::shared_ptr<Topic>> dirty_topics_;
+  std::vector<std::pair<uint32_t, Topic*>>
+      slow_;  // sessions that just missed an event, and of what
   proto::Writer items_out_;
 
   Timers timers_;

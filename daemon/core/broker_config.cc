@@ -46,10 +46,18 @@ std::vector<std::string> Broker::reload_obstacles(const config::Orchestration& f
     out.push_back((type.is_stage ? "stage \"" : "type \"") + type.name + "\" cannot go: it holds " +
                   std::to_string(type.held()) + (type.is_stage ? " items" : " tasks"));
   }
-  for (const auto& topic : topics_) {
-    if (topics.count(topic->name) > 0 || topic->subscribers.empty()) continue;
-    out.push_back("topic \"" + topic->name + "\" cannot go: it has " +
-                  std::to_string(topic->subscribers.size()) + " subscribers");
+  for (const auto& [name, topic] : topics_) {
+    if (topics.count(name) > 0) continue;
+    // Those that came by a pattern did not ask for this one.
+    const auto by_name = std::count_if(
+        topic->subscribers.begin(), topic->subscribers.end(), [&, &name = name](uint32_t s) {
+          const auto& all = sessions_[s].subscriptions;
+          return std::any_of(all.begin(), all.end(),
+                             [&](const Subscription& own) { return own.pattern == name; });
+        });
+    if (by_name == 0) continue;
+    out.push_back("topic \"" + name + "\" cannot go: it has " + std::to_string(by_name) +
+                  " subscribers");
   }
   return out;
 }
@@ -120,28 +128,6 @@ void Broker::apply_stages(const config::Orchestration& fresh) {
     scheduler_.remove_type(t);
   }
   scheduler_.stages() = std::move(order);
-}
-
-void Broker::apply_topics(const config::Orchestration& fresh) {
-  std::vector<std::unique_ptr<Topic>> topics;
-  for (const config::Topic& wanted : fresh.topics) {
-    const uint32_t old = find_topic(wanted.name);
-    if (old == kNone) {
-      topics.push_back(std::make_unique<Topic>());
-      topics.back()->name = wanted.name;
-    } else {
-      topics.push_back(std::move(topics_[old]));
-      topics_[old] = std::make_unique<Topic>();  // so that names can still be looked up
-    }
-    topics.back()->bodies = rule_for(wanted.message);
-  }
-  topics_ = std::move(topics);
-  dirty_topics_.clear();
-  for (uint32_t s = 0; s < sessions_.size(); ++s) sessions_[s].topics.clear();
-  for (uint32_t i = 0; i < topics_.size(); ++i) {
-    for (uint32_t s : topics_[i]->subscribers) sessions_[s].topics.push_back(i);
-    if (!topics_[i]->edge.empty()) dirty_topics_.push_back(i);
-  }
 }
 
 namespace {

@@ -261,9 +261,9 @@ uint64_t Peer::publish(std::string_view topic, std::string_view body, const Attr
   return number;
 }
 
-uint64_t Peer::subscribe(std::string_view topic) {
+uint64_t Peer::subscribe(std::string_view topic, const Attrs& attributes) {
   const uint64_t number = request();
-  send([&](Writer& w) { w.subscribe(number, topic); });
+  send([&](Writer& w) { w.subscribe(number, topic, attributes); });
   return number;
 }
 

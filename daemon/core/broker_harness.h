@@ -182,7 +182,7 @@ class Peer {
   uint64_t update(const TaskId& id, const Attrs& attributes,
                   std::optional<std::string> body = std::nullopt);
   uint64_t publish(std::string_view topic, std::string_view body, const Attrs& attributes = {});
-  uint64_t subscribe(std::string_view topic);
+  uint64_t subscribe(std::string_view topic, const Attrs& attributes = {});
   void succeed(uint64_t handle, std::string_view body = "", const Attrs& attributes = {});
   void drop(uint64_t handle);  // succeeded without a body
   void fail(uint64_t handle, const Attrs& attributes = {});

@@ -1,7 +1,9 @@
 // What must hold of a broker between any two events.
+#include <algorithm>
 #include <map>
 
 #include "daemon/core/broker_harness.h"
+#include "proto/topic_pattern.h"
 
 namespace tusk::core {
 
@@ -58,6 +60,9 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
       count(task.asker);
       for (const Asker& asker : task.more_askers) count(asker);
     }
+  }
+  for (const auto& [name, topic] : b.topics_) {
+    if (topic->retained) held += topic->retained->bytes();
   }
   EXPECT_EQ(b.held_bytes_, held);
   EXPECT_EQ(b.index_.size(), ids + b.ended_.size());
@@ -159,6 +164,7 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
   }
 
   size_t endings = b.kept_.count + b.retained_.count;
+  std::map<const Topic*, size_t> waiting_events;
   for (uint32_t i = 0; i < b.sessions_.size(); ++i) {
     const Session& session = b.sessions_[i];
     if (session.number == 0) continue;
@@ -166,6 +172,22 @@ void BrokerInspector::check(const Broker& b, bool exact_room) {
               (session.process_timer != kNoTimer);
     endings += session.endings.count;
     EXPECT_EQ(session.pushes, pushes[i]);
+    size_t backlog = 0;
+    for (const WaitingEvent& waiting : session.backlog) {
+      backlog += waiting.event->bytes();
+      ++waiting_events[waiting.event->topic];
+    }
+    EXPECT_EQ(session.backlog_bytes, backlog);
+  }
+  for (const auto& [name, topic] : b.topics_) {
+    EXPECT_EQ(topic->waiting, waiting_events[topic.get()]) << name;
+    for (uint32_t i = 0; i < b.sessions_.size(); ++i) {
+      const auto& all = b.sessions_[i].subscriptions;
+      const bool wants = std::any_of(
+          all.begin(), all.end(),
+          [&, &name = name](const Subscription& s) { return proto::matches(s.pattern, name); });
+      EXPECT_EQ(std::count(topic->subscribers.begin(), topic->subscribers.end(), i), wants) << name;
+    }
   }
   size_t ended = 0;
   for (auto& [type, count] : states) ended += count[TaskState::kEnded];

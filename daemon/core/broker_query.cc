@@ -204,12 +204,15 @@ void Broker::write_stages(Packer& p) {
 
 void Broker::write_topics(Packer& p) {
   p.pack_array(static_cast<uint32_t>(topics_.size()));
-  for (const auto& topic : topics_) {
-    p.pack_map(4);
-    entry(p, "name", topic->name);
+  for (const auto& [name, topic] : topics_) {
+    p.pack_map(7);
+    entry(p, "name", name);
     entry(p, "subscribers", topic->subscribers.size());
     entry(p, "published", topic->published);
+    entry(p, "refused", topic->refused);
+    entry(p, "waiting", topic->waiting);
     entry(p, "missed", topic->missed);
+    entry(p, "retained", topic->retained ? topic->retained->sequence : 0);
   }
 }
 

@@ -36,7 +36,7 @@ void Broker::progress(Session& session, const Record& record) {
   if (record.body.where == proto::BodyRef::Where::kNone) return;
   if (!check_body(Caller{.session = session.index}, record)) return;
   scratch_.clear();
-  scratch_.forward(record.attributes.all);
+  scratch_.forward(record.attributes.all, {Attribute::kAttempt});
   scratch_.number(Attribute::kAttempt, task.attempt);
   const proto::BodyOut body = body_out(record);
   const size_t more = kRecordOverhead + body.inline_bytes.size() + scratch_.entries().size();

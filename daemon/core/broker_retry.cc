@@ -34,22 +34,6 @@ void each_attribute(Value map, Visit visit) {
   }
 }
 
-// What a failed run's attributes pass on. The broker's own word on attempt and worker follows, so
-// the worker's is left out; a failure without a reason gets one.
-void forward_failure(proto::AttributeWriter& out, Value map) {
-  bool has_error = false;
-  each_attribute(map, [&](Attribute key, Value value) {
-    const bool replaced =
-        key == Attribute::kAttempt || key == Attribute::kWorker || key == Attribute::kHistory;
-    const bool passes = (static_cast<uint64_t>(key) % 2 == 0 && !replaced) ||
-                        key == Attribute::kCodec || key == Attribute::kCompression ||
-                        key == Attribute::kNoRetry;
-    if (passes) proto::write_value(out.key(key), value);
-    has_error |= key == Attribute::kError;
-  });
-  if (!has_error) out.error("Failed", "the worker gave no reason", "tuskd");
-}
-
 // Cut to at most `most` bytes, between two characters.
 std::string_view cut(std::string_view text, size_t most) {
   if (text.size() <= most) return text;
@@ -95,7 +79,11 @@ void Broker::run_failed(uint32_t t, const Record& record, const std::string& wor
   const bool told = in_time && fits && record.fault.empty();  // in the worker's own words
   scratch_.clear();
   if (told) {
-    forward_failure(scratch_, record.attributes.all);
+    scratch_.forward(record.attributes.all, kEndingsOwn);
+    bool has_error = false;
+    each_attribute(record.attributes.all,
+                   [&](Attribute key, Value) { has_error |= key == Attribute::kError; });
+    if (!has_error) scratch_.error(failure.type, failure.message, "tuskd");
   } else {
     scratch_.error(failure.type, failure.message, "tuskd");
   }

@@ -186,7 +186,7 @@ void Broker::result(Session& session, const Record& record) {
       item_done(t, record);
     } else {
       scratch_.clear();
-      scratch_.forward(record.attributes.all);
+      scratch_.forward(record.attributes.all, kEndingsOwn);
       end(t, State::kSucceeded, body_out(record), scratch_);
     }
   } else if (record.state == State::kCancelled && fits && task.stop == Stop::kNone) {

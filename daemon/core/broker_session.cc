@@ -493,6 +493,7 @@ void Broker::acknowledged(Session& session, uint64_t seq) {
     }
     retain(t);
   }
+  send_waiting(session);
   if (session.over_bound && session.out.bytes() <= config_->tuskd.limits.max_session_bytes) {
     session.over_bound = false;
     update_worker(session);
@@ -618,7 +619,7 @@ void Broker::end_session(uint32_t index, bool died) {
     session.endings.remove(tasks_, t);
     keep(t);
   }
-  for (uint32_t topic : session.topics) std::erase(topics_[topic]->subscribers, index);
+  end_subscriptions(session);
   timers_.cancel(session.grace_timer);
   timers_.cancel(session.ttl_timer);
   timers_.cancel(session.process_timer);

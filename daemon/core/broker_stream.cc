@@ -11,27 +11,6 @@ using proto::Record;
 using proto::Writer;
 namespace code = proto::code;
 
-namespace {
-
-// What a chunk's attributes pass on. The broker's own word on attempt and index follows, so the
-// worker's is left out: a key that is there twice would make the whole packet malformed.
-void forward_chunk(proto::AttributeWriter& out, proto::Value map) {
-  uint64_t key = 0;
-  for (bool is_key = true; proto::Value value : map.items()) {
-    if (is_key) {
-      key = value.number().value_or(0);
-    } else if (const auto attribute = static_cast<Attribute>(key);
-               attribute == Attribute::kCodec || attribute == Attribute::kCompression ||
-               (key % 2 == 0 && attribute != Attribute::kAttempt &&
-                attribute != Attribute::kIndex)) {
-      proto::write_value(out.key(attribute), value);
-    }
-    is_key = !is_key;
-  }
-}
-
-}  // namespace
-
 // The caller that hears the stream of a task, if it is there: who asked for it last.
 const Asker* Broker::listener(const Task& task) const {
   auto hears = [this](const Asker& asker) {
@@ -94,7 +73,9 @@ void Broker::chunk(Session& session, const Record& record) {
   }
   ++counters_.chunks;
   scratch_.clear();
-  forward_chunk(scratch_, record.attributes.all);
+  // The broker's own word on these follows; a run's chunk has no last word on another run.
+  scratch_.forward(record.attributes.all,
+                   {Attribute::kAttempt, Attribute::kIndex, Attribute::kNoRetry});
   scratch_.number(Attribute::kAttempt, task.attempt);
   scratch_.number(Attribute::kIndex, terms.chunks);
   const proto::BodyOut body = body_out(record);

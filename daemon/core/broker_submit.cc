@@ -210,7 +210,7 @@ void Broker::join_task(const Caller& caller, const Record& record, uint32_t ref)
       task.body = body_of(record);
       held_bytes_ += task.body.size();
       scratch_.clear();
-      scratch_.forward(record.attributes.all);
+      scratch_.forward(record.attributes.all, kRunsOwn);
       task.forwarded = Bytes::copy(scratch_.entries());
       task.forwarded_count = static_cast<uint32_t>(scratch_.count());
       take_terms(ref, record);

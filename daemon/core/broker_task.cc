@@ -170,7 +170,7 @@ uint32_t Broker::make_task(const Record& record, const TaskId& id, uint32_t type
   held_bytes_ += task.body.size();
   if (record.attributes.all) {
     scratch_.clear();
-    scratch_.forward(record.attributes.all);
+    scratch_.forward(record.attributes.all, kRunsOwn);
     if (scratch_.count() > 0) {
       task.forwarded = Bytes::copy(scratch_.entries());
       task.forwarded_count = static_cast<uint32_t>(scratch_.count());

@@ -39,6 +39,7 @@ namespace tusk::core {
   X(published, "events published")                                        \
   X(events_delivered, "events sent to subscribers")                       \
   X(events_missed, "events that a slow subscriber missed")                \
+  X(subscriptions_ended, "subscriptions ended because they were slow")    \
   X(edge_dropped, "messages on the plain edges that were refused")        \
   X(sessions_opened, "sessions opened")                                   \
   X(sessions_resumed, "sessions that came back on a new connection")      \

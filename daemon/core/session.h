@@ -5,11 +5,13 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "daemon/core/event.h"
 #include "daemon/core/scheduler.h"
+#include "daemon/core/topic.h"
 #include "proto/writer.h"
 
 namespace tusk::core {
@@ -81,8 +83,8 @@ class Outbox {
   bool idle() const { return writer_.empty() && unsent_ == packets_.size(); }
   uint64_t last_seq() const { return last_seq_; }
   uint64_t last_sent() const { return last_seq_ - (packets_.size() - unsent_); }
-  // Bytes that were closed and are not acknowledged.
-  size_t bytes() const { return bytes_; }
+  // Bytes that are not acknowledged, those of the packet under construction too.
+  size_t bytes() const { return bytes_ + writer_.records().size() + writer_.frame_bytes(); }
 
  private:
   void fill(SentPacket& packet, uint64_t ack);
@@ -120,7 +122,10 @@ struct Session {
 
   uint32_t pushes = 0;  // not answered
   List<Task> endings;   // told and not acknowledged, in the order of their packets
-  std::vector<uint32_t> topics;
+  std::vector<Subscription> subscriptions;
+  std::deque<WaitingEvent> backlog;  // the oldest first
+  size_t backlog_bytes = 0;
+  std::map<const Topic*, uint64_t> missed;  // events, since the last one that it got
   std::vector<std::string> announced_types, announced_handlers;
   proto::Bytes welcome;  // as it was sent, for a hello that comes twice
 

@@ -33,6 +33,7 @@ class TokenBucket {
     tokens_ = std::min(tokens_, burst_);
   }
   bool limits() const { return rate_ > 0; }
+  double rate() const { return rate_; }
 
   bool open(Time now) {
     if (!limits()) return true;

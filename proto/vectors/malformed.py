@@ -124,6 +124,7 @@ MALFORMED: list[tuple[str, Any, list[bytes], int | None]] = [
     ("publish topic is a number", [[20, 1, 2, BODY]], [], 0),
     ("subscribe without a topic", [[21, 1]], [], 0),
     ("unsubscribe topic is nil", [[22, 1, None]], [], 0),
+    ("unsubscribed without a message", [[51, "prices"]], [], 0),
     ("push without a body", [[24, 1, ID, "clean"]], [], 0),
     ("push id of 3 bytes", [[24, 1, b"abc", "clean", BODY]], [], 0),
     ("result without a state", [[32, 1]], [], 0),
@@ -231,6 +232,8 @@ REFUSED_ALONE: list[tuple[str, str, list[list[Any]], int]] = [
     ("type of 128 letters in 256 bytes", "too_large", [H, submit(type="\u00e4" * 128)], 1),
     ("topic of 256 bytes", "too_large", [H, [20, 1, "n" * 256, BODY]], 1),
     ("subscribe to a topic of 256 bytes", "too_large", [H, [21, 1, "n" * 256]], 1),
+    ("subscribe with a policy that is none", "invalid", [H, [21, 1, "prices", {77: 2}]], 1),
+    ("publish with a subscriber's wish", "unsupported", [H, [20, 1, "prices", BODY, {77: 1}]], 1),
     ("stage of 256 bytes", "too_large", [H, [24, 1, ID, "n" * 256, BODY]], 1),
 ]  # fmt: skip
 

@@ -160,6 +160,7 @@ CASES: list[tuple[str, str, list[list[Any]], list[bytes]]] = [
     ("publish with a body in a frame", UP, [H, [20, 0, "prices", 1]], [BIG]),
     ("subscribe", UP, [H, [21, 8, "prices"]], []),
     ("subscribe with attributes", UP, [H, [21, 8, "prices", {1000: 1}]], []),
+    ("subscribe to a pattern, or be disconnected", UP, [H, [21, 8, "prices.*", {77: 1}]], []),
     ("unsubscribe", UP, [H, [22, 9, "prices"]], []),
     ("push", UP, [H, [24, 10, ID, "clean", BODY]], []),
     ("push with attributes", UP, [H, [24, 10, ID, "clean", BODY, {17: True, 53: True, 8: TRACE}]], []),
@@ -208,6 +209,9 @@ CASES: list[tuple[str, str, list[list[Any]], list[bytes]]] = [
     ("answer, a float and bytes", DOWN, [H, [49, 6, {"load": 0.25, "id": ID}]], []),
     ("event", DOWN, [H, [50, 1, "prices", BODY]], []),
     ("event with attributes and a frame", DOWN, [H, [50, MAX, "prices", 1, {8: TRACE, 29: 1}]], [BIG]),
+    ("event behind some that were missed", DOWN, [H, [50, 9, "prices", BODY, {38: 3}]], []),
+    ("event from before", DOWN, [H, [50, 9, "prices", BODY, {40: True}]], []),
+    ("unsubscribed", DOWN, [H, [51, "prices.>", "too slow"]], []),
     # to workers
     ("task", DOWN, [H, [64, 1, ID, "add", 1, BODY]], []),
     ("task with attributes", DOWN, [H, [64, MAX, ID, "add", 3, BODY, {8: TRACE, 10: "k=v", 27: 0, 1000: "kept"}]], []),

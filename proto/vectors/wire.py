@@ -12,8 +12,8 @@ KINDS = {
     "chunk": 8, "submit": 16, "cancel": 17, "query": 18, "update": 19, "publish": 20,
     "subscribe": 21, "unsubscribe": 22, "push": 24, "control": 26, "await": 29, "result": 32,
     "returned": 33, "suspend": 35, "progress": 36, "log": 37, "checkpoint": 38, "slots": 40,
-    "defer": 41, "pause": 42, "credit": 45, "accepted": 48, "answer": 49, "event": 50, "task": 64,
-    "item": 65, "recall": 66, "resume": 67, "drain": 68,
+    "defer": 41, "pause": 42, "credit": 45, "accepted": 48, "answer": 49, "event": 50,
+    "unsubscribed": 51, "task": 64, "item": 65, "recall": 66, "resume": 67, "drain": 68,
 }  # fmt: skip
 KIND_NAMES = {number: name for name, number in KINDS.items()}
 
@@ -25,6 +25,7 @@ ATTRIBUTES = {
     26: "reason", 28: "history", 13: "retention", 19: "unique", 21: "unique_policy", 30: "task",
     71: "unique_for", 16: "group", 23: "order_key", 49: "cost", 73: "limit_key", 18: "labels",
     25: "needs",
+    38: "missed", 40: "retained", 77: "slow",
     32: "index", 34: "chunks", 61: "sticky_key", 63: "parent", 75: "stream",
 }  # fmt: skip
 
