@@ -40,6 +40,7 @@ TITLES = {
     "children": "Tasks of tasks",
     "stream": "Results as they come",
     "batches": "Many tasks in one call",
+    "topics": "Events: patterns, the last one, slow readers",
 }
 WHOLE = "delay"  # is shown with all that stands around each of the programs
 

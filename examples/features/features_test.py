@@ -19,9 +19,16 @@ from conftest import BUILD, Tuskd  # noqa: E402
 
 FEATURES = sorted(path.stem for path in (HERE / "expected").glob("*.txt"))
 LANGUAGES = ("python", "javascript", "go", "cpp")
-# What the examples need of the config: limits stand there.
+# What the examples need of the config: limits and topics stand there.
 KEYS = "unserved_grace: 200ms"
-CONFIG = "[types]\n" + "".join(f"limits-{lang}:\n  key_concurrency: 2\n" for lang in LANGUAGES)
+CONFIG = (
+    "[types]\n"
+    + "".join(f"limits-{lang}:\n  key_concurrency: 2\n" for lang in LANGUAGES)
+    + "[topics]\n"
+    + "".join(
+        f'"state-{lang}.door":\n  retain: true\n"state-{lang}.window": {{}}\n' for lang in LANGUAGES
+    )
+)
 
 
 def expected(feature: str) -> list[str]:

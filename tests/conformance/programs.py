@@ -87,8 +87,10 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
     load         types, count or seconds, in_flight  calls types that echo with {"n", "from"}, by
                  [clients]                           so many clients; see Load. `stop` ends it early
     publish      topic, body
-    subscribe    topic                               when the broker has the subscription
-    events       topic, count                        waits for so many: {"body", "sequence"}
+    clear        topic
+    subscribe    topic, [slow, buffer]               when the broker has the subscription
+    events       topic, count                        waits for so many: {"topic", "body", "sequence",
+                                                     "missed", "retained"}
     push         stage, body
     push_many    stage, bodies                       how many
     query        what                                the answer

@@ -32,6 +32,7 @@ from tuskd import (
 client = Client()
 tasks: dict[str, Task] = {}
 subscriptions: dict[str, Subscription] = {}
+EVENT_FIELDS = ("topic", "sequence", "missed", "retained")
 stop = threading.Event()
 printing = threading.Lock()
 
@@ -277,13 +278,16 @@ class Load:
 
 
 def subscribe(command: dict[str, Any]) -> None:
-    subscriptions[command["topic"]] = client.subscribe(command["topic"])
+    options = {key: command[key] for key in ("slow", "buffer") if key in command}
+    subscriptions[command["topic"]] = client.subscribe(command["topic"], **options)
 
 
 def events(command: dict[str, Any]) -> list[Any]:
     subscription = subscriptions[command["topic"]]
     found = [subscription.get(60) for _ in range(command["count"])]
-    return [{"body": to_tagged(e.body), "sequence": e.sequence} for e in found]
+    return [
+        {"body": to_tagged(e.body)} | {key: getattr(e, key) for key in EVENT_FIELDS} for e in found
+    ]
 
 
 def push_many(command: dict[str, Any]) -> int:
@@ -310,6 +314,7 @@ OPERATIONS: dict[str, Any] = {
     "load": lambda c: Load(c).run(),
     "stop": lambda c: stop.set(),
     "publish": lambda c: client.publish(c["topic"], from_tagged(c["body"])),
+    "clear": lambda c: client.clear(c["topic"]),
     "subscribe": subscribe,
     "events": events,
     "push": lambda c: client.push(c["stage"], from_tagged(c["body"])),

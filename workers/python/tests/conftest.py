@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fake_broker import FakeBroker
 
-from tuskd import Worker
+from tuskd import Client, Worker
 
 # For the programs that tests start.
 SOURCE = str(Path(__file__).parents[1] / "src")
@@ -20,6 +20,13 @@ Start = Callable[..., Future[Any]]
 
 ID = b"0123456789abcdef"
 Running = Callable[[Worker], Any]
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[Client]:
+    client = Client(url)
+    yield client
+    client.close(0.0)
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ SHAPES = {
     41: "uu",
     42: "uu",
     45: "udu",
+    51: "ss",
     67: "u",
 }
 
@@ -119,8 +120,9 @@ TERMS: dict[int, Callable[[Any], bool]] = {
     71: _is_time,
     73: _is_key,
     75: lambda v: type(v) is int and 1 <= v <= 1024,
+    77: lambda v: v in (0, 1) and type(v) is int,
 }
-TERMS_OF = {16: TERMS.keys(), 19: {1, 51}, 29: {69}, 32: {49}}
+TERMS_OF = {16: TERMS.keys() - {77}, 19: {1, 51}, 21: {77}, 29: {69}, 32: {49}}
 
 TEXT = {37: 16 << 10}  # bytes; a name has 255
 

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,13 +19,6 @@ from tuskd.values import encode
 
 ERROR = {"type": "Flaky", "message": "no", "language": "go", "stack": "s"}
 HOLDER = bytes(range(16))
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    client = Client(url)
-    yield client
-    client.close(0.0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -19,13 +19,6 @@ import tuskd
 from tuskd import Client
 from tuskd.compression import decompress
 from tuskd.values import encode
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    client = Client(url)
-    yield client
-    client.close(0.0)
 
 
 def test_call_and_its_result(broker: FakeBroker, client: Client, start: Start) -> None:
@@ -301,44 +294,6 @@ def test_push_waits_for_room_and_keeps_the_window(
         broker.say([48, open_requests.pop(0)])
         accepted += 1
     assert many.result(5) == 7
-
-
-def test_subscription_counts_what_it_missed(
-    broker: FakeBroker, client: Client, start: Start
-) -> None:
-    subscribing = start(client.subscribe, "prices", buffer=3)
-    broker.greet()
-    _, request, topic = broker.expect(21)
-    assert topic == "prices"
-    broker.say([48, request])
-    subscription = subscribing.result(5)
-    broker.say([50, 5, "prices", encode("a")], [50, 6, "prices", encode("b"), {8: "trace"}])
-    broker.say([50, 9, "prices", encode("c")])
-    events = [subscription.get(5) for _ in range(3)]
-    assert [(e.body, e.sequence, e.missed, e.trace) for e in events] == [
-        ("a", 5, 0, None),
-        ("b", 6, 0, "trace"),
-        ("c", 9, 2, None),
-    ]
-    broker.say(*[[50, n, "prices", encode(n)] for n in range(10, 20)], [50, 1, "other", None])
-    asked = start(client.query, "status")
-    broker.say([49, broker.expect(18)[1], {}])
-    asked.result(5)
-    event = subscription.get(5)
-    assert (event.body, event.missed) == (17, 7), "the oldest go first"
-    subscription.close()
-    assert broker.expect(22)[2] == "prices"
-    assert list(subscription) != [0]
-    with pytest.raises(tuskd.Closed):
-        subscription.get(1)
-
-
-def test_subscribe_to_an_unknown_topic(broker: FakeBroker, client: Client, start: Start) -> None:
-    subscribing = start(client.subscribe, "prizes")
-    broker.greet()
-    broker.say([5, broker.expect(21)[1], "unknown_topic", "did you mean prices?"])
-    with pytest.raises(tuskd.UnknownTopic, match="prices"):
-        subscribing.result(5)
 
 
 def test_many_threads_share_a_client(broker: FakeBroker, client: Client, start: Start) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import msgpack
 import pytest
@@ -12,13 +12,6 @@ from fake_broker import FakeBroker
 import tuskd
 from tuskd import Client, Task
 from tuskd.values import encode
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    client = Client(url)
-    yield client
-    client.close(0.0)
 
 
 def test_lone_ack_comes_by_itself(broker: FakeBroker, client: Client) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
@@ -19,13 +18,6 @@ from tuskd import AsyncClient, Backoff, Client, terms
 from tuskd.values import encode
 
 ERROR = {"type": "Flaky", "message": "no", "language": "go", "stack": "s"}
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    client = Client(url)
-    yield client
-    client.close(0.0)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from .errors import (
     Malformed,
     NoRetry,
     Refused,
+    SlowSubscriber,
     StreamBroken,
     StreamRestarted,
     TaskCancelled,
@@ -41,11 +42,12 @@ from .errors import (
     Unserved,
     Unsupported,
 )
+from .feeds import Event
 from .ids import new_id
 from .jobs import Filter, JobDone, JobStatus, ListedTask
 from .status import Failure, TaskStatus, Updated
 from .streams import AsyncStream, Stream
-from .subscription import AsyncSubscription, Event, Subscription
+from .subscription import AsyncSubscription, Subscription
 from .terms import Backoff
 from .values import Timestamp
 from .version import __version__
@@ -84,6 +86,7 @@ __all__ = [
     "Malformed",
     "NoRetry",
     "Refused",
+    "SlowSubscriber",
     "Stream",
     "StreamBroken",
     "StreamRestarted",

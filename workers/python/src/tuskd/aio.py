@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any, Unpack, cast
 
 from . import follow
-from .calls import KEEP, Calls, Id
+from .calls import KEEP, NO_BODY, Calls, Id
 from .client import joined_id
 from .errors import Busy, TuskError
+from .feeds import Slow
 from .finding import AsyncFinds
 from .ids import KnownId, known_id
 from .request import Request
@@ -497,20 +498,32 @@ class AsyncClient(AsyncFinds):
             self._calls.publish(topic, body, timeout=timeout, trace=trace, notify=notify)
         )
 
+    async def clear(
+        self, topic: str, *, timeout: float | None = None, trace: str | None = None
+    ) -> None:
+        """As Client.clear."""
+        await self.publish(topic, NO_BODY, timeout=timeout, trace=trace)
+
     async def subscribe(
-        self, topic: str, *, buffer: int = 10_000, timeout: float | None = None
+        self,
+        topic: str,
+        *,
+        buffer: int = 10_000,
+        slow: Slow = "drop_oldest",
+        timeout: float | None = None,
     ) -> AsyncSubscription:
         """As Client.subscribe; `async for event in subscription`."""
         requests = self._ready()
         assert self._loop is not None
-        subscription = AsyncSubscription(topic, buffer, lambda: requests.limit("body"), self._loop)
-        subscription.on_close(lambda: self._calls.unsubscribe(topic, subscription.feed))
+        subscription = AsyncSubscription(
+            topic, buffer, slow, lambda: requests.limit("body"), self._loop
+        )
+        subscription.on_close(lambda: self._calls.unsubscribe(subscription.feed))
+        notify = self._ended.append
         try:
-            await self._answer(
-                self._calls.subscribe(topic, subscription.feed, timeout, self._ended.append)
-            )
+            await self._answer(self._calls.subscribe(subscription.feed, timeout, notify))
         except BaseException:
-            self._calls.unsubscribe(topic, subscription.feed)
+            self._calls.unsubscribe(subscription.feed)
             raise
         return subscription
 

@@ -20,10 +20,12 @@ from .requests import Requests
 from .terms import Terms, Wanted, wanted
 
 if TYPE_CHECKING:
+    from .feeds import Feed
     from .streams import Chunks
 
 TRACE_BYTES = 8192  # of a trace, of a baggage
 KEEP: Any = object()  # an update that leaves the body as it is
+NO_BODY: Any = object()
 Id = KnownId | None
 
 
@@ -147,12 +149,15 @@ class Calls:
         trace: str | None,
         notify: Callable[[Request], None] | None = None,
     ) -> Request:
+        """body: NO_BODY for an event that clears the topic; None is a body, null."""
         requests = self.requests()
         attributes: dict[int, Any] = {}
         if trace is not None:
             attributes[wire.A_TRACE] = bounded("trace", trace)
-        early = not requests.link.fields
-        data = requests.body(body, attributes, wire.PUBLISH, topic)
+        early = body is not NO_BODY and not requests.link.fields
+        data = None
+        if body is not NO_BODY:
+            data = requests.body(body, attributes, wire.PUBLISH, topic)
         return self._post(
             wire.PUBLISH, b"", topic, data, attributes or None, timeout, notify, early
         )
@@ -265,28 +270,21 @@ class Calls:
 
     def subscribe(
         self,
-        topic: str,
-        feed: Any,
+        feed: Feed,
         timeout: float | None,
         notify: Callable[[Request], None] | None = None,
     ) -> Request:
-        """Adds a feed and tells the broker, which may know already."""
-        requests = self.requests()
-        feeds = requests.feeds.setdefault(topic, [])
-        feeds.append(feed)
-        return self._post(wire.SUBSCRIBE, b"", topic, None, None, timeout, notify)
+        """Adds a feed and tells the broker, which may know: it gets the last events once more."""
+        feeds = self.requests().feeds
+        feeds.add(feed)
+        asked = feeds.attributes(feed.name)
+        return self._post(wire.SUBSCRIBE, b"", feed.name, None, asked, timeout, notify, feed=feed)
 
-    def unsubscribe(self, topic: str, feed: Any) -> None:
+    def unsubscribe(self, feed: Feed) -> None:
         requests = self._requests
-        if requests is None or requests.closed:
-            return
-        feeds = requests.feeds.get(topic, [])
-        if feed in feeds:
-            feeds.remove(feed)
-            if not feeds:
-                requests.feeds.pop(topic, None)
-                self._post(wire.UNSUBSCRIBE, b"", topic, None, None, None)
-                requests.link.flush()
+        if requests is not None and not requests.closed and requests.feeds.remove(feed):
+            self._post(wire.UNSUBSCRIBE, b"", feed.name, None, None, None)
+            requests.link.flush()
 
     def _post(
         self,
@@ -298,12 +296,14 @@ class Calls:
         timeout: float | None,
         notify: Callable[[Request], None] | None = None,
         early: bool = False,
+        feed: Feed | None = None,
     ) -> Request:
         requests = self.requests()
         deadline = time.monotonic() + requests.timeout(timeout)
         request = requests.request(kind, id, name, body, attributes, deadline)
         request.notify = notify
         request.early = early
+        request.feed = feed
         requests.post(request)
         return request
 

@@ -10,8 +10,9 @@ from datetime import datetime
 from queue import SimpleQueue
 from typing import Any, Unpack
 
-from .calls import KEEP, Calls, Id, wait_at_most
+from .calls import KEEP, NO_BODY, Calls, Id, wait_at_most
 from .errors import Busy, TuskError, id_that_counts
+from .feeds import Slow
 from .finding import Finds
 from .ids import KnownId, known_id
 from .request import Request
@@ -414,21 +415,40 @@ class Client(Finds):
         timeout: float | None = None,
         trace: str | None = None,
     ) -> None:
-        """Publishes an event; returns when the broker has it. Raises UnknownTopic."""
+        """Publishes an event; returns when the broker has it. Raises UnknownTopic, Busy beyond the
+        topic's rate, Full."""
         self._answer(self._calls.publish(topic, body, timeout=timeout, trace=trace))
 
+    def clear(self, topic: str, *, timeout: float | None = None, trace: str | None = None) -> None:
+        """Makes a topic forget the last event that it kept. Who subscribed gets an event without a
+        body. As `publish` else."""
+        self._answer(self._calls.publish(topic, NO_BODY, timeout=timeout, trace=trace))
+
     def subscribe(
-        self, topic: str, *, buffer: int = 10_000, timeout: float | None = None
+        self,
+        topic: str,
+        *,
+        buffer: int = 10_000,
+        slow: Slow = "drop_oldest",
+        timeout: float | None = None,
     ) -> Subscription:
-        """Subscribes to a topic; from when it returns, every event comes or is counted missed."""
+        """Subscribes to a topic, or to all that a pattern matches: `prices.*` is prices.eu,
+        `prices.>` also prices.eu.paris. From when it returns, every event comes or is counted
+        missed. A topic that keeps its last event gives that first, with `retained`.
+
+        buffer: events that it holds for a program that does not read them. slow: what happens
+        when there are more, here or at the broker: "drop_oldest" drops the oldest and counts
+        them in `missed`, "disconnect" ends the subscription; reading it then raises
+        SlowSubscriber. Raises UnknownTopic when no topic matches, Invalid for a pattern that is
+        none, Busy with too many subscriptions.
+        """
         requests = self._calls.requests()
-        subscription = Subscription(topic, buffer, lambda: requests.limit("body"))
-        subscription.on_close(lambda: self._calls.unsubscribe(topic, subscription.feed))
-        request = self._calls.subscribe(topic, subscription.feed, timeout)
+        subscription = Subscription(topic, buffer, slow, lambda: requests.limit("body"))
+        subscription.on_close(lambda: self._calls.unsubscribe(subscription.feed))
         try:
-            self._answer(request)
-        except TuskError:
-            self._calls.unsubscribe(topic, subscription.feed)
+            self._answer(self._calls.subscribe(subscription.feed, timeout))
+        except BaseException:
+            self._calls.unsubscribe(subscription.feed)
             raise
         return subscription
 

@@ -134,6 +134,12 @@ class Closed(TuskError):
     code = "closed"
 
 
+class SlowSubscriber(TuskError):
+    """A subscription with `slow="disconnect"` was read too slowly, and ended."""
+
+    code = "slow_subscriber"
+
+
 class BodyError(TuskError, ValueError):
     """A value that cannot be a body (see BODY.md), or bytes that are no body."""
 

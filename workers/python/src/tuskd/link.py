@@ -49,6 +49,7 @@ FATAL = {"malformed", "unsupported", "invalid", "version", "refused", "too_large
 _FOR_ROLES = frozenset(
     {wire.CANCEL, wire.RESULT, wire.ACCEPTED, wire.ANSWER, wire.EVENT, wire.PROGRESS, wire.LOG}
     | {wire.TASK, wire.ITEM, wire.RECALL, wire.DRAIN, wire.CHUNK, wire.CREDIT, wire.RESUME}
+    | {wire.UNSUBSCRIBED}
 )
 
 

@@ -10,6 +10,7 @@ from .errors import TuskError
 from .terms import Wanted
 
 if TYPE_CHECKING:
+    from .feeds import Feed
     from .streams import Chunks
 
 
@@ -24,6 +25,7 @@ class Request:
         "done",
         "early",
         "error",
+        "feed",
         "id",
         "kind",
         "name",
@@ -71,6 +73,7 @@ class Request:
         self.value: Any = None
         self.value_attributes: dict[int, Any] | None = None
         self.waiters: list[Any] = []
+        self.feed: Feed | None = None  # of a subscribe: who asks
         self.chunks: Chunks | None = None  # of a submit that asks for the stream of its task
         # Called by the I/O thread: True when the broker has accepted it and answers later, False
         # when a new session begins and it is submitted again.

@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from multiprocessing.util import Finalize
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgpack
 
@@ -23,6 +23,7 @@ from .errors import (
     BodyError,
     Busy,
     Closed,
+    SlowSubscriber,
     Timeout,
     TuskError,
     Unavailable,
@@ -31,13 +32,11 @@ from .errors import (
     from_error_record,
     too_large,
 )
+from .feeds import Feeds
 from .follow import Callbacks
 from .link import NEVER, READY, Link
 from .request import Request
 from .session import Filled, Packet
-
-if TYPE_CHECKING:
-    from .subscription import Feed
 
 DEFAULT_TIMEOUT = 5.0
 NAME_BYTES = 255
@@ -58,7 +57,7 @@ class Requests:
         self._name = name
         self._timeout = timeout
         self.pending: dict[int, Request] = {}
-        self.feeds: dict[str, list[Feed]] = {}
+        self.feeds = Feeds(lambda name: self._say(wire.UNSUBSCRIBE, name))
         self.link = Link(url, self, name="tuskd-client")
         self.closed = False
         self._numbers = itertools.count(1)
@@ -265,9 +264,8 @@ class Requests:
         for request in self.pending.values():
             request.notify = None
             request.finish(error)
-        for feeds in self.feeds.values():
-            for feed in feeds:
-                feed.error = error
+        for feed in self.feeds:
+            feed.error = error
 
     def close(self, linger: float) -> None:
         """Says bye after at most `linger` seconds; what has no ending then fails with Closed."""
@@ -285,9 +283,8 @@ class Requests:
                 unfinished += request.packet != 0
             if self.pending.pop(request.number, None) is not None:
                 request.finish(Closed("the client was closed", task_id=request.id or None))
-        for feeds in list(self.feeds.values()):
-            for feed in feeds:
-                feed.end(Closed("the client was closed"))
+        for feed in self.feeds:
+            feed.end(Closed("the client was closed"))
         if self._callbacks is not None:
             self._callbacks.stop()
         if self.after_records is not None:
@@ -334,14 +331,14 @@ class Requests:
             return self._write_update(request, bodies)
         if kind == wire.AWAIT:
             attributes = self._waiting(request, request.attributes)
-            head = (kind, request.number, request.id)
-            packed: bytes = self._pack((*head, attributes) if attributes else head)
+            asked = (kind, request.number, request.id)
+            packed: bytes = self._pack((*asked, attributes) if attributes else asked)
         elif kind == wire.CANCEL:
             packed = self._pack((kind, request.number, request.id))
-        elif request.body is not None:
-            packed = self._pack((kind, request.number, request.name, request.body))
         else:
-            packed = self._pack((kind, request.number, request.name))
+            head = (kind, request.number, request.name)
+            further = request.attributes if kind == wire.SUBSCRIBE else request.body
+            packed = self._pack(head if further is None else (*head, further))
         return packed
 
     def _write_again(self, request: Request) -> bool:
@@ -452,8 +449,7 @@ class Requests:
                 self._answered(request)
                 error = from_error_record(record[2], record[3], details, request.id or None)
                 if request.kind == wire.SUBSCRIBE:
-                    for feed in self.feeds.pop(request.name, ()):
-                        feed.end(error)
+                    self.feeds.end(request.name, error)
                 request.finish(error)
             else:
                 self.pending[request.number] = request  # a worker's record: not for us
@@ -464,8 +460,11 @@ class Requests:
         """Deals with what leaves its request as it is."""
         kind = record[0]
         if kind == wire.EVENT:
-            for feed in self.feeds.get(record[2], ()):
-                feed.event(record)
+            self.feeds.event(record)
+        elif kind == wire.UNSUBSCRIBED:
+            # Who subscribes at this moment has not been heard yet, and so is not meant.
+            asking = [r.feed for r in list(self.pending.values()) if r.feed is not None]
+            self.feeds.end(record[1], SlowSubscriber(record[2]), tuple(asking))
         elif kind == wire.CHUNK:
             asked = self.pending.get(record[1])
             if asked is not None and asked.chunks is not None:
@@ -568,17 +567,19 @@ class Requests:
                 outbox.append(request)
                 if request.kind == wire.SUBSCRIBE:
                     subscribing.add(request.name)
-        for topic, feeds in list(self.feeds.items()):
-            for feed in feeds:
-                feed.restarted()
-            if topic not in subscribing:
-                request = Request(
-                    wire.SUBSCRIBE, next(self._numbers), b"", topic, None, None, NEVER
-                )
-                with self._admit_lock:
-                    self._outstanding += request.size
-                self.pending[request.number] = request
-                outbox.append(request)
+        for feed in self.feeds:
+            feed.restarted()
+        for name in self.feeds.names():
+            if name not in subscribing:
+                self._say(wire.SUBSCRIBE, name, self.feeds.attributes(name))
+
+    def _say(self, kind: int, name: str, attributes: dict[int, Any] | None = None) -> None:
+        """A request of our own, whose answer nobody waits for."""
+        request = Request(kind, next(self._numbers), b"", name, None, attributes, NEVER)
+        with self._admit_lock:
+            self._outstanding += request.size
+        self.pending[request.number] = request
+        self.link.outbox.append(request)
 
     def too_large(self, items: list[Any]) -> None:
         self.acknowledged(items)

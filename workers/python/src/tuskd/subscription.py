@@ -1,4 +1,4 @@
-"""Events of a topic, as they come, with what was missed between them."""
+"""Reading a subscription, in plain programs and on a loop."""
 
 from __future__ import annotations
 
@@ -6,89 +6,21 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
-from .bodies import read_body
-from .errors import Closed, Timeout, TuskError
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event.
-
-    sequence: its number in its topic. missed: how many events were lost before this one, because
-    the connection or this program could not keep up, or None when the broker began to count anew.
-    """
-
-    topic: str
-    body: Any
-    sequence: int
-    missed: int | None
-    trace: str | None = None
-
-
-class Feed:
-    """What the I/O thread puts events into: bounded, the oldest go first."""
-
-    def __init__(self, topic: str, buffer: int, ready: Callable[[], None]) -> None:
-        self.topic = topic
-        self.records: deque[list[Any]] = deque(maxlen=buffer)
-        self.error: TuskError | None = None
-        self._last: int | None = None
-        self._restarted = False
-        self._ready = ready
-
-    def event(self, record: list[Any]) -> None:
-        self.records.append(record)
-        self._ready()
-
-    def restarted(self) -> None:
-        """A new session: what came between is not known, nor where the numbers begin."""
-        self.records.append([])
-        self._ready()
-
-    def end(self, error: TuskError) -> None:
-        self.error = error
-        self._ready()
-
-    def take(self, limit: int) -> Event | None:
-        """The next event that is there; raises BodyError for one that cannot be read."""
-        while True:
-            try:
-                record = self.records.popleft()
-            except IndexError:
-                return None
-            if record:
-                break
-            self._restarted = True
-        sequence = record[1]
-        missed: int | None = 0
-        if self._restarted:
-            self._restarted = False
-            # Numbers that go on say that the broker is the same.
-            if self._last is not None:
-                missed = sequence - self._last - 1 if sequence > self._last else None
-        elif self._last is not None:
-            missed = sequence - self._last - 1
-        self._last = sequence
-        attributes = record[4]
-        body = read_body(record[3], attributes, limit)
-        trace = attributes.get(8) if attributes else None
-        return Event(record[2], body, sequence, missed, trace)
+from .errors import Closed, Timeout
+from .feeds import Event, Feed, Slow
 
 
 class Subscription:
-    """Events of one topic for a plain program. Iterate over it, or call `get`.
+    """Events of a topic or pattern for a plain program. Iterate over it, or call `get`.
 
-    Any thread. Holds at most `buffer` events; older ones are dropped and counted in `missed`.
+    Any thread. Holds at most `buffer` events; when there are more, it does as `slow` says.
     """
 
-    def __init__(self, topic: str, buffer: int, limit: Callable[[], int]) -> None:
+    def __init__(self, name: str, buffer: int, slow: Slow, limit: Callable[[], int]) -> None:
         self._waiting = threading.Semaphore(0)
-        self.feed = Feed(topic, buffer, self._waiting.release)
+        self.feed = Feed(name, buffer, slow, self._waiting.release)
         self._limit = limit
         self._on_close: Callable[[], None] = lambda: None
 
@@ -96,13 +28,14 @@ class Subscription:
         self._on_close = action
 
     def get(self, timeout: float | None = None) -> Event:
-        """The next event. Raises Timeout after `timeout` seconds, Closed when it has ended."""
+        """The next event. Raises Timeout after `timeout` seconds; Closed, SlowSubscriber or what
+        the broker said when the subscription has ended."""
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             # One token for each event, so those that were dropped leave some too many.
             left = None if end is None else max(0.0, end - time.monotonic())
             if not self._waiting.acquire(timeout=left):
-                raise Timeout(f"no event of {self.feed.topic} in {timeout} s")
+                raise Timeout(f"no event of {self.feed.name} in {timeout} s")
             event = self.feed.take(self._limit())
             if event is not None:
                 return event
@@ -130,15 +63,20 @@ class Subscription:
 
 
 class AsyncSubscription:
-    """Events of one topic for a loop: `async for event in subscription`."""
+    """Events of a topic or pattern for a loop: `async for event in subscription`."""
 
     def __init__(
-        self, topic: str, buffer: int, limit: Callable[[], int], loop: asyncio.AbstractEventLoop
+        self,
+        name: str,
+        buffer: int,
+        slow: Slow,
+        limit: Callable[[], int],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._loop = loop
         self._there = asyncio.Event()
         self._told = False
-        self.feed = Feed(topic, buffer, self._tell)
+        self.feed = Feed(name, buffer, slow, self._tell)
         self._limit = limit
         self._on_close: Callable[[], None] = lambda: None
 
@@ -156,7 +94,7 @@ class AsyncSubscription:
         self._there.set()
 
     async def get(self) -> Event:
-        """The next event. Raises Closed when it has ended."""
+        """As Subscription.get, without a timeout."""
         while True:
             self._there.clear()
             event = self.feed.take(self._limit())

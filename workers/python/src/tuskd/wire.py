@@ -41,6 +41,7 @@ CREDIT: Final = 45
 ACCEPTED: Final = 48
 ANSWER: Final = 49
 EVENT: Final = 50
+UNSUBSCRIBED: Final = 51
 TASK: Final = 64
 ITEM: Final = 65
 RECALL: Final = 66
@@ -76,6 +77,8 @@ A_TASK: Final = 30
 A_INDEX: Final = 32
 A_CHECKPOINT: Final = 33
 A_CHUNKS: Final = 34
+A_MISSED: Final = 38
+A_RETAINED: Final = 40
 A_COST: Final = 49
 A_PRIORITY: Final = 51
 A_RERUN_OK: Final = 53
@@ -90,6 +93,7 @@ A_FOLLOW: Final = 69
 A_UNIQUE_FOR: Final = 71
 A_LIMIT_KEY: Final = 73
 A_STREAM: Final = 75
+A_SLOW: Final = 77
 
 SUCCEEDED: Final = 1
 FAILED: Final = 2
@@ -150,6 +154,8 @@ _ATTRIBUTE_TYPES: Final[dict[Any, type]] = {
     A_COMPRESSION: int,
     A_INDEX: int,
     A_CHUNKS: int,
+    A_MISSED: int,
+    A_RETAINED: bool,
     A_NO_RETRY: bool,
     A_CRASHED: bool,
     A_STREAM: int,
@@ -195,6 +201,7 @@ _SHAPES: dict[int, tuple[tuple[type, ...], int]] = {
     GOAWAY: ((str, list), 1),
     ACCEPTED: ((int,), 1),
     ANSWER: ((int, object), 2),
+    UNSUBSCRIBED: ((str, str), 2),
     CANCEL: ((int, bytes, dict), 2),
     LOG: ((int, int, str, dict), 3),
     CREDIT: ((int, int), 2),
