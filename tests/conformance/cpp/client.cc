@@ -479,8 +479,14 @@ class Program {
       client_.publish(text(c, "topic"), from_tagged(c["body"]));
       return nullptr;
     }
+    if (op == "clear") {
+      client_.clear(text(c, "topic"));
+      return nullptr;
+    }
     if (op == "subscribe") {
-      auto subscription = client_.subscribe(text(c, "topic"));
+      SubscribeOptions options{.buffer = c.value("buffer", SubscribeOptions{}.buffer)};
+      if (c.value("slow", "") == "disconnect") options.slow = Slow::kDisconnect;
+      auto subscription = client_.subscribe(text(c, "topic"), options);
       std::lock_guard lock(mutex_);
       subscriptions_.insert_or_assign(text(c, "topic"), std::move(subscription));
       return nullptr;
@@ -570,7 +576,11 @@ class Program {
     while (found.size() < c["count"]) {
       auto event = subscription->next(std::chrono::minutes(1));
       if (!event) throw std::runtime_error("no event in a minute");
-      found.push_back({{"body", to_tagged(event->get())}, {"sequence", event->sequence}});
+      found.push_back({{"topic", event->topic},
+                       {"body", to_tagged(event->get())},
+                       {"sequence", event->sequence},
+                       {"missed", event->missed},
+                       {"retained", event->retained}});
     }
     return found;
   }

@@ -202,15 +202,20 @@ bool Client::unblock(std::string_view type, std::string_view key, CallOptions op
   return was_done(control("unblock", map("type", type, "key", key), std::move(options)));
 }
 
-Subscription Client::subscribe(std::string_view topic, std::size_t buffer) {
-  auto channel = std::make_shared<detail::Channel>(std::string(topic), nullptr,
-                                                   std::max<std::size_t>(buffer, 1));
+void Client::clear(std::string_view topic, CallOptions options) {
+  wait_for(*core_, Submission::Op::kPublish, topic, {}, false, std::move(options));
+}
+
+Subscription Client::subscribe(std::string_view topic, const SubscribeOptions& options) {
+  if (options.buffer == 0) throw ValueError("a subscription buffers at least 1 event");
+  auto channel = std::make_shared<detail::Channel>(std::string(topic), nullptr, options);
   core_->listen(channel);
   return Subscription(core_, std::move(channel));
 }
 
 Subscription Client::subscribe(std::string_view topic, std::function<void(const Event&)> on_event) {
-  auto channel = std::make_shared<detail::Channel>(std::string(topic), std::move(on_event), 0);
+  auto channel = std::make_shared<detail::Channel>(std::string(topic), std::move(on_event),
+                                                   SubscribeOptions{});
   core_->listen(channel);
   return Subscription(core_, std::move(channel));
 }

@@ -220,14 +220,13 @@ void ClientCore::await_all(std::span<const TaskId> ids, const CallOptions& optio
 
 void ClientCore::listen(const std::shared_ptr<Channel>& channel) {
   check_may_wait();
-  {
-    std::lock_guard lock(topics_mutex_);
-    topics_[channel->topic].channels.push_back(channel);
-  }
+  topics_.add(channel);
   auto pending = std::make_shared<Pending>();
   try {
-    hand_over(Op::kSubscribe, channel->topic, {}, false, {},
-              [pending](const Ending& ending) { pending->finish(ending); });
+    hand_over(Op::kSubscribe, channel->name, {}, false, {}, [=](const Ending& ending) {
+      channel->accepted = ending.ok();
+      pending->finish(ending);
+    });
     pending->wait();
   } catch (...) {
     unlisten(channel);
@@ -236,16 +235,10 @@ void ClientCore::listen(const std::shared_ptr<Channel>& channel) {
 }
 
 void ClientCore::unlisten(const std::shared_ptr<Channel>& channel) {
-  channel->close();
-  if (forked()) return;
-  std::lock_guard lock(topics_mutex_);
-  auto at = topics_.find(channel->topic);
-  if (at == topics_.end()) return;
-  std::erase(at->second.channels, channel);
-  if (!at->second.channels.empty()) return;
-  topics_.erase(at);
+  channel->end();
+  if (forked() || !topics_.remove(channel)) return;
   try {
-    hand_over(Op::kUnsubscribe, channel->topic, {}, false, {}, nullptr);
+    hand_over(Op::kUnsubscribe, channel->name, {}, false, {}, nullptr);
   } catch (const Error&) {
     // Closed: the session's end is that of its subscriptions.
   }
@@ -293,10 +286,7 @@ void ClientCore::end_all() {
     std::fprintf(stderr, "tusk: closed with %zu tasks unsent and %zu unfinished (%s)\n", unsent,
                  unfinished, link_.url().c_str());
   }
-  std::lock_guard lock(topics_mutex_);
-  for (auto& [name, topic] : topics_) {
-    for (auto& channel : topic.channels) channel->close();
-  }
+  topics_.end_all();
 }
 
 }  // namespace tusk::detail

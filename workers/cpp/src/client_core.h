@@ -11,10 +11,10 @@
 #include <thread>
 #include <vector>
 
-#include "channel.h"
 #include "link.h"
 #include "payload.h"
 #include "requests.h"
+#include "topics.h"
 #include "tusk/client.h"
 
 namespace tusk::detail {
@@ -61,12 +61,6 @@ class ClientCore : public Link::Peer {
 
  private:
   // One topic that somebody listens to.
-  struct Topic {
-    std::vector<std::shared_ptr<Channel>> channels;
-    std::uint64_t last = 0;  // sequence of the last event; 0: none came yet
-    bool restarted = false;  // the topic counts from 1 again, and we know it
-  };
-
   void check_not_forked() const;
   void check_body(Op op, const std::string& body, const CallOptions& options) const;
   void wait_for_push_place();
@@ -113,8 +107,7 @@ class ClientCore : public Link::Peer {
   std::mutex push_mutex_;
   std::condition_variable push_changed_;
   std::size_t pushes_pending_ = 0;  // under push_mutex_
-  std::mutex topics_mutex_;
-  std::map<std::string, Topic, std::less<>> topics_;
+  Topics topics_;
   std::once_flag closed_;
 
   // The link's thread alone.

@@ -112,17 +112,13 @@ void ClientCore::resubmit() {
     }
   }
   if (epoch_ == 0) return;  // the first session: no subscription is lost
-  std::lock_guard lock(topics_mutex_);
-  for (auto& [name, topic] : topics_) {
-    if (restarted) {
-      topic.last = 0;
-      topic.restarted = true;
-    }
+  topics_.renew(restarted);
+  for (std::string& name : topics_.names()) {
     std::lock_guard pool_lock(mutex_);
     Request* r = pool_.take();
     *r = Request{};
     r->op = Op::kSubscribe;
-    r->name = name;
+    r->name = std::move(name);
     r->started = Clock::now();
     r->where = Request::Where::kReady;
     deadlines_.add(r);
@@ -327,7 +323,10 @@ void ClientCore::write(proto::Writer& out, const Request& r) {
       if (r.has_body) out.records().write(r.body.data(), r.body.size());
       break;
     case Op::kSubscribe:
-      out.subscribe(r.number, r.name);
+      if (topics_.disconnects(r.name)) {
+        attributes_.number(Attribute::kSlow, static_cast<std::uint64_t>(proto::Slow::kDisconnect));
+      }
+      out.subscribe(r.number, r.name, attributes_);
       break;
     case Op::kUnsubscribe:
       out.unsubscribe(r.number, r.name);
@@ -340,6 +339,10 @@ void ClientCore::write(proto::Writer& out, const Request& r) {
 void ClientCore::record(const proto::Record& record, Incoming& packet) {
   if (record.kind == Kind::kEvent) {
     take_event(record, packet);
+    return;
+  }
+  if (record.kind == Kind::kUnsubscribed) {
+    topics_.end(record.name, failure("slow_subscriber", std::string(record.message)));
     return;
   }
   Request* r = table_.find(record.ref);
@@ -474,22 +477,14 @@ void ClientCore::take_error(Request* r, const proto::Record& record) {
 }
 
 void ClientCore::take_event(const proto::Record& record, Incoming& packet) {
+  const Topics::Channels channels = topics_.of_topic(record.name);
+  if (channels.empty()) return;
   Event event;
-  event.sequence = record.ref;
-  std::vector<std::shared_ptr<Channel>> channels;
-  {
-    std::lock_guard lock(topics_mutex_);
-    auto at = topics_.find(record.name);
-    if (at == topics_.end()) return;
-    Topic& topic = at->second;
-    if (topic.last > 0 ? event.sequence > topic.last : topic.restarted) {
-      event.missed = event.sequence - topic.last - 1;
-    }
-    topic.last = event.sequence;
-    topic.restarted = false;
-    channels = topic.channels;
-  }
   event.topic = record.name;
+  event.sequence = record.ref;
+  event.missed = attribute(record, Attribute::kMissed).number().value_or(0);
+  event.retained = attribute(record, Attribute::kRetained).boolean().value_or(false);
+  event.codec = static_cast<unsigned>(record.attributes.codec);
   const std::string_view body = raw_body(record, packet);
   if (record.body.where == proto::BodyRef::Where::kNone) {
     event.body = "\xC0";
@@ -501,7 +496,9 @@ void ClientCore::take_event(const proto::Record& record, Incoming& packet) {
     link_.complain("an event of " + event.topic + " is no LZ4 frame within the limits");
     return;
   }
-  for (auto& channel : channels) channel->deliver(event);
+  for (auto& channel : channels) {
+    if (!channel->deliver(event)) unlisten(channel);
+  }
 }
 
 bool ClientCore::refused_packet(std::uint64_t seq, const proto::Record& error) {
@@ -571,6 +568,7 @@ void ClientCore::finish(Request* r, std::string_view body, unsigned codec, Failu
     // An exception that leaves a callback has nobody to catch it: it ends the program.
     [&]() noexcept { done(ending); }();
   } else if (!ending.ok() && r->op == Op::kSubscribe) {
+    topics_.end(r->name, ending.failure());
     link_.complain("subscribing to " + r->name + " again failed");
   }
 }

@@ -370,66 +370,6 @@ TEST_F(ClientTest, CallManyKeepsTheOrderAndTheBound) {
   side.join();
 }
 
-TEST_F(ClientTest, EventsCarryWhatWasMissed) {
-  std::thread side([&] {
-    meet();
-    Json subscribe = broker.next("subscribe");
-    EXPECT_EQ(subscribe[2], "prices");
-    broker.send({{"accepted", subscribe[1]}});
-  });
-  auto prices = client.subscribe("prices");
-  side.join();
-  broker.send({{"event", 5, "prices", body_of(50)},
-               {"event", 6, "prices", body_of(60)},
-               {"event", 9, "prices", body_of(90)},
-               {"event", 1, "others", body_of(0)}});
-  auto event = prices.next();
-  EXPECT_EQ(event->sequence, 5u);
-  EXPECT_EQ(event->missed, 0u) << "nothing is known of what was before the first";
-  EXPECT_EQ(event->get<int>(), 50);
-  EXPECT_EQ(prices.next()->missed, 0u);
-  EXPECT_EQ(prices.next()->missed, 2u);
-  EXPECT_EQ(prices.next(milliseconds(0)), std::nullopt);
-
-  broker.restart();
-  meet({{"epoch", 78}});
-  Json again = broker.next("subscribe");
-  EXPECT_EQ(again[2], "prices");
-  broker.send({{"accepted", again[1]}, {"event", 3, "prices", body_of(3)}});
-  event = prices.next();
-  EXPECT_EQ(event->sequence, 3u);
-  EXPECT_EQ(event->missed, 2u) << "the topic counts anew since the restart";
-
-  prices.close();
-  EXPECT_EQ(broker.next("unsubscribe")[2], "prices");
-  EXPECT_EQ(prices.next(), std::nullopt);
-}
-
-TEST_F(ClientTest, ASlowReaderOfEventsLosesTheOldest) {
-  std::thread side([&] {
-    meet();
-    broker.send({{"accepted", broker.next("subscribe")[1]}});
-  });
-  auto prices = client.subscribe("prices", 2);
-  side.join();
-  for (int i = 1; i <= 5; ++i) broker.send({{"event", i, "prices", body_of(i)}});
-  broker.send({{"ping", 1}});
-  broker.next("pong");  // they have all arrived
-  auto event = prices.next();
-  EXPECT_EQ(event->sequence, 4u);
-  EXPECT_EQ(event->missed, 3u);
-  EXPECT_EQ(prices.next()->sequence, 5u);
-}
-
-TEST_F(ClientTest, AnUnknownTopicIsAnError) {
-  std::thread side([&] {
-    meet();
-    broker.send({{"error", broker.next("subscribe")[1], "unknown_topic", "no"}});
-  });
-  EXPECT_THROW(client.subscribe("price"), UnknownTopic);
-  side.join();
-}
-
 TEST_F(ClientTest, ACallbackMustNotWait) {
   meet();
   std::promise<std::string> code;

@@ -88,6 +88,7 @@ void detail::raise(const Failure& f) {
   if (c == "expired") throw TaskExpired(f.task.value_or(TaskId{}), f.remote.history);
   if (c == "value") throw ValueError(f.reason);
   if (c == "closed") throw Closed(c, f.reason, f.task);
+  if (c == "slow_subscriber") throw SlowSubscriber(c, f.reason);
   if (c == "unavailable") throw Unavailable(f.url, f.reason, f.task);
   if (c == code::kTimeout) throw Timeout(c, f.reason, f.task);
   if (c == code::kUnserved) throw Unserved(c, f.reason, f.task, f.limit, f.value);

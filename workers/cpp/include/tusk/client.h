@@ -106,13 +106,26 @@ struct LogLine {
 struct Event {
   std::string topic;
   std::uint64_t sequence = 0;  // the topic's own count
-  std::uint64_t missed = 0;    // how many were missed between the one before and this
-  std::string body;            // msgpack
+  // How many of the topic were missed before this one: the connection, the broker or this program
+  // could not keep up.
+  std::uint64_t missed = 0;
+  bool retained = false;  // the last event that the topic kept from before the subscription
+  std::string body;       // msgpack; null for the event of Client::clear
+  unsigned codec = 0;     // 1: JSON, 2: plain bytes
 
   template <class T = Value>
-  T get() const {
-    return from_body<T>(body);
-  }
+  T get() const;
+};
+
+// What becomes of a subscription that does not keep up, here or at the broker.
+enum class Slow : std::uint8_t {
+  kDropOldest,  // the oldest events go, and Event::missed counts them
+  kDisconnect   // it ends; next() throws SlowSubscriber behind what is there
+};
+
+struct SubscribeOptions {
+  std::size_t buffer = 10'000;  // events that may wait in next(), at least 1
+  Slow slow = Slow::kDropOldest;
 };
 
 using Callback = std::function<void(const Ending&)>;
@@ -194,6 +207,11 @@ T read_result(std::string_view body, unsigned codec) {
 }
 
 }  // namespace detail
+
+template <class T>
+T Event::get() const {
+  return detail::read_result<T>(body, codec);
+}
 
 template <class T>
 T Ending::get() const {
@@ -315,8 +333,8 @@ class Subscription {
   Subscription& operator=(Subscription&&) noexcept;
   ~Subscription();
 
-  // The next event, or nothing: the time is over, or the client is closed. At most `buffer` events
-  // wait here (see Client::subscribe); beyond that the oldest go, and Event::missed counts them.
+  // The next event, or nothing: the time is over, or the client is closed. Throws SlowSubscriber
+  // (see Slow), or what the broker said when it did not take the subscription again.
   std::optional<Event> next(std::chrono::milliseconds time = kForever);
   // Ends the subscription; next() gives what is there, then nothing.
   void close();
@@ -498,8 +516,13 @@ class Client {
               Callback(std::forward<F>(accepted)));
   }
 
-  // Events of a topic from now on. Throws UnknownTopic. `buffer`: how many may wait in next().
-  Subscription subscribe(std::string_view topic, std::size_t buffer = 10'000);
+  // Makes a topic forget the last event that it kept. Who subscribed gets an event without a body.
+  void clear(std::string_view topic, CallOptions options = {});
+
+  // Events from now on, of a topic or of all that match a pattern: `prices.*` is prices.eu,
+  // `prices.>` also prices.eu.paris. A topic that keeps its last event gives that first. Throws
+  // UnknownTopic; Invalid: no such pattern; Busy: too many subscriptions; ValueError: no buffer.
+  Subscription subscribe(std::string_view topic, const SubscribeOptions& options = {});
   // The same with a callback on the client's thread, as long as the Subscription lives.
   Subscription subscribe(std::string_view topic, std::function<void(const Event&)> on_event);
 

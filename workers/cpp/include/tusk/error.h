@@ -136,6 +136,12 @@ class Closed : public Error {
   using Error::Error;
 };
 
+// A subscription with Slow::kDisconnect was read too slowly, and ended.
+class SlowSubscriber : public Error {
+ public:
+  using Error::Error;
+};
+
 // What comes next in a stream is from another attempt of the task, which begins anew.
 class StreamRestarted : public Error {
  public:
