@@ -24,7 +24,10 @@ const options = (c) => ({
   resent: c.resent,
   priority: c.priority,
   delay: c.delay,
-  notBefore: c.not_before === undefined ? undefined : new Date(Date.now() + c.not_before),
+  notBefore:
+    c.not_before === undefined
+      ? undefined
+      : new Date(Date.now() + c.not_before),
   deadline: c.deadline,
   runTimeout: c.run_timeout,
   heartbeatTimeout: c.heartbeat_timeout,
@@ -53,7 +56,10 @@ const options = (c) => ({
 
 async function stream(c) {
   const { timeout: _, ...chosen } = options(c);
-  const found = client.stream(c.type, fromTagged(c.body), { ...chosen, window: c.window });
+  const found = client.stream(c.type, fromTagged(c.body), {
+    ...chosen,
+    window: c.window,
+  });
   const chunks = [];
   const attempts = [];
   let taken = 0;
@@ -74,7 +80,9 @@ async function stream(c) {
 
 async function tasksOf({ filter, limit }) {
   const found = [];
-  for await (const { id, type, state, labels } of client.tasks(filter, { limit })) {
+  for await (const { id, type, state, labels } of client.tasks(filter, {
+    limit,
+  })) {
     found.push({ id: hex(id), type, state, labels });
   }
   return found;
@@ -102,7 +110,8 @@ const outcome = ({ value, error }) =>
 
 async function outcomesOf({ type, bodies }) {
   const found = [];
-  for await (const one of client.mapSettled(type, bodies.map(fromTagged))) found.push(outcome(one));
+  for await (const one of client.mapSettled(type, bodies.map(fromTagged)))
+    found.push(outcome(one));
   return found;
 }
 
@@ -123,9 +132,21 @@ async function roundtrip({ type, size, noise }) {
 }
 
 async function load(command) {
-  const { types, count = Infinity, seconds = Infinity, in_flight: inFlight } = command;
+  const {
+    types,
+    count = Infinity,
+    seconds = Infinity,
+    in_flight: inFlight,
+  } = command;
   const own = Array.from({ length: command.clients ?? 0 }, () => new Client());
-  const summary = { sent: 0, ok: 0, wrong: 0, doubled: 0, errors: {}, first: null };
+  const summary = {
+    sent: 0,
+    ok: 0,
+    wrong: 0,
+    doubled: 0,
+    errors: {},
+    first: null,
+  };
   const end = performance.now() + seconds * 1000;
   function* bodies(type) {
     for (let n = 1; n <= count && !stopped && performance.now() < end; n++) {
@@ -136,7 +157,11 @@ async function load(command) {
   async function one(who, type) {
     const seen = new Set();
     const many = { ordered: false, inFlight, timeout: 120_000 };
-    for await (const { index, value, error } of who.mapSettled(type, bodies(type), many)) {
+    for await (const { index, value, error } of who.mapSettled(
+      type,
+      bodies(type),
+      many,
+    )) {
       if (seen.has(index)) summary.doubled++;
       else if (error) {
         summary.errors[error.code] = (summary.errors[error.code] ?? 0) + 1;
@@ -147,7 +172,9 @@ async function load(command) {
     }
   }
   const clients = own.length > 0 ? own : [client];
-  await Promise.all(clients.flatMap((who) => types.map((type) => one(who, type))));
+  await Promise.all(
+    clients.flatMap((who) => types.map((type) => one(who, type))),
+  );
   await Promise.all(own.map((who) => who.close()));
   return summary;
 }
@@ -156,13 +183,21 @@ async function eventsOf({ topic, count }) {
   const found = [];
   while (found.length < count) {
     const { value } = await subscriptions.get(topic).next();
-    found.push({ body: toTagged(value.body), sequence: value.sequence });
+    const { topic: own, body = null, sequence, missed, retained } = value;
+    found.push({
+      topic: own,
+      body: toTagged(body),
+      sequence,
+      missed,
+      retained,
+    });
   }
   return found;
 }
 
 const operations = {
-  call: async (c) => toTagged(await client.call(c.type, fromTagged(c.body), options(c))),
+  call: async (c) =>
+    toTagged(await client.call(c.type, fromTagged(c.body), options(c))),
   submit: (c) => {
     const task = client.submit(c.type, fromTagged(c.body), options(c));
     tasks.set(hex(task.id), task);
@@ -173,10 +208,13 @@ const operations = {
   stream,
   tasks: tasksOf,
   job,
-  post: async (c) => hex(await client.post(c.type, fromTagged(c.body), options(c))),
+  post: async (c) =>
+    hex(await client.post(c.type, fromTagged(c.body), options(c))),
   cancel: (c) => client.cancel(c.id),
-  await: async ({ id, timeout }) => toTagged(await client.awaitTask(id, { timeout })),
-  await_all: async ({ ids, timeout }) => (await client.awaitAll(ids, { timeout })).map(outcome),
+  await: async ({ id, timeout }) =>
+    toTagged(await client.awaitTask(id, { timeout })),
+  await_all: async ({ ids, timeout }) =>
+    (await client.awaitAll(ids, { timeout })).map(outcome),
   update,
   task: statusOf,
   control: ({ what, arguments: { type, ms, key } }) =>
@@ -188,8 +226,12 @@ const operations = {
     stopped = true;
   },
   publish: (c) => client.publish(c.topic, fromTagged(c.body)),
+  clear: (c) => client.clear(c.topic),
   subscribe: async (c) => {
-    const subscription = client.subscribe(c.topic);
+    const subscription = client.subscribe(c.topic, {
+      slow: c.slow,
+      buffer: c.buffer,
+    });
     subscriptions.set(c.topic, subscription);
     await subscription.ready;
   },
@@ -201,16 +243,27 @@ const operations = {
 
 function describe(error) {
   if (!(error instanceof TuskError)) {
-    return { class: error.constructor.name, code: "program", text: String(error.stack) };
+    return {
+      class: error.constructor.name,
+      code: "program",
+      text: String(error.stack),
+    };
   }
-  const found = { class: error.constructor.name, code: error.code, text: error.message };
+  const found = {
+    class: error.constructor.name,
+    code: error.code,
+    text: error.message,
+  };
   if (error instanceof TaskFailed) {
     const { retryable, ...fields } = error.remote;
     Object.assign(found, fields, { retry: retryable });
   }
   if (error.history !== undefined) found.history = error.history;
   if (error instanceof BrokerError) {
-    Object.assign(found, { limit: error.details.limit, value: error.details.value });
+    Object.assign(found, {
+      limit: error.details.limit,
+      value: error.details.value,
+    });
   }
   if (error instanceof Duplicate) {
     Object.assign(found, { id: error.id && hex(error.id), state: error.state });

@@ -184,6 +184,9 @@ export class Attributes {
   index: number | undefined;
   /** Of an ending: how many chunks were sent. */
   chunks: number | undefined;
+  /** Of an event: how many of its topic were lost before it, and whether the topic had kept it. */
+  missed = 0;
+  retained = false;
   /** Of a cancel. */
   reason: string | undefined;
   /** Of an ending. */
@@ -207,6 +210,8 @@ export class Attributes {
     this.stream = undefined;
     this.index = undefined;
     this.chunks = undefined;
+    this.missed = 0;
+    this.retained = false;
     this.reason = undefined;
     this.history = undefined;
     this.task = undefined;
@@ -259,6 +264,12 @@ export class Attributes {
           break;
         case Attribute.chunks:
           this.chunks = reader.int();
+          break;
+        case Attribute.missed:
+          this.missed = reader.int();
+          break;
+        case Attribute.retained:
+          this.retained = reader.bool();
           break;
         case Attribute.labels: {
           const at = reader.pos;

@@ -30,7 +30,7 @@ import {
   termsOfEach,
   whole,
 } from "./terms.js";
-import { Topics } from "./topics.js";
+import { type SubscribeOptions, Topics } from "./topics.js";
 import { idBytes, type TaskId } from "./uuid.js";
 import { DEFAULT_URL, Kind, MAX_NAME, MAX_TRACE, Reply } from "./wire.js";
 
@@ -94,9 +94,10 @@ export interface PushOptions {
   baggage?: string;
 }
 
-export interface SubscribeOptions {
-  /** How many events wait for a slow reader before the oldest go; default 10,000. */
-  buffer?: number;
+export interface PublishOptions {
+  timeout?: number;
+  trace?: string;
+  baggage?: string;
 }
 
 type Done = (value: unknown) => void;
@@ -126,7 +127,8 @@ export class Client extends Finds {
     super();
     this.url = url ?? process.env.TUSK_URL ?? DEFAULT_URL;
     const sink: EventSink = {
-      event: (topic, sequence, body) => this.#topics.event(topic, sequence, body),
+      event: (...event) => this.#topics.event(...event),
+      unsubscribed: (pattern, message) => this.#topics.unsubscribed(pattern, message),
     };
     const welcomed = () => this.#topics.subscribeAgain();
     const { name, elsewhereAfter } = options;
@@ -367,24 +369,37 @@ export class Client extends Finds {
   }
 
   /** Publishes an event; resolves when the broker has it. Events are at most once. */
-  publish(
-    topic: string,
-    body?: unknown,
-    options: { timeout?: number; trace?: string; baggage?: string } = {},
-  ): Promise<void> {
+  publish(topic: string, body?: unknown, options: PublishOptions = {}): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#withBody(Kind.publish, topic, body, options, () => resolve(), reject);
     });
   }
 
   /**
-   * Subscribes to a topic. The subscription lives, over reconnects, until the loop is left or it is
-   * closed; it throws if the broker does not know the topic.
+   * Publishes an event without a body, so that a topic which keeps its last event forgets it. Resolves and
+   * rejects as `publish` does.
+   */
+  clear(topic: string, options: PublishOptions = {}): Promise<void> {
+    return this.#request(
+      Kind.publish,
+      topic,
+      undefined,
+      options.timeout,
+      attributesOf(options, Kind.publish),
+    );
+  }
+
+  /**
+   * Subscribes to a topic, or to a pattern: between dots, `*` is any one token, and `>` at the end one or
+   * more. The subscription lives, over reconnects, until the loop is left or it is closed; it throws if the
+   * broker does not know such a topic.
+   *
+   * @throws RangeError for an option out of its bounds
    */
   subscribe<Body = unknown>(topic: string, options: SubscribeOptions = {}): Subscription<Body> {
     this.#checkOpen();
     checkName(topic);
-    return this.#topics.subscribe<Body>(topic, options.buffer);
+    return this.#topics.subscribe<Body>(topic, options);
   }
 
   /**
@@ -569,6 +584,7 @@ export class Client extends Finds {
   ): Promise<Answer> {
     return new Promise((resolve, reject) => {
       this.#checkOpen();
+      checkName(name);
       const done = resolve as (value: unknown) => void;
       this.#requests.begin(kind, name, bytes, chosen, this.#timeout(timeout), done, reject);
     });
@@ -629,6 +645,7 @@ function attributesOf(
     baggage: options.baggage,
     parent: undefined,
     stream: 0,
+    slow: 0,
     terms: kind === Kind.submit ? termsOf(options) : undefined,
   };
 }

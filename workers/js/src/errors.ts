@@ -246,6 +246,13 @@ export class StreamBroken extends TuskError {
   }
 }
 
+/** A subscription that is to end if its reader does not keep up (`slow: "disconnect"`) has ended so. */
+export class SlowSubscriber extends TuskError {
+  constructor(message: string) {
+    super("slow_subscriber", message);
+  }
+}
+
 /** An error of a limit that WELCOME stated. */
 export function tooLarge(what: string, size: number, limit: string, bound: number): TooLarge {
   return new TooLarge("too_large", `${what} has ${size} bytes; the limit ${limit} is ${bound}`, {

@@ -6,10 +6,10 @@ export {
   type ClientOptions,
   type MapOptions,
   type PostOptions,
+  type PublishOptions,
   type PushOptions,
   type SubmitOptions,
   type StreamOptions,
-  type SubscribeOptions,
 } from "./client.js";
 export type { AwaitOptions, Failure, TaskChange, TaskStatus, Updated } from "./by-id.js";
 export * from "./errors.js";
@@ -27,7 +27,7 @@ export type { ManyOptions, Outcome } from "./many.js";
 export type { Child, ChildOptions } from "./children.js";
 export type { CancelReason, Context } from "./context.js";
 export type { Stream } from "./streams.js";
-export type { Subscription, TopicEvent } from "./subscription.js";
+export type { SlowPolicy, Subscription, TopicEvent } from "./subscription.js";
 export type { Task } from "./task.js";
 export type {
   Backoff,
@@ -37,6 +37,7 @@ export type {
   TaskTerms,
   UniquePolicy,
 } from "./terms.js";
+export type { SubscribeOptions } from "./topics.js";
 export { type TaskId, uuid7 } from "./uuid.js";
 export { DROP, Float, Timestamp } from "./values.js";
 export { type BatchOptions, Worker, type WorkerOptions } from "./worker.js";

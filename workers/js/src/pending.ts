@@ -20,6 +20,8 @@ export interface RequestAttributes {
   parent: Buffer | undefined;
   /** Chunks that may be on their way; 0: nobody wants its stream. */
   stream: number;
+  /** Of a subscribe: what becomes of a slow reader. */
+  slow: number;
   /** What the task asks for beside that. */
   terms: Terms | undefined;
 }
@@ -38,6 +40,7 @@ export const NO_ATTRIBUTES: Readonly<RequestAttributes> = {
   baggage: undefined,
   parent: undefined,
   stream: 0,
+  slow: 0,
   terms: undefined,
 };
 

@@ -42,6 +42,10 @@ export function writeAttributes(writer: Writer, pending: Pending): boolean {
     put(Attribute.stream);
     writer.int(chosen.stream);
   }
+  if (chosen.slow > 0) {
+    put(Attribute.slow);
+    writer.int(chosen.slow);
+  }
   if (resent) {
     put(Attribute.resent);
     writer.bool(true);

@@ -22,9 +22,11 @@ import { Codec, Kind, Reply, State } from "./wire.js";
 /** How long a caller waits before the broker has said what the default is, in ms. */
 const FIRST_TIMEOUT = 5000;
 
-/** What a topic's events go to. */
+/** What the events of topics go to. */
 export interface EventSink {
-  event(topic: string, sequence: number, body: BodyPlace): void;
+  event(topic: string, sequence: number, body: BodyPlace, missed: number, retained: boolean): void;
+  /** The broker ended the subscription to this topic or pattern. */
+  unsubscribed(pattern: string, message: string): void;
 }
 
 const scratch = new Writer();
@@ -325,6 +327,10 @@ export class Requests implements Peer<never> {
   }
 
   #writeBody(packet: Packet<never>, pending: Pending): void {
+    if (pending.bytes === undefined) {
+      packet.writer.nil();
+      return;
+    }
     this.#prepare(pending);
     this.#writeWhole(packet, pending.body!);
   }
@@ -494,14 +500,16 @@ export class Requests implements Peer<never> {
         const sequence = reader.int();
         const topic = reader.str();
         place.locate(reader, frames);
-        if (length > 4) {
-          attributes.read(reader);
-          place.codec = attributes.codec;
-          place.compressed = attributes.compressed;
-        }
-        this.#events.event(topic, sequence, place);
+        attributes.clear();
+        if (length > 4) attributes.read(reader);
+        place.codec = attributes.codec;
+        place.compressed = attributes.compressed;
+        this.#events.event(topic, sequence, place, attributes.missed, attributes.retained);
         return true;
       }
+      case Kind.unsubscribed:
+        this.#events.unsubscribed(reader.str(), reader.str());
+        return true;
       default:
         return false;
     }

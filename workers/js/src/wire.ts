@@ -35,6 +35,7 @@ export const Kind = {
   accepted: 48,
   answer: 49,
   event: 50,
+  unsubscribed: 51,
   task: 64,
   item: 65,
   recall: 66,
@@ -74,6 +75,8 @@ export const Attribute = {
   index: 32,
   checkpoint: 33,
   chunks: 34,
+  missed: 38,
+  retained: 40,
   cost: 49,
   priority: 51,
   rerunOk: 53,
@@ -88,6 +91,7 @@ export const Attribute = {
   uniqueFor: 71,
   limitKey: 73,
   stream: 75,
+  slow: 77,
 } as const;
 
 export const State = { succeeded: 1, failed: 2, expired: 3, cancelled: 4, dead: 5 } as const;
