@@ -67,15 +67,18 @@ type Client struct {
 	held    []*request // the broker leaves: for the next one
 	leaves  bool
 	closeBy time.Time
-	topics  map[string]*topic
-	epoch   int64
+	topics  map[string][]*Subscription // by topic or pattern, those that the broker has accepted
+	// By topic or pattern: how many Subscribe wait for their answer.
+	subscribing map[string]int
+	sessions    int64 // how many there have been
+	epoch       int64
 }
 
 // NewClient makes a client. It does not wait for the broker; the error is about the URL.
 func NewClient(options Options) (*Client, error) {
 	options.URL = firstOf(options.URL, os.Getenv("TUSK_URL"), DefaultURL)
 	c := &Client{options: options, stopped: make(chan struct{}), numbers: map[int64]*request{},
-		topics: map[string]*topic{}}
+		topics: map[string][]*Subscription{}, subscribing: map[string]int{}}
 	var err error
 	if c.session, err = newSession(options.URL, c, true); err != nil {
 		return nil, &Error{Code: string(ErrInvalid), Message: err.Error(), URL: options.URL}
@@ -201,6 +204,11 @@ func (c *Client) start(ctx context.Context, r *request, in any, options []CallOp
 	if err = c.bodyOf(r, in); err != nil {
 		return err
 	}
+	return c.startWritten(ctx, r, options)
+}
+
+// startWritten starts a request that has its body, or none.
+func (c *Client) startWritten(ctx context.Context, r *request, options []CallOption) error {
 	for _, option := range options {
 		option(r)
 	}

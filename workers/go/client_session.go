@@ -29,12 +29,11 @@ func (c *Client) collect() {
 		case r.kind == wire.Cancel && r.target != nil:
 			c.abandon(r)
 			continue
-		case r.kind == wire.Unsubscribe && !c.unsubscribe(r.sub):
+		case r.kind == wire.Unsubscribe && r.sub != nil && !c.unsubscribe(r.sub, nil):
 			c.end(r, nil)
 			continue
-		case r.kind == wire.Subscribe && r.sub != nil && c.topics[r.name] != nil:
-			c.accepted(r)
-			continue
+		case r.kind == wire.Subscribe && r.sub != nil:
+			c.subscribing[r.name]++
 		}
 		if !r.deadline.IsZero() {
 			c.dates.add(r)
@@ -161,6 +160,11 @@ func (c *Client) end(r *request, err error) {
 	}
 	r.ended, r.err = true, err
 	c.dates.remove(r)
+	if r.kind == wire.Subscribe && r.sub != nil {
+		if c.subscribing[r.name]--; c.subscribing[r.name] == 0 {
+			delete(c.subscribing, r.name)
+		}
+	}
 	if r.number != 0 {
 		delete(c.numbers, r.number)
 		if r.kind == wire.Push {
@@ -256,8 +260,12 @@ func (c *Client) sendCredit(r *request) {
 }
 
 func (c *Client) take(r *wire.Record, now time.Time) {
-	if r.Kind == wire.Event {
+	switch r.Kind {
+	case wire.Event:
 		c.deliver(r)
+		return
+	case wire.Unsubscribed:
+		c.unsubscribed(r)
 		return
 	}
 	asked := c.numbers[r.Ref]
@@ -396,6 +404,7 @@ func (c *Client) welcomed(w *welcome, lost []*packet) {
 			c.wait(r)
 		}
 	}
+	c.sessions++
 	c.resubscribe(w)
 }
 

@@ -206,7 +206,7 @@ func TestEventsTellWhatWasMissedAndSurviveANewSession(t *testing.T) {
 	event(l, 4, 1.5)
 	event(l, 7, 2.5)
 	for i, missed := range []int64{0, 2} {
-		e := wait(t, sub.Events())
+		e := next(t, sub)
 		got, err := e.Value()
 		if err != nil || got != 1.5+float64(i) || e.Missed != missed {
 			t.Fatal(got, err, e.Missed)
@@ -218,15 +218,15 @@ func TestEventsTellWhatWasMissedAndSurviveANewSession(t *testing.T) {
 	r := again.expect(wire.Subscribe)
 	again.send([]any{wire.Accepted, r.Ref})
 	event(again, 9, "x")
-	if e := wait(t, sub.Events()); e.Missed != 1 {
+	if e := next(t, sub); e.Missed != 1 {
 		t.Fatal(e.Missed)
 	}
 	sub.Close()
 	if r := again.expect(wire.Unsubscribe); string(r.Name) != "prices" {
 		t.Fatal(describe(r))
 	}
-	if _, open := <-sub.Events(); open || sub.Err() != nil {
-		t.Fatal("still open", sub.Err())
+	if _, err := sub.Next(ctx); !errors.Is(err, ErrClosed) || sub.Err() != nil {
+		t.Fatal(err, sub.Err())
 	}
 }
 

@@ -64,8 +64,9 @@ const (
 	ErrRefused        = code("refused")     // the broker's config does not allow this peer
 	ErrVersion        = code("version")     // no common version of the protocol
 	ErrMalformed      = code("malformed")
-	ErrBody           = code("body")   // a value that BODY.md cannot hold, or that does not fit its Go type
-	ErrClosed         = code("closed") // the client was closed
+	ErrBody           = code("body")            // a value that BODY.md cannot hold, or that does not fit its Go type
+	ErrClosed         = code("closed")          // the client or the subscription was closed
+	ErrSlowSubscriber = code("slow_subscriber") // a subscription WithSlow(SlowDisconnect) has ended: it was not read fast enough
 )
 
 // DuplicateError says that another task has the unique key of a submit, which has done nothing. It is

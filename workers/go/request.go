@@ -32,6 +32,7 @@ type request struct {
 	stream  *inflow   // of a submit; nil: no stream
 	count   int64     // chunks of a credit
 	sub     *Subscription
+	slow    SlowPolicy      // of a subscribe
 	change  *any            // of an update: the value of its body; nil: the body stays
 	target  *request        // of a cancel by a context: what it gives up; of a credit: what it is for; nobody waits for the answer
 	notify  chan<- *request // gets the request when it ends; has room for it
@@ -107,7 +108,7 @@ func (r *request) append(p *packet, now time.Time) {
 		p.head = wire.AppendText(p.head, r.name)
 		p.head = append(p.head, r.args...)
 	default: // subscribe, unsubscribe
-		p.list(3, r.kind, r.number)
+		p.list(3+attributes.any(), r.kind, r.number)
 		p.head = wire.AppendText(p.head, r.name)
 	}
 	p.head = attributes.append(p.head)
@@ -211,6 +212,9 @@ func (r *request) attributes(now time.Time) (a pairs) {
 	}
 	if r.stream != nil {
 		a.add(wire.Stream, int64(*r.window))
+	}
+	if r.slow != SlowDropOldest {
+		a.add(wire.Slow, int64(r.slow))
 	}
 	if r.terms != nil {
 		a.raw, a.rawN = r.terms.append(nil, now)

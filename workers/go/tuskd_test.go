@@ -253,7 +253,7 @@ func TestWithTuskdEventsAndStagesFlow(t *testing.T) {
 		}
 	}
 	for i := range 10 {
-		e := wait(t, events.Events())
+		e := next(t, events)
 		var n int
 		if err := e.Decode(&n); err != nil || n != i || e.Sequence != int64(i+1) || e.Missed != 0 {
 			t.Fatal(n, err, e)

@@ -97,7 +97,7 @@ func longer(records [][]any) bool {
 			case map[string]any:
 				for key := range element {
 					switch key {
-					case "hex", "reply", "resent", "compression", "rerun_ok", "wait", "no_retry", "error":
+					case "hex", "reply", "resent", "compression", "rerun_ok", "wait", "no_retry", "error", "slow":
 					default:
 						return true
 					}
@@ -123,7 +123,7 @@ func writeAgain(t *testing.T, p *packet, r *wire.Record) bool {
 		return false
 	}
 	q := &request{kind: r.Kind, number: r.Ref, id: r.ID, name: string(r.Name), args: r.Raw, sends: 1,
-		reply: a.Reply, resent: a.Resent, rerunOK: a.RerunOK, body: body{bytes: r.Body, compressed: a.Compression == 1}}
+		slow: SlowPolicy(a.Slow), reply: a.Reply, resent: a.Resent, rerunOK: a.RerunOK, body: body{bytes: r.Body, compressed: a.Compression == 1}}
 	if a.Wait > 0 {
 		q.deadline = now.Add(time.Duration(a.Wait) * time.Millisecond)
 	}

@@ -37,6 +37,8 @@ type command struct {
 	Clients  int
 	InFlight int `json:"in_flight"`
 	Topic    string
+	Slow     string
+	Buffer   *int
 	Stage    string
 	What     string
 
@@ -435,9 +437,9 @@ func run(c *command) (any, error) {
 	case "publish":
 		return nil, client.Publish(ctx, c.Topic, fromTagged(c.Body))
 	case "subscribe":
-		subscription, err := client.Subscribe(ctx, c.Topic)
-		subscriptions.Store(c.Topic, subscription)
-		return nil, err
+		return nil, subscribe(c)
+	case "clear":
+		return nil, client.Clear(ctx, c.Topic)
 	case "events":
 		return events(c)
 	case "push":
@@ -550,19 +552,35 @@ func (s *summary) call(who *tusk.Client, taskType string, n int) {
 	}
 }
 
+func subscribe(c *command) error {
+	var options []tusk.SubscribeOption
+	if c.Buffer != nil {
+		options = append(options, tusk.WithBuffer(*c.Buffer))
+	}
+	if c.Slow == "disconnect" {
+		options = append(options, tusk.WithSlow(tusk.SlowDisconnect))
+	}
+	subscription, err := client.Subscribe(ctx, c.Topic, options...)
+	if err == nil {
+		subscriptions.Store(c.Topic, subscription)
+	}
+	return err
+}
+
 func events(c *command) ([]any, error) {
 	subscription, _ := subscriptions.Load(c.Topic)
 	var found []any
 	for len(found) < c.Count {
-		event, ok := <-subscription.(*tusk.Subscription).Events()
-		if !ok {
-			return nil, subscription.(*tusk.Subscription).Err()
+		event, err := subscription.(*tusk.Subscription).Next(ctx)
+		if err != nil {
+			return nil, err
 		}
 		body, err := event.Value()
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, map[string]any{"body": toTagged(body), "sequence": event.Sequence})
+		found = append(found, map[string]any{"topic": event.Topic, "body": toTagged(body), "sequence": event.Sequence,
+			"missed": event.Missed, "retained": event.Retained})
 	}
 	return found, nil
 }
@@ -579,6 +597,7 @@ var classes = []struct {
 	{"AlreadyEnded", tusk.ErrAlreadyEnded}, {"UnknownOutcome", tusk.ErrUnknownOutcome},
 	{"UnknownTask", tusk.ErrUnknownTask}, {"UnknownTopic", tusk.ErrUnknownTopic},
 	{"UnknownStage", tusk.ErrUnknownStage}, {"Invalid", tusk.ErrInvalid}, {"BodyError", tusk.ErrBody}, {"Closed", tusk.ErrClosed},
+	{"SlowSubscriber", tusk.ErrSlowSubscriber},
 }
 
 func describe(err error) map[string]any {

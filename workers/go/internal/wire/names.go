@@ -5,43 +5,44 @@ type Kind int64
 
 // The kinds that this version carries out.
 const (
-	HeaderKind  Kind = 0
-	Hello       Kind = 1
-	Welcome     Kind = 2
-	Ping        Kind = 3
-	Pong        Kind = 4
-	Error       Kind = 5
-	Bye         Kind = 6
-	Goaway      Kind = 7
-	Chunk       Kind = 8
-	Submit      Kind = 16
-	Cancel      Kind = 17
-	Query       Kind = 18
-	Update      Kind = 19
-	Publish     Kind = 20
-	Subscribe   Kind = 21
-	Unsubscribe Kind = 22
-	Push        Kind = 24
-	Control     Kind = 26
-	Await       Kind = 29
-	Result      Kind = 32
-	Returned    Kind = 33
-	Suspend     Kind = 35
-	Progress    Kind = 36
-	Log         Kind = 37
-	Checkpoint  Kind = 38
-	Slots       Kind = 40
-	Defer       Kind = 41
-	Pause       Kind = 42
-	Credit      Kind = 45
-	Accepted    Kind = 48
-	Answer      Kind = 49
-	Event       Kind = 50
-	Task        Kind = 64
-	Item        Kind = 65
-	Recall      Kind = 66
-	Resume      Kind = 67
-	Drain       Kind = 68
+	HeaderKind   Kind = 0
+	Hello        Kind = 1
+	Welcome      Kind = 2
+	Ping         Kind = 3
+	Pong         Kind = 4
+	Error        Kind = 5
+	Bye          Kind = 6
+	Goaway       Kind = 7
+	Chunk        Kind = 8
+	Submit       Kind = 16
+	Cancel       Kind = 17
+	Query        Kind = 18
+	Update       Kind = 19
+	Publish      Kind = 20
+	Subscribe    Kind = 21
+	Unsubscribe  Kind = 22
+	Push         Kind = 24
+	Control      Kind = 26
+	Await        Kind = 29
+	Result       Kind = 32
+	Returned     Kind = 33
+	Suspend      Kind = 35
+	Progress     Kind = 36
+	Log          Kind = 37
+	Checkpoint   Kind = 38
+	Slots        Kind = 40
+	Defer        Kind = 41
+	Pause        Kind = 42
+	Credit       Kind = 45
+	Accepted     Kind = 48
+	Answer       Kind = 49
+	Event        Kind = 50
+	Unsubscribed Kind = 51
+	Task         Kind = 64
+	Item         Kind = 65
+	Recall       Kind = 66
+	Resume       Kind = 67
+	Drain        Kind = 68
 
 	// Ignorable is the first of the kinds that a peer may ignore.
 	Ignorable Kind = 128
@@ -78,6 +79,7 @@ const (
 	UniqueFor        = 71
 	LimitKey         = 73
 	Stream           = 75
+	Slow             = 77
 	ErrorMap         = 2
 	Attempt          = 4
 	Worker           = 6
@@ -91,6 +93,8 @@ const (
 	TaskOf           = 30
 	Index            = 32
 	Chunks           = 34
+	Missed           = 38
+	Retained         = 40
 )
 
 // The endings of a task, and of a run.

@@ -15,8 +15,8 @@ type Record struct {
 	Time    int64  // ms, of a defer or a pause
 	Count   int64  // chunks of a credit; of a suspend, how many have to end, 0: all
 	Attempt int64  // of a task or item
-	Name    []byte // type, handler, topic, stage, question, error code or reason
-	Text    []byte // an error's message, or a log line
+	Name    []byte // type, handler, topic, pattern, stage, question, error code or reason
+	Text    []byte // a message of an error or unsubscribed, or a log line
 	Body    []byte // nil: no body
 	Raw     []byte // fields, details, an answer's value, handles, ids, endpoints or arguments, as msgpack
 	Attrs   *Attributes
@@ -35,6 +35,8 @@ type Attributes struct {
 	Stream, Index                            int64  // 0: none
 	Chunks                                   int64  // if HasChunks
 	HasChunks                                bool
+	Slow, Missed                             int64
+	Retained                                 bool
 	TimeLeft                                 int64 // ms, if HasTimeLeft
 	HasTimeLeft                              bool
 	Unsupported                              int64 // the first unknown odd key; 0: none
@@ -110,7 +112,7 @@ var shapes = [Ignorable]string{
 	Submit: "udsb?a", Cancel: "ud?a", Query: "us?v", Update: "ud?ab", Publish: "usb?a", Subscribe: "us?a",
 	Unsubscribe: "us", Push: "uDsb?a", Control: "us?v", Await: "ud?a", Result: "uc?ba", Returned: "uh", Suspend: "ue?k", Progress: "u?ba",
 	Log: "uct?a", Checkpoint: "ub", Slots: "u", Defer: "uw", Pause: "uw", Credit: "uok", Accepted: "u",
-	Answer: "uv", Event: "usb?a", Task: "udsnb?a", Item: "udsnb?a", Recall: "uh", Resume: "u", Drain: "s",
+	Answer: "uv", Event: "usb?a", Unsubscribed: "st", Task: "udsnb?a", Item: "udsnb?a", Recall: "uh", Resume: "u", Drain: "s",
 }
 
 func (d *decoder) record(r *Record, header **Header, index int) {
@@ -346,6 +348,12 @@ func (a *Attributes) read(key int64, raw []byte) {
 		a.Index = r.Number()
 	case Chunks:
 		a.Chunks, a.HasChunks = r.Number(), true
+	case Slow:
+		a.Slow = r.Number()
+	case Missed:
+		a.Missed = r.Number()
+	case Retained:
+		a.Retained = r.Bool()
 	case History:
 		if r.Peek() != List {
 			r.Fail()

@@ -75,7 +75,7 @@ var kindNames = map[string]Kind{"header": HeaderKind, "hello": Hello, "welcome":
 	"error": Error, "bye": Bye, "goaway": Goaway, "chunk": Chunk, "submit": Submit, "cancel": Cancel, "query": Query, "update": Update, "await": Await, "publish": Publish,
 	"subscribe": Subscribe, "unsubscribe": Unsubscribe, "push": Push, "control": Control, "result": Result, "returned": Returned,
 	"suspend": Suspend, "progress": Progress, "log": Log, "checkpoint": Checkpoint,
-	"slots": Slots, "defer": Defer, "pause": Pause, "credit": Credit, "accepted": Accepted, "answer": Answer, "event": Event, "task": Task, "item": Item,
+	"slots": Slots, "defer": Defer, "pause": Pause, "credit": Credit, "accepted": Accepted, "answer": Answer, "event": Event, "unsubscribed": Unsubscribed, "task": Task, "item": Item,
 	"recall": Recall, "resume": Resume, "drain": Drain}
 
 // plain turns msgpack into what encoding/json makes of the vectors' JSON.
@@ -236,7 +236,8 @@ func compareAttributes(t *testing.T, a *Attributes, want map[string]any) {
 		"compression": float64(a.Compression), "rerun_ok": a.RerunOK, "wait": float64(a.Wait), "no_retry": a.NoRetry,
 		"crashed": a.Crashed, "attempt": float64(a.Attempt), "worker": string(a.Worker), "trace": string(a.Trace),
 		"baggage": string(a.Baggage), "reason": string(a.Reason), "time_left": float64(a.TimeLeft),
-		"stream": float64(a.Stream), "index": float64(a.Index), "chunks": float64(a.Chunks)}
+		"stream": float64(a.Stream), "index": float64(a.Index), "chunks": float64(a.Chunks),
+		"slow": float64(a.Slow), "missed": float64(a.Missed), "retained": a.Retained}
 	if a.Labels != nil {
 		got["labels"] = plain(t, a.Labels)
 	}
