@@ -236,12 +236,14 @@ void ClientCore::listen(const std::shared_ptr<Channel>& channel) {
 
 void ClientCore::unlisten(const std::shared_ptr<Channel>& channel) {
   channel->end();
-  if (forked() || !topics_.remove(channel)) return;
-  try {
-    hand_over(Op::kUnsubscribe, channel->name, {}, false, {}, nullptr);
-  } catch (const Error&) {
-    // Closed: the session's end is that of its subscriptions.
-  }
+  if (forked()) return;
+  topics_.remove(channel, [&] {
+    try {
+      hand_over(Op::kUnsubscribe, channel->name, {}, false, {}, nullptr);
+    } catch (const Error&) {
+      // Closed: the session's end is that of its subscriptions.
+    }
+  });
 }
 
 void ClientCore::close() {

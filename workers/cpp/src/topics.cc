@@ -13,13 +13,13 @@ void Topics::add(const std::shared_ptr<Channel>& channel) {
   if (is_first && proto::is_pattern(channel->name)) patterns_.push_back(channel->name);
 }
 
-bool Topics::remove(const std::shared_ptr<Channel>& channel) {
+void Topics::remove(const std::shared_ptr<Channel>& channel, const std::function<void()>& left) {
   std::lock_guard lock(mutex_);
   auto at = by_name_.find(channel->name);
-  if (at == by_name_.end() || std::erase(at->second, channel) == 0) return false;
-  if (!at->second.empty()) return false;
+  if (at == by_name_.end() || std::erase(at->second, channel) == 0) return;
+  if (!at->second.empty()) return;
   erase(at);
-  return true;
+  left();
 }
 
 Topics::Channels Topics::of_topic(std::string_view topic) {

@@ -1,6 +1,7 @@
 // The subscriptions of a client by what they subscribed to.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -18,8 +19,8 @@ class Topics {
   using Channels = std::vector<std::shared_ptr<Channel>>;
 
   void add(const std::shared_ptr<Channel>& channel);
-  // Whether it was the last of its name.
-  bool remove(const std::shared_ptr<Channel>& channel);
+  // Calls `left` if it was the last of its name, before another can be added under that.
+  void remove(const std::shared_ptr<Channel>& channel, const std::function<void()>& left);
   // Those whose topic or pattern matches.
   Channels of_topic(std::string_view topic);
   std::vector<std::string> names();

@@ -282,8 +282,8 @@ class Calls:
 
     def unsubscribe(self, feed: Feed) -> None:
         requests = self._requests
-        if requests is not None and not requests.closed and requests.feeds.remove(feed):
-            self._post(wire.UNSUBSCRIBE, b"", feed.name, None, None, None)
+        if requests is not None and not requests.closed:
+            requests.feeds.remove(feed)
             requests.link.flush()
 
     def _post(

@@ -115,7 +115,7 @@ class Feeds:
     """The feeds of a client by what they subscribed to. Any thread; `event` on the I/O thread."""
 
     def __init__(self, left: Callable[[str], None]) -> None:
-        """left: called by `event` with a name that nobody reads any more."""
+        """left: called by `remove` and `event` with a name that nobody reads any more."""
         self._left = left
         self._lock = threading.Lock()
         self._by_name: dict[str, tuple[Feed, ...]] = {}
@@ -131,14 +131,14 @@ class Feeds:
         with self._lock:
             self._set(feed.name, (*self._by_name.get(feed.name, ()), feed))
 
-    def remove(self, feed: Feed) -> bool:
-        """Whether it was the last of its name."""
+    def remove(self, feed: Feed) -> None:
+        """Calls `left` if it was the last of its name, before another can subscribe to that."""
         with self._lock:
             feeds = self._by_name.get(feed.name, ())
-            if feed not in feeds:
-                return False
-            self._set(feed.name, tuple(f for f in feeds if f is not feed))
-            return feed.name not in self._by_name
+            if feed in feeds:
+                self._set(feed.name, tuple(f for f in feeds if f is not feed))
+                if feed.name not in self._by_name:
+                    self._left(feed.name)
 
     def attributes(self, name: str) -> dict[int, Any] | None:
         """Of a subscribe: the mildest wish that a feed of the name has."""
@@ -155,8 +155,8 @@ class Feeds:
             if matches(pattern, topic):
                 found += self._by_name.get(pattern, ())
         for feed in found:
-            if not feed.event(record) and self.remove(feed):
-                self._left(feed.name)
+            if not feed.event(record):
+                self.remove(feed)
 
     def end(self, name: str, error: TuskError, but: tuple[Feed, ...] = ()) -> None:
         """Ends all feeds of a name except those of `but`."""
