@@ -493,11 +493,11 @@ void Broker::acknowledged(Session& session, uint64_t seq) {
     }
     retain(t);
   }
-  send_waiting(session);
   if (session.over_bound && session.out.bytes() <= config_->tuskd.limits.max_session_bytes) {
     session.over_bound = false;
     update_worker(session);
   }
+  send_waiting(session);  // last: what it may ask for does not depend on its events
 }
 
 void Broker::update_worker(Session& session) {

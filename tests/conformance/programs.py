@@ -89,8 +89,8 @@ Values are tagged JSON (BODY.md); times are in ms; ids are 32 hexadecimal digits
     publish      topic, body
     clear        topic
     subscribe    topic, [slow, buffer]               when the broker has the subscription
-    events       topic, count                        waits for so many: {"topic", "body", "sequence",
-                                                     "missed", "retained"}
+    events       topic, count                        waits for so many: {"topic", "body",
+                                                     "sequence", "missed", "retained"}
     push         stage, body
     push_many    stage, bodies                       how many
     query        what                                the answer

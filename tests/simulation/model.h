@@ -42,6 +42,8 @@ class Model {
   void start(Config config, const Machine& machine, Nanos now);
   // `events` were handled at `now`, in this order, then flushed; `actions` is all that came of it.
   void step(Nanos now, std::span<const core::Event> events, const core::Actions& actions);
+  // What the topics' last events count for.
+  size_t kept_bytes() const;
 
   // What is not over yet, one line each: for the check of liveness, and for people.
   std::vector<std::string> unfinished() const;
@@ -273,6 +275,12 @@ class Model {
   void on_publish(const Who& who, const proto::Record& record);
   void on_subscribe(Session& session, const proto::Record& record);
   void on_unsubscribe(Session& session, const proto::Record& record);
+  void leave_topics(Session& session);
+  bool is_crowded(const Session& session) const;
+  void take_events();
+  void take_event(Session& session, const proto::Record& record, Bodies bodies);
+  void take_unsubscribed(Session& session, const proto::Record& record);
+  void finish_events(Session& session);
   void on_edge_events(const core::EdgeEvents& event);
 
   // --- model_config.cc

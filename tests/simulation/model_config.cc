@@ -46,7 +46,12 @@ std::vector<std::string> Model::obstacles(const config::Orchestration& fresh) co
   for (const auto& [name, topic] : topics_) {
     const bool stays = std::any_of(fresh.topics.begin(), fresh.topics.end(),
                                    [&](const config::Topic& other) { return other.name == name; });
-    if (!stays && !topic.subscribers.empty()) out.push_back("topic " + name);
+    const bool named = std::any_of(sessions_.begin(), sessions_.end(), [&](const auto& entry) {
+      const auto& all = entry.second.subscriptions;
+      return std::any_of(all.begin(), all.end(),
+                         [&](const Subscription& s) { return s.pattern == name; });
+    });
+    if (!stays && named) out.push_back("topic " + name);
   }
   return out;
 }
@@ -55,8 +60,17 @@ void Model::apply() {
   for (auto& [name, type] : types_) type.configured = false;
   for (const auto& [name, settings] : config_->types) types_[name].configured = true;
   std::map<std::string, Topic> topics;
-  for (const config::Topic& topic : config_->topics) topics[topic.name] = topics_[topic.name];
+  for (const config::Topic& wanted : config_->topics) {
+    Topic& topic = topics[wanted.name] = topics_[wanted.name];
+    topic.retains = wanted.retain;
+    if (!wanted.retain) topic.last.reset();
+    const double rate = wanted.rate ? wanted.rate->per_second : 0;
+    const double burst = wanted.burst ? static_cast<double>(*wanted.burst) : std::max(rate, 1.0);
+    if (rate != topic.bucket.rate || burst != topic.bucket.burst)
+      topic.bucket.set(rate, burst, now_);
+  }
   topics_ = std::move(topics);
+  for (auto& [number, session] : sessions_) leave_topics(session);
   std::erase_if(paused_, [&](const auto& entry) {  // with its stage
     const auto& [is_item, name] = entry.first;
     return is_item && stage_index(name) == config_->stages.size();

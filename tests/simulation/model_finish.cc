@@ -6,6 +6,7 @@
 namespace tusk::simulation {
 
 void Model::finish(const core::Actions& actions) {
+  take_events();
   for (SeenPacket& packet : packets_) finish_packet(packet);
   for (const Seen& seen : seen_) {
     if (!seen.used) left_over(seen);
@@ -28,7 +29,10 @@ void Model::finish(const core::Actions& actions) {
            [&] { return describe(*accepted.record) + " comes behind its result"; });
     }
   }
-  for (auto& [number, session] : sessions_) finish_session(session);
+  for (auto& [number, session] : sessions_) {
+    finish_session(session);
+    finish_events(session);
+  }
   finish_edges(actions);
   for (const auto& [number, watch] : watches_due_) {
     const auto count = watch ? std::count_if(actions.watches.begin(), actions.watches.end(),

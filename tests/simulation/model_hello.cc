@@ -193,23 +193,8 @@ void Model::resume(Session& session, ConnectionId from, const Record& hello) {
   session.arriving = false;
   session.acked = session.received;
   session.owes_since = kNever;
-  // What was said while it was away comes behind. Events may be missed by who cannot keep up.
-  size_t bytes = 0;
-  for (const SeenPacket& of : packets_) {
-    if (of.connection != from || of.direct) continue;
-    bytes += size_of(*of.send);
-  }
-  const bool kept_up = bytes <= config_->tuskd.limits.max_session_bytes;
-  for (const Due& due : std::exchange(session.pending, {})) {
-    if (due.kind == Kind::kEvent && !kept_up) {
-      const bool came = std::any_of(seen_.begin(), seen_.end(), [&](const Seen& seen) {
-        return !seen.used && packets_[seen.packet].connection == from &&
-               !mismatch(due, *seen.record, packets_[seen.packet].send->bodies);
-      });
-      if (!came) continue;
-    }
-    match(from, nullptr, due);
-  }
+  // What was said while it was away comes behind.
+  for (const Due& due : std::exchange(session.pending, {})) match(from, nullptr, due);
   // All that is old counts against its bound before it gets anything new.
   size_t old_bytes = 0;
   for (uint32_t i = 0; i < packets_.size(); ++i) {
@@ -316,6 +301,7 @@ uint64_t Model::claim(Session& session, uint64_t before, const TaskId& id, uint3
       return 0;
     }
     if (task.phase == Phase::kParked || task.phase == Phase::kEnded) return 0;
+    if (task.phase == Phase::kBlocked) return 0;  // another of its key goes first
     if (task.claimed_by != 0 && task.claimed_by != before) return 0;
     queue_.erase(task.order);
   } else {

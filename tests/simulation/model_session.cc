@@ -123,7 +123,6 @@ void Model::end_session(uint64_t number, bool died) {
     tasks_.at(id).owner = 0;
     keep(tasks_.at(id));
   }
-  for (auto& [name, topic] : topics_) std::erase(topic.subscribers, number);
   if (session.watched) watches_due_.push_back({number, false});
   if (session.connection != kNoConnection) connections_[session.connection].session = 0;
   sessions_.erase(number);

@@ -40,7 +40,8 @@ std::string packed(const std::string& text);
 // A plain value as text; "" if it is not there.
 std::string rendered(proto::Value value);
 // What the broker passes on of them (SPEC.md, "Attributes").
-Attributes forwarded(proto::Value map);
+// `own`: those that the broker says itself.
+Attributes forwarded(proto::Value map, std::initializer_list<uint64_t> own = {});
 
 // Who asked: a session by its number, one REQ request by its envelope, or a bare connection.
 struct Who {
@@ -202,6 +203,21 @@ struct SentPacket {
   size_t bytes;
 };
 
+// What a session subscribed to.
+struct Subscription {
+  std::string pattern;
+  bool disconnects = false;  // all its wishes said so
+};
+
+// An event that a session is to get, in its turn, or else is to miss.
+struct Waiting {
+  std::string topic;
+  Due due;
+  bool retained = false;  // it was kept from before
+  size_t bytes = 0;       // that it counts for
+  bool left = false;      // the session left the topic since: it may have come before that
+};
+
 struct Session {
   uint64_t number = 0;
   std::string instance, name, language, pool;
@@ -218,8 +234,12 @@ struct Session {
   std::vector<Run> runs;                            // in the order of their starts
   std::set<uint64_t> handles;
   std::set<uint64_t> requests, reused;  // numbers of submits
-  std::set<std::string> topics;
-  std::map<std::string, uint64_t> last_event;  // sequence by topic
+  std::vector<Subscription> subscriptions;
+  std::deque<Waiting> events;              // in the order in which they come
+  std::map<std::string, uint64_t> missed;  // by topic, since the last event that came of it
+  std::vector<Subscription> ended;         // in this step, by the broker
+  bool subscribes = false;                 // or unsubscribes, in this step
+  bool events_unsure = false;              // what it is to get is not known any more
   std::string welcome;
   proto::Limits limits;
   uint64_t received = 0, acked = 0;  // what came, and what of it the peer was told
@@ -262,7 +282,9 @@ struct Passed {
 
 struct Topic {
   uint64_t sequence = 0;
-  std::vector<uint64_t> subscribers;
+  bool retains = false;
+  Bucket bucket;
+  std::optional<Waiting> last;  // the event that it keeps
 };
 
 // A packet of the broker, and each record in it.

@@ -86,11 +86,12 @@ Attributes read_attributes(proto::Value map) {
   return out;
 }
 
-Attributes forwarded(proto::Value map) {
+Attributes forwarded(proto::Value map, std::initializer_list<uint64_t> own) {
   Attributes out = read_attributes(map);
-  std::erase_if(out, [](const auto& entry) {
+  std::erase_if(out, [&](const auto& entry) {
     const uint64_t key = entry.first;  // codec, compression and no_retry pass
-    return key % 2 == 1 && key != 27 && key != 29 && key != 57;
+    return (key % 2 == 1 && key != 27 && key != 29 && key != 57) ||
+           std::find(own.begin(), own.end(), key) != own.end();
   });
   return out;
 }

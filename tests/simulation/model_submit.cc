@@ -16,7 +16,7 @@ size_t Model::held_bytes() const {
   for (const auto& [id, task] : tasks_) {
     bytes += task.phase == Phase::kEnded ? task.result.size() : task.body.size();
   }
-  return bytes;
+  return bytes + kept_bytes();
 }
 
 // Ghosts are among them: they hold a slot.

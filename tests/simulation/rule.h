@@ -71,6 +71,8 @@ namespace tusk::simulation {
   X(well_formed, "what the broker sends decodes")                                                  \
   X(nothing_else, "the broker says nothing that it does not owe")                                  \
   X(events, "a subscriber gets each event in order, with its number")                              \
+  X(slow, "who does not keep up is told what it missed, or that it ends; no more is sent to it")   \
+  X(topic_rate, "a topic takes no more events than its rate allows")                               \
   X(events_edge, "each event leaves by the XPUB edge")                                             \
   X(items_out, "what leaves the last stage leaves by the PUSH edge, once")                         \
   X(push_accepted, "a push is accepted as soon as there is room, in order")                        \

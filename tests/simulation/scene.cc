@@ -33,6 +33,20 @@ PeerSpec draw_worker(Dice& dice) {
   return spec;
 }
 
+// With dice of its own: what else there is does not depend on topics.
+void draw_topics(config::Orchestration& c, uint64_t seed) {
+  Dice dice(seed * 0x9E3779B97F4A7C15u + 2);
+  for (const std::string& name : kTopics) {
+    c.topics.push_back({.name = name, .message = {}, .retain = dice.one_in(3)});
+    if (dice.one_in(4)) c.topics.back().rate = config::Rate{1.0 + dice.below(20)};
+    if (dice.one_in(8)) c.topics.back().burst = 1 + dice.below(5);
+  }
+  config::Limits& limit = c.tuskd.limits;
+  if (dice.one_in(6)) limit.max_subscriptions = 1 + dice.below(2);
+  if (dice.one_in(2)) limit.subscriber_window = config::Bytes{100 + dice.below(1500)};
+  if (dice.one_in(2)) limit.subscriber_backlog = config::Bytes{300 + dice.below(1500)};
+}
+
 }  // namespace
 
 Scene::Scene(uint64_t s) : seed(s) {
@@ -53,12 +67,12 @@ Scene::Scene(uint64_t s) : seed(s) {
   c.types["few"].max_waiting = 1 + dice.below(4);
   c.types["gpu"].pool = "gpu";
   c.types["late"].unserved = config::Unserved::wait;
+  draw_topics(c, s);
   const uint32_t stages = dice.below(4);
   for (uint32_t i = 0; i < stages; ++i) {
     c.stages.push_back(stage(kStages[i]));
     if (dice.one_in(6)) c.stages.back().language = "cpp";
   }
-  for (const std::string& name : kTopics) c.topics.push_back({.name = name, .message = {}});
   c.default_timeout = milliseconds(200 + dice.below(2000));
   config::Limits& limit = c.tuskd.limits;
   auto few = [&](uint32_t one_in, size_t much, size_t least, size_t span) {

@@ -24,7 +24,9 @@ struct PeerSpec {
 inline const std::vector<std::string> kTypes = {"add",  "mul", "few",  "gpu",
                                                 "late", "odd", "rare", "misc"};
 inline const std::vector<std::string> kStages = {"clean", "enrich", "store"};
-inline const std::vector<std::string> kTopics = {"prices", "news"};
+inline const std::vector<std::string> kTopics = {"prices", "news", "news.eu"};
+inline const std::vector<std::string> kPatterns = {"*",    ">",       "news.*",   "news.>",
+                                                   "*.eu", "news.us", "news..eu", "*.us"};
 
 // Which attributes the clients of a history use: a history that uses few of them gets further.
 struct Features {

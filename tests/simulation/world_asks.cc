@@ -124,22 +124,29 @@ void World::publish(Peer& peer, const Decision& d) {
   const std::string topic = how % 17 == 0 ? "pieces" : kTopics[d.with[1] % kTopics.size()];
   AttributeWriter attributes;
   if (how % 7 == 1) attributes.text(Attribute::kTrace, "t");
+  if (how % 31 == 7) attributes.number(Attribute::kMissed, 7);  // the broker's word alone
+  const BodyOut sent = how % 11 == 5 ? BodyOut::none() : body_out(body(how / 7));
   if (how % 3 == 0) {
-    return peer.send(
-        [&](Writer& out) { out.publish(0, topic, body_out(body(how / 7)), attributes); });
+    return peer.send([&](Writer& out) { out.publish(0, topic, sent, attributes); });
   }
   const uint64_t number = peer.next_request();
   peer.ask({.kind = Kind::kPublish, .id = {}, .name = topic, .body = {}},
-           [&](Writer& out) { out.publish(number, topic, body_out(body(how / 7)), attributes); });
+           [&](Writer& out) { out.publish(number, topic, sent, attributes); });
 }
 
 void World::subscribe(Peer& peer, const Decision& d) {
-  const std::string topic = d.with[2] % 17 == 0 ? "nothing" : kTopics[d.with[1] % kTopics.size()];
+  const uint32_t how = d.with[2];
+  std::string topic = how % 17 == 0 ? "nothing" : kTopics[d.with[1] % kTopics.size()];
+  if (how % 5 == 3) topic = kPatterns[d.with[1] % kPatterns.size()];
   const uint64_t number = peer.next_request();
-  const bool leave = d.with[2] % 4 == 1;
+  const bool leave = how % 4 == 1;
+  AttributeWriter attributes;
+  if (how / 4 % 3 == 0) attributes.number(Attribute::kSlow, 1);
   peer.ask(
       {.kind = leave ? Kind::kUnsubscribe : Kind::kSubscribe, .id = {}, .name = topic, .body = {}},
-      [&](Writer& out) { leave ? out.unsubscribe(number, topic) : out.subscribe(number, topic); });
+      [&](Writer& out) {
+        leave ? out.unsubscribe(number, topic) : out.subscribe(number, topic, attributes);
+      });
   leave ? (void)peer.subscribed.erase(topic) : (void)peer.subscribed.insert(topic);
 }
 
