@@ -269,7 +269,8 @@ int main(int argc, char** argv) {
   list("stages", "stages of the pipeline",
        {"name", "handler", "capacity", "waiting", "parked", "running", "pushed", "done", "dropped",
         "dead", "retried", "requeued", "crashed"});
-  list("topics", "topics", {"name", "subscribers", "published", "missed"});
+  list("topics", "topics",
+       {"name", "subscribers", "published", "refused", "waiting", "missed", "retained"});
   list("jobs", "changes of many tasks, running and done",
        {"job", "what", "state", "dry_run", "total", "looked", "matched", "changed", "failed",
         "age"});

@@ -36,6 +36,14 @@ costing-limited-{language}: {{rate: 1/s, burst: 1}}
 """
     for language in LANGUAGES
 )
+CONFIG += "[topics]\n" + "".join(
+    f"""
+"state-{language}.door": {{retain: true}}
+"state-{language}.window": {{}}
+"rated-{language}": {{rate: 1/s, burst: 1}}
+"""
+    for language in LANGUAGES
+)
 KEYS = """
 compression_threshold: 64B
 max_body: 20MB

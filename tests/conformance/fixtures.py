@@ -27,6 +27,7 @@ from .programs import (
 
 clients = pytest.mark.parametrize("client", LANGUAGES)
 workers = pytest.mark.parametrize("worker", LANGUAGES)
+languages = pytest.mark.parametrize("language", LANGUAGES)
 
 SOON = [20, 20, 1, 0]  # a back-off of 20 ms
 # A busy machine is late with everything; only what must not be too early is measured closely.

@@ -20,12 +20,11 @@ from peer import (
     unpack,
 )
 
-from .conftest import STAGES, TOPICS
-from .fixtures import Programs, World, fails, wait_for_workers
+from .conftest import STAGES
+from .fixtures import Programs, World, fails, languages, wait_for_workers
 from .programs import LANGUAGES, Load, ProgramError, normal, tag, untag
 from .test_pairs import VECTORS
 
-languages = pytest.mark.parametrize("language", LANGUAGES)
 COMPRESSION = 29
 
 
@@ -237,40 +236,6 @@ def test_a_client_refuses_results_that_break_a_rule(
         with pytest.raises(ProgramError) as caught:
             answer.get()
         assert caught.value.kind in ("BodyError", "ValueError"), vector["name"]
-
-
-# ---- events ----
-
-
-@pytest.mark.shows("publish, to subscribers in all languages")
-@languages
-def test_events_reach_every_language(world: World, language: str) -> None:
-    topic = f"from-{language}"
-    assert topic in TOPICS
-    for program in world.clients.values():
-        program.do("subscribe", topic=topic)
-    bodies = [{"n": n, "text": "ä€", "bytes": b"\x00\xff"} for n in range(20)]
-    for body in bodies:
-        world.clients[language].do("publish", topic=topic, body=tag(body))
-    for program in world.clients.values():
-        events = program.do("events", topic=topic, count=len(bodies))
-        assert [untag(event["body"]) for event in events] == bodies, program.name
-        assert [event["sequence"] for event in events] == list(range(1, len(bodies) + 1))
-
-
-@pytest.mark.shows("subscribe survives a restart of the broker")
-@languages
-def test_a_subscription_lasts_over_a_restart(tuskd, programs: Programs, language: str) -> None:
-    broker = tuskd('[ipc_patterns]\npublish_subscribe: {topics: ["news"]}')
-    program = programs.client(language, broker.url)
-    program.do("subscribe", topic="news")
-    program.do("publish", topic="news", body=tag("before"))
-    assert untag(program.do("events", topic="news", count=1)[0]["body"]) == "before"
-    broker.kill()
-    broker.start()
-    wait_for(lambda: broker.query("topics")[0]["subscribers"] == 1, "the subscription")
-    program.do("publish", topic="news", body=tag("after"))
-    assert untag(program.do("events", topic="news", count=1)[0]["body"]) == "after"
 
 
 # ---- pipelines ----

@@ -13,6 +13,7 @@ from peer import (
     SUBSCRIBE,
     SUCCEEDED,
     UNSUBSCRIBE,
+    UNSUBSCRIBED,
     ReqPeer,
     pack,
     records_of,
@@ -29,6 +30,59 @@ STAGES = '[ipc_patterns]\npipeline:\n  pattern: "push_pull"\n  stages: ["first",
 def subscribe(client, topic):
     client.send([SUBSCRIBE, client.request(), topic])
     client.receive(ACCEPTED)
+
+
+SLOW = 77
+MISSED, RETAINED = 38, 40
+SMALL = "subscriber_window: 64KB\nsubscriber_backlog: 64KB"
+
+
+def test_a_slow_subscriber_is_told_what_it_missed(tuskd):
+    broker = tuskd(TOPICS, SMALL)
+    subscriber, publisher = broker.peer(), broker.peer()
+    subscribe(subscriber, "prices.*")
+    for _ in range(40):  # of 8 KB; nothing is acknowledged meanwhile
+        publisher.send([PUBLISH, publisher.request(), "prices.eu", pack("p" * 8000)])
+        publisher.receive(ACCEPTED)
+    (topic,) = (t for t in broker.query("topics") if t["name"] == "prices.eu")
+    assert topic["missed"] > 20 and topic["waiting"] > 3
+    next_one, missed = 1, 0
+    while next_one <= 40:
+        record, _ = subscriber.receive(EVENT)
+        told = record[4].get(MISSED, 0) if len(record) > 4 else 0
+        assert record[1] == next_one + told, "what is missing is told"
+        next_one, missed = record[1] + 1, missed + told
+        subscriber.acknowledge()
+    assert missed == topic["missed"]
+
+
+def test_a_slow_subscriber_that_asked_for_it_is_told_and_ends(tuskd):
+    broker = tuskd(TOPICS, SMALL)
+    subscriber, publisher = broker.peer(), broker.peer()
+    subscriber.send([SUBSCRIBE, subscriber.request(), "prices", {SLOW: 1}])
+    subscriber.receive(ACCEPTED)
+    for _ in range(40):
+        publisher.send([PUBLISH, publisher.request(), "prices", pack("p" * 8000)])
+        publisher.receive(ACCEPTED)
+    record, _ = subscriber.receive(UNSUBSCRIBED)
+    assert record[1] == "prices" and "subscriber_backlog" in record[2]
+    assert broker.query("topics")[0]["subscribers"] == 0
+
+
+def test_a_reload_forgets_what_a_topic_keeps_no_longer(tuskd):
+    keeps = "[topics]\ndoor: {retain: true}\n"
+    broker = tuskd(keeps)
+    publisher = broker.peer()
+    publisher.send([PUBLISH, 1, "door", pack("shut")])
+    publisher.receive(ACCEPTED)
+    assert broker.query("topics")[0]["retained"] == 1
+    broker.reload(keeps)
+    assert broker.query("topics")[0]["retained"] == 1
+    subscriber = broker.peer()
+    subscribe(subscriber, "door")
+    assert subscriber.receive(EVENT)[0] == [EVENT, 1, "door", pack("shut"), {RETAINED: True}]
+    broker.reload("[topics]\ndoor: {}\n")
+    wait_for(lambda: broker.query("topics")[0]["retained"] == 0, "the reload")
 
 
 def test_events_reach_sessions_and_the_edge(tuskd):

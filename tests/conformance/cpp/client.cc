@@ -58,6 +58,8 @@ Json describe(std::exception_ptr thrown) {
     out.update({{"class", "TaskExpired"}, {"history", history(error.history())}});
   } catch (const StreamBroken& error) {
     out.update({{"class", "StreamBroken"}, {"value", error.missing()}});
+  } catch (const SlowSubscriber&) {
+    out["class"] = "SlowSubscriber";
   } catch (const Timeout&) {
     out["class"] = "Timeout";
   } catch (const Unavailable& error) {
